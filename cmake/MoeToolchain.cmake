@@ -1,0 +1,29 @@
+# Compiler, linker and cache settings of this project's own build; consumers inherit none of them.
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+
+find_program(MOE_CCACHE ccache)
+if(MOE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${MOE_CCACHE}")
+endif()
+
+find_program(MOE_MOLD mold)
+if(MOE_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+
+# Two of our translation units fit in memory beside each other on the smallest machine we build on.
+set_property(GLOBAL PROPERTY JOB_POOLS compile=2)
+set(CMAKE_JOB_POOL_COMPILE compile)
+
+add_library(moe_flags INTERFACE)
+target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
+if(MOE_SANITIZE)
+  target_compile_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE})
+  if(MOE_SANITIZE MATCHES undefined)
+    target_compile_options(moe_flags INTERFACE -fno-sanitize-recover=undefined -fno-sanitize=vptr)
+  endif()
+endif()
