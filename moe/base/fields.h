@@ -1,0 +1,209 @@
+#pragma once
+// Typed options. An options struct is a plain aggregate with defaults and one member
+//
+//   template <class Visitor> void fields(Visitor& v) {
+//     v("steps", steps, "optimizer steps");
+//   }
+//
+// which drives reading, writing, help, unknown-key refusal and `--set`. A field is bool, int64_t,
+// double, std::string, Table (free-form settings), another options struct, or a std::vector of
+// these. `v.rest(table)` takes the keys that no field names, for settings that belong to a kind
+// chosen by name. A struct may also define `void validate(const std::string& place) const` to
+// refuse bad values after reading.
+
+#include <concepts>
+
+#include <moe/base/error.h>
+#include <moe/base/value.h>
+
+namespace moe {
+
+/// What help and documentation show of one field.
+struct FieldInfo {
+  std::string name;  // dotted for nested structs
+  std::string type;
+  std::string value;  // the default, as TOML
+  std::string help;
+};
+
+namespace detail {
+
+struct AnyVisitor {
+  template <class T>
+  void operator()(const char*, T&, const char*) {}
+  void rest(Table&) {}
+};
+
+template <class T>
+concept HasFields = requires(T& t, AnyVisitor& v) {
+  t.fields(v);
+};
+template <class T>
+concept HasValidate = requires(const T& t, std::string place) {
+  t.validate(place);
+};
+
+template <class T>
+struct is_vector : std::false_type {};
+template <class T>
+struct is_vector<std::vector<T>> : std::true_type {};
+
+std::string at_line(const Value& value);
+void read_scalar(bool& out, const Value& value, const std::string& path);
+void read_scalar(int64_t& out, const Value& value, const std::string& path);
+void read_scalar(double& out, const Value& value, const std::string& path);
+void read_scalar(std::string& out, const Value& value, const std::string& path);
+void read_scalar(Table& out, const Value& value, const std::string& path);
+[[noreturn]] void wrong_type(const std::string& path, const char* expected, const Value& value);
+void refuse_unknown(const Table& table, const std::vector<std::string>& known,
+                    const std::string& path);
+
+void move_unknown(const Table& table, const std::vector<std::string>& known, Table& others);
+
+inline std::string dotted(const std::string& path, std::string_view key) {
+  return path.empty() ? std::string(key) : concat(path, '.', key);
+}
+
+template <class T>
+Value to_value(T& field);
+
+template <class T>
+constexpr const char* type_name() {
+  if constexpr (std::same_as<T, bool>)
+    return "boolean";
+  else if constexpr (std::same_as<T, int64_t>)
+    return "integer";
+  else if constexpr (std::same_as<T, double>)
+    return "number";
+  else if constexpr (std::same_as<T, std::string>)
+    return "string";
+  else if constexpr (is_vector<T>::value)
+    return "list";
+  else
+    return "table";
+}
+
+}  // namespace detail
+
+/// Reads `table` into `options`; keys that are absent keep their defaults. `path` names the table
+/// in messages. Throws ConfigError for an unknown key (with a suggestion), a wrong type or a value
+/// `validate` refuses.
+template <class Options>
+void read_fields(Options& options, const Table& table, const std::string& path);
+
+namespace detail {
+
+template <class T>
+void read_value(T& out, const Value& value, const std::string& path) {
+  if constexpr (is_vector<T>::value) {
+    const auto* array = value.as<Array>();
+    if (!array) wrong_type(path, "a list", value);
+    out.clear();
+    for (size_t i = 0; i < array->size(); ++i) {
+      typename T::value_type item{};
+      read_value(item, (*array)[i], concat(path, '[', i, ']'));
+      out.push_back(std::move(item));
+    }
+  } else if constexpr (HasFields<T>) {
+    const auto* table = value.as<Table>();
+    if (!table) wrong_type(path, "a table", value);
+    read_fields(out, *table, path);
+  } else {
+    read_scalar(out, value, path);
+  }
+}
+
+struct Reader {
+  const Table& table;
+  const std::string& path;
+  std::vector<std::string> known = {};
+  Table* others = nullptr;
+
+  template <class T>
+  void operator()(const char* name, T& field, const char*) {
+    known.push_back(name);
+    if (const Value* value = table.find(name)) read_value(field, *value, dotted(path, name));
+  }
+  void rest(Table& settings) { others = &settings; }
+};
+
+struct Writer {
+  Table table;
+  template <class T>
+  void operator()(const char* name, T& field, const char*) {
+    table.set(name, to_value(field));
+  }
+  void rest(Table& settings) {
+    for (const auto& [key, value] : settings) table.set(key, value);
+  }
+};
+
+struct Describer {
+  std::string prefix;
+  std::vector<FieldInfo> infos;
+  void rest(Table&) {}
+  template <class T>
+  void operator()(const char* name, T& field, const char* help) {
+    infos.push_back(
+        {dotted(prefix, name), type_name<T>(), HasFields<T> ? "" : to_value(field).text(), help});
+    if constexpr (HasFields<T>) {
+      Describer inner{dotted(prefix, name), {}};
+      field.fields(inner);
+      infos.insert(infos.end(), inner.infos.begin(), inner.infos.end());
+    } else if constexpr (is_vector<T>::value) {
+      if constexpr (HasFields<typename T::value_type>) {
+        typename T::value_type item{};
+        Describer inner{dotted(prefix, name) + "[]", {}};
+        item.fields(inner);
+        infos.insert(infos.end(), inner.infos.begin(), inner.infos.end());
+      }
+    }
+  }
+};
+
+template <class T>
+Value to_value(T& field) {
+  if constexpr (is_vector<T>::value) {
+    Array out;
+    for (auto& item : field) out.push_back(to_value(item));
+    return out;
+  } else if constexpr (HasFields<T>) {
+    Writer writer;
+    field.fields(writer);
+    return writer.table;
+  } else {
+    return Value(field);
+  }
+}
+
+}  // namespace detail
+
+template <class Options>
+void read_fields(Options& options, const Table& table, const std::string& path) {
+  detail::Reader reader{table, path, {}};
+  options.fields(reader);
+  if (reader.others)
+    detail::move_unknown(table, reader.known, *reader.others);
+  else
+    detail::refuse_unknown(table, reader.known, path);
+  if constexpr (detail::HasValidate<Options>) options.validate(path);
+}
+
+/// The options as a table, defaults included.
+template <class Options>
+Table write_fields(Options options) {
+  detail::Writer writer;
+  options.fields(writer);
+  return writer.table;
+}
+
+/// Names, types, defaults and help of every field, nested ones dotted.
+template <class Options>
+std::vector<FieldInfo> describe_fields() {
+  Options options{};
+  detail::Describer describer;
+  options.fields(describer);
+  return describer.infos;
+}
+
+}  // namespace moe

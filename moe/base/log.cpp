@@ -1,0 +1,52 @@
+#include <atomic>
+#include <cstdio>
+#include <mutex>
+#include <string>
+#include <unistd.h>
+
+#include <moe/base/log.h>
+
+namespace moe::log {
+
+namespace {
+
+// The one place with process-wide state: standard error is one stream, and lines must not be torn.
+std::mutex mutex;
+std::string status;
+std::atomic<bool> quiet{false};
+
+void write_line(std::string_view prefix, std::string_view text) {
+  std::lock_guard lock(mutex);
+  const char* erase = status.empty() ? "" : "\r\x1b[K";
+  std::fprintf(stderr, "%s%.*s%.*s\n%s", erase, static_cast<int>(prefix.size()), prefix.data(),
+               static_cast<int>(text.size()), text.data(), status.c_str());
+  std::fflush(stderr);
+}
+
+}  // namespace
+
+void info(std::string_view text) {
+  if (!quiet) write_line("", text);
+}
+
+void warn(std::string_view text) {
+  write_line("warning: ", text);
+}
+
+void set_quiet(bool value) {
+  quiet = value;
+}
+
+bool is_terminal() {
+  return isatty(STDERR_FILENO) == 1;
+}
+
+void status_line(std::string_view text) {
+  std::lock_guard lock(mutex);
+  if (text.empty() && status.empty()) return;
+  status = text;
+  std::fprintf(stderr, "\r\x1b[K%s", status.c_str());
+  std::fflush(stderr);
+}
+
+}  // namespace moe::log
