@@ -1,0 +1,113 @@
+#include <algorithm>
+#include <cstring>
+#include <unordered_set>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+
+#include <moe/base/error.h>
+#include <moe/formats/safetensors.h>
+#include <moe/formats/strict_json.h>
+
+namespace moe::formats {
+
+namespace {
+
+/// The header that describes `tensors` laid back to back. Throws for what the format cannot hold.
+SafetensorsHeader describe_tensors(const NamedTensors& tensors,
+                                   const std::map<std::string, std::string>& metadata) {
+  constexpr std::string_view place = "formats/safetensors";
+  SafetensorsHeader header;
+  header.metadata = metadata;
+  std::unordered_set<std::string_view> seen;
+  uint64_t end = 0;
+  for (const auto& [name, tensor] : tensors) {
+    const std::string shown = in_quotes(name);
+    check(name != "__metadata__" && seen.insert(name).second, place,
+          "expected tensor names that differ from each other and from '__metadata__', got ", shown,
+          ". Rename the tensor.");
+    check(tensor.defined() && tensor.layout() == at::kStrided && !tensor.is_meta(), place,
+          "expected tensor ", shown, " to be dense and to have data, got ",
+          !tensor.defined() ? "an undefined one" : "a sparse or meta one",
+          ". Fill it or leave it out.");
+    check(safetensors_name(tensor.scalar_type()).has_value(), place, "expected tensor ", shown,
+          " to have a dtype of the format, got ", c10::toString(tensor.scalar_type()),
+          ". Convert it, e.g. complex numbers to two real ones.");
+    check(static_cast<size_t>(tensor.dim()) <= kSafetensorsMaxDims, place, "expected at most ",
+          kSafetensorsMaxDims, " dimensions in tensor ", shown, ", got ", tensor.dim(),
+          ". Reshape it.");
+    const uint64_t begin = end;
+    end += tensor.nbytes();
+    header.tensors.emplace_back(name,
+                                TensorInfo{tensor.scalar_type(), tensor.sizes().vec(), begin, end});
+  }
+  return header;
+}
+
+}  // namespace
+
+SafetensorsFile SafetensorsFile::open(const Path& path) {
+  SafetensorsFile result;
+  result.file_ = MappedFile::open(path);
+  result.header_ = std::make_shared<const SafetensorsHeader>(
+      parse_safetensors_header(result.file_->bytes(), path.string()));
+  for (const auto& [name, info] : result.header_->tensors) result.by_name_.emplace(name, &info);
+  return result;
+}
+
+std::vector<std::string> SafetensorsFile::names() const {
+  std::vector<std::string> names;
+  for (const auto& tensor : header_->tensors) names.push_back(tensor.first);
+  return names;
+}
+
+bool SafetensorsFile::contains(std::string_view name) const {
+  return by_name_.contains(name);
+}
+
+const TensorInfo& SafetensorsFile::info(std::string_view name) const {
+  const auto found = by_name_.find(name);
+  if (found == by_name_.end())
+    fail("formats/safetensors", "expected a tensor ", in_quotes(name), " in '",
+         file_->path().string(), "', got none among its ", by_name_.size(), '.',
+         did_you_mean(name, names()));
+  return *found->second;
+}
+
+at::Tensor SafetensorsFile::tensor(std::string_view name) const {
+  const TensorInfo& tensor = info(name);
+  const auto options = at::TensorOptions().dtype(tensor.dtype);
+  const auto bytes =
+      file_->bytes().subspan(header_->data_begin + tensor.begin, tensor.end - tensor.begin);
+  if (bytes.empty()) return at::empty(tensor.shape, options);
+  // Any other byte in a C++ bool is undefined behaviour wherever it is read.
+  if (tensor.dtype == at::kBool)
+    check(std::all_of(bytes.begin(), bytes.end(), [](auto byte) { return byte <= std::byte{1}; }),
+          "formats/safetensors", "expected bytes 0 and 1 in BOOL tensor ", in_quotes(name), " of '",
+          file_->path().string(), "', got others. The file is damaged; fetch or write it again.");
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % c10::elementSize(tensor.dtype) != 0) {
+    const at::Tensor copy = at::empty(tensor.shape, options);
+    std::memcpy(copy.mutable_data_ptr(), bytes.data(), bytes.size());
+    return copy;
+  }
+  return at::from_blob(
+      const_cast<std::byte*>(bytes.data()), tensor.shape, [keep = file_](void*) {}, options);
+}
+
+void write_safetensors(OutputFile& out, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  out.write(bytes_of(format_safetensors_header(describe_tensors(tensors, metadata))));
+  for (const auto& named : tensors) {
+    // A negated view keeps its sign in a flag, which the bytes do not show.
+    const at::Tensor plain = named.second.detach().cpu().resolve_neg().contiguous();
+    out.write({static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()});
+  }
+}
+
+void write_safetensors(FileSystem& files, const Path& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  write_file_atomically(files, path,
+                        [&](OutputFile& out) { write_safetensors(out, tensors, metadata); });
+}
+
+}  // namespace moe::formats
