@@ -1,0 +1,42 @@
+#pragma once
+// T tokens, D width, E experts.
+
+#include <string>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include <moe/flow/routing.h>
+
+namespace moe {
+
+using at::Tensor;
+
+/// One balance term of one layer.
+struct BalanceValue {
+  std::string name;
+  double coefficient = 0;
+  /// () before the coefficient, over all ranks; its gradient reaches this rank's tokens only.
+  Tensor value;
+};
+
+/// What a layer reports about its routing, summed over all ranks.
+struct BalanceReport {
+  std::vector<BalanceValue> terms;
+  /// (E,) float64: pairs per expert.
+  Tensor load_E;
+  /// () float64: pairs dropped by capacity; real tokens.
+  Tensor dropped, tokens;
+
+  /// () sum of coefficient * value; a zero when there is no term.
+  Tensor loss() const;
+};
+
+/// Result of a MoE layer.
+struct MoEOutput {
+  Tensor hidden_TD;
+  BalanceReport balance;
+  Routing routing;
+};
+
+}  // namespace moe

@@ -1,0 +1,54 @@
+#pragma once
+// T tokens, E experts, K choices per token, N routed pairs.
+
+#include <ATen/core/Tensor.h>
+
+namespace moe {
+
+using at::Tensor;
+
+/// Who goes where, with what weight: what a router hands to capacity, dispatch and balance.
+///
+/// Token-major: the pairs of token t are offsets[t] .. offsets[t+1], in the token's order of
+/// choice. Not a (T, K) table, because expert choice, top-p and drops give tokens different numbers
+/// of experts.
+struct Routing {
+  int64_t num_experts = 0;
+  /// (T+1,) int64, CSR.
+  Tensor offsets;
+  /// (N,) int64 in [0, E]. The id E marks a dropped pair: nobody computes it (padding, capacity).
+  Tensor experts_N;
+  /// (N,) float32 or float64, differentiable; 0 for dropped pairs.
+  Tensor weights_N;
+  /// (T, E) float32 or float64: what the router's matrix gives, before softmax, noise or selection
+  /// bias. Undefined for routers without scores (forced, hash).
+  Tensor logits_TE;
+  /// (T, E) probabilities (or sigmoid scores) for the losses; undefined where logits are.
+  Tensor scores_TE;
+  /// (T,) bool; undefined when every token is real. Routers drop all pairs of a token that is not.
+  Tensor valid_T;
+  /// K when every token has exactly K pairs, 0 when ragged. Lets consumers skip the offsets.
+  int64_t choices = 0;
+  /// Global number of token 0 (ranks, micro-batches): keys counter-based randomness.
+  int64_t first_token = 0;
+  /// The weight multiplies the expert's input (Llama 4) instead of its output.
+  bool weight_on_input = false;
+
+  int64_t tokens() const { return offsets.size(0) - 1; }
+  int64_t pairs() const { return experts_N.size(0); }
+  /// (N,) int64: the token of each pair. No device synchronisation.
+  Tensor tokens_N() const;
+  /// (E,) int64: pairs routed to each expert, dropped ones not counted.
+  Tensor counts_E() const;
+  /// () int64: pairs that carry the dropped mark although their token is real.
+  Tensor dropped() const;
+  /// () int64: real tokens.
+  Tensor valid_tokens() const;
+};
+
+/// A routing in which every token has K pairs: experts_TK int64, weights_TK. With `valid_T`, the
+/// pairs of tokens that are padding become dropped ones of weight 0.
+Routing fixed_choices(const Tensor& experts_TK, const Tensor& weights_TK, int64_t num_experts,
+                      const Tensor& valid_T);
+
+}  // namespace moe

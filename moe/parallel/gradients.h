@@ -1,0 +1,27 @@
+#pragma once
+// Gradients of a model whose experts are sharded over ranks and whose other parameters every rank
+// holds.
+
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <moe/parallel/communicator.h>
+
+namespace moe::parallel {
+
+/// True when a dotted component of `name` is "experts": such tensors are stacked over experts on
+/// dimension 0 and sharded there; all others are the same on every rank.
+bool is_expert_parameter(std::string_view name);
+
+/// Adds the gradients of the replicated parameters over the ranks of `group`, in rank order, so
+/// that all ranks hold the same bits; expert gradients, complete where they are, stay.
+///
+/// `parameters` are the same on all ranks and in the same order; parameters without requires_grad
+/// are passed over, and a tensor with several names (tied weights) counts once. A gradient that is
+/// undefined here counts as zeros; one that is undefined on every rank stays so.
+void reduce_gradients(const std::vector<std::pair<std::string, Tensor>>& parameters,
+                      Communicator& group);
+
+}  // namespace moe::parallel
