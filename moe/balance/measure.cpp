@@ -1,0 +1,40 @@
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+
+#include <moe/balance/measure.h>
+
+namespace moe::balance {
+
+BalanceReport measure(const std::vector<WeightedTerm>& terms, const Routing& routing,
+                      const RoutingContext& context, parallel::Communicator& group) {
+  const int64_t E = routing.num_experts;
+  std::vector<Tensor> parts = {routing.counts_E().to(at::kDouble),
+                               routing.dropped().to(at::kDouble).reshape({1}),
+                               routing.valid_tokens().to(at::kDouble).reshape({1})};
+  for (const auto& [name, coefficient, term] : terms)
+    parts.push_back(term->sums(routing, context).to(at::kDouble));
+  const Tensor mine = at::cat(parts);
+
+  Tensor all = mine;
+  if (group.size() > 1) {
+    Tensor total = mine.detach().clone();
+    group.all_reduce(total);
+    // The value is global, the gradient local.
+    all = mine + (total - mine.detach());
+  }
+
+  BalanceReport report;
+  report.load_E = all.slice(0, 0, E).detach();
+  report.dropped = all.select(0, E).detach();
+  report.tokens = all.select(0, E + 1).detach();
+  int64_t begin = E + 2;
+  for (size_t i = 0; i < terms.size(); ++i) {
+    const int64_t length = parts[i + 3].size(0);
+    const Tensor value = terms[i].term->value(all.slice(0, begin, begin + length), context);
+    report.terms.push_back({terms[i].name, terms[i].coefficient, value});
+    begin += length;
+  }
+  return report;
+}
+
+}  // namespace moe::balance

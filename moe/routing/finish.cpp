@@ -1,0 +1,34 @@
+// T tokens, E experts, K choices per token.
+#include <moe/base/log.h>
+#include <moe/routing/finish.h>
+
+namespace moe::routing {
+
+void check_padding(const RoutingContext& context, int64_t tokens) {
+  const Tensor& valid_T = context.valid_T;
+  if (!valid_T.defined()) return;
+  check(valid_T.dim() == 1 && valid_T.size(0) == tokens && valid_T.scalar_type() == at::kBool,
+        "routing", "expected valid_T to be Bool of shape [", tokens, "], got ",
+        valid_T.scalar_type(), ' ', valid_T.sizes(),
+        ". Flatten the padding mask as the tokens are.");
+}
+
+Routing finish_fixed(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& logits_TE,
+                     const Tensor& scores_TE, const RoutingContext& context) {
+  check_padding(context, experts_TK.size(0));
+  Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1), context.valid_T);
+  routing.logits_TE = logits_TE;
+  routing.scores_TE = scores_TE;
+  routing.first_token = context.first_token;
+  return routing;
+}
+
+void warn_if_constant(const RouterShape& shape, bool weights_sum_to_one, const std::string& place) {
+  if (shape.top_k > 1 || shape.num_experts == 1 || !weights_sum_to_one) return;
+  log::warn(concat(
+      '[', place,
+      "] one choice divided by its own sum weighs 1 for every token, so the task loss cannot ",
+      "train the router. Keep the weight as it is (renormalise = false), or raise top_k."));
+}
+
+}  // namespace moe::routing

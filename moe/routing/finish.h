@@ -1,0 +1,23 @@
+#pragma once
+// T tokens, E experts, K choices per token.
+
+#include <string>
+
+#include <moe/routing/router.h>
+
+namespace moe::routing {
+
+/// The last step of every rule that gives each token K experts: a Routing of `experts_TK` (int64)
+/// and `weights_TK` with the context's padding and token numbers, and the (T, E) logits and scores
+/// that losses look at.
+Routing finish_fixed(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& logits_TE,
+                     const Tensor& scores_TE, const RoutingContext& context);
+
+/// Throws unless valid_T is undefined or (T,) bool.
+void check_padding(const RoutingContext& context, int64_t tokens);
+
+/// One choice divided by its own sum is 1 whatever the router says: warns that nothing will train
+/// the router.
+void warn_if_constant(const RouterShape& shape, bool weights_sum_to_one, const std::string& place);
+
+}  // namespace moe::routing

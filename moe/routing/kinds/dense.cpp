@@ -1,0 +1,41 @@
+// T tokens, D model width, E experts.
+#include <ATen/ops/arange.h>
+#include <ATen/ops/softmax.h>
+
+#include <moe/routing/finish.h>
+#include <moe/routing/linear_router.h>
+
+namespace moe::routing {
+
+namespace {
+
+struct DenseOptions {
+  bool bias = false;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("bias", bias, "add a learned bias to the logits");
+  }
+};
+
+/// R8 (Jacobs et al. 1991): every expert, in the order of ids, weighted by softmax(l). top_k has no
+/// meaning here.
+class DenseRouter final : public LinearRouter {
+ public:
+  DenseRouter(const RouterShape& shape, const DenseOptions& options)
+      : LinearRouter(shape, options.bias) {}
+
+  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+    const Tensor logits_TE = logits(x_TD);
+    const Tensor scores_TE = at::softmax(logits_TE, 1);
+    const Tensor experts_E = at::arange(shape_.num_experts, logits_TE.options().dtype(at::kLong));
+    return finish_fixed(experts_E.expand(logits_TE.sizes()), scores_TE, logits_TE, scores_TE,
+                        context);
+  }
+};
+
+}  // namespace
+
+}  // namespace moe::routing
+
+MOE_ROUTER(dense, DenseRouter, DenseOptions)

@@ -1,0 +1,91 @@
+// T tokens, D model width, E experts, K choices per token.
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/gather.h>
+#include <ATen/ops/sigmoid.h>
+#include <ATen/ops/sign.h>
+#include <ATen/ops/zeros.h>
+
+#include <moe/ops/order.h>
+#include <moe/routing/finish.h>
+#include <moe/routing/linear_router.h>
+
+namespace moe::routing {
+
+namespace {
+
+struct SigmoidOptions {
+  bool renormalise = true;
+  double scale = 1;
+  double bias_rate = 0.001;
+  bool bias = false;
+  std::string weight_on = "output";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("renormalise", renormalise, "divide the chosen scores by their sum + 1e-20");
+    v("scale", scale, "the weights are multiplied by this (DeepSeek-V3: 2.5)");
+    v("bias_rate", bias_rate,
+      "step of the selection bias after each optimizer step (B9); 0: it stays as loaded");
+    v("bias", bias, "add a learned bias to the logits");
+    v("weight_on", weight_on,
+      "the weight multiplies the expert's \"output\" or its \"input\" (Llama 4)");
+  }
+
+  void validate(const std::string&) const {
+    check_one_of("routing/sigmoid", "weight_on", weight_on, {"output", "input"});
+    check<ConfigError>(bias_rate >= 0, "routing/sigmoid", "expected bias_rate >= 0, got ",
+                       bias_rate, ". A negative rate would feed the busy experts.");
+  }
+};
+
+/// R12 (DeepSeek-V3): s = sigmoid(l); the K largest of s + b; weight = s / (sum of chosen s +
+/// 1e-20) * scale.
+///
+/// b is the buffer "selection_bias" (E) float32: it takes part in the selection only, no gradient
+/// reaches it, and end_step moves it (B9): b_e += bias_rate * sign(mean(c) - c_e). scores_TE is s,
+/// whose rows do not sum to 1.
+class SigmoidRouter final : public LinearRouter {
+ public:
+  SigmoidRouter(const RouterShape& shape, const SigmoidOptions& options)
+      : LinearRouter(shape, options.bias), options_(options) {
+    selection_bias_E_ =
+        register_buffer("selection_bias", at::zeros({shape.num_experts}, at::kFloat));
+    warn_if_constant(shape, options.renormalise, "routing/sigmoid");
+  }
+
+  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+    const Tensor logits_TE = logits(x_TD);
+    const Tensor scores_TE = at::sigmoid(logits_TE);
+    const Tensor biased_TE = scores_TE.detach() + selection_bias_E_.to(scores_TE.scalar_type());
+    const Tensor experts_TK = ops::topk(biased_TE, shape_.top_k).second;
+    Tensor weights_TK = at::gather(scores_TE, 1, experts_TK);
+    if (options_.renormalise)
+      weights_TK = weights_TK / (weights_TK.sum(1, /*keepdim=*/true) + 1e-20);
+    Routing routing =
+        finish_fixed(experts_TK, weights_TK * options_.scale, logits_TE, scores_TE, context);
+    routing.weight_on_input = options_.weight_on == "input";
+    return routing;
+  }
+
+  void end_step(const StepStatistics& statistics) override {
+    check(statistics.counts_E.dim() == 1 && statistics.counts_E.size(0) == shape_.num_experts,
+          "routing/sigmoid", "expected one count for each of ", shape_.num_experts,
+          " experts, got shape ", statistics.counts_E.sizes(),
+          ". Add the counts of this layer over ranks and micro-batches.");
+    const at::NoGradGuard no_grad;
+    const Tensor counts_E = statistics.counts_E.to(selection_bias_E_.device(), at::kDouble);
+    const Tensor short_E = at::sign(counts_E.mean() - counts_E);
+    selection_bias_E_.add_(short_E.to(selection_bias_E_.scalar_type()), options_.bias_rate);
+  }
+
+ private:
+  SigmoidOptions options_;
+  Tensor selection_bias_E_;
+};
+
+}  // namespace
+
+}  // namespace moe::routing
+
+MOE_ROUTER(sigmoid, SigmoidRouter, SigmoidOptions)

@@ -1,0 +1,28 @@
+#pragma once
+// T tokens, D model width, E experts.
+
+#include <moe/routing/router.h>
+
+namespace moe::routing {
+
+/// A router whose logits are one matrix product: l_TE = x_TD W^T + b.
+///
+/// Parameters: "weight" (E, D) and, if asked for, "bias" (E). Both start from fixed numbers (normal
+/// with standard deviation 1/sqrt(D); zeros), the same in every layer: a model draws its own over
+/// them from its seed.
+class LinearRouter : public Router {
+ public:
+  LinearRouter(const RouterShape& shape, bool with_bias);
+
+ protected:
+  /// (T, E) in float32, or float64 when the input or the weight is; autocast changes nothing.
+  /// Throws unless x_TD is floating and (T, D).
+  Tensor logits(const Tensor& x_TD) const;
+  /// The dtype that `logits` computes in.
+  at::ScalarType score_type(const Tensor& x_TD) const;
+
+ private:
+  Tensor weight_ED_, bias_E_;
+};
+
+}  // namespace moe::routing

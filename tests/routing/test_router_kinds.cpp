@@ -1,0 +1,329 @@
+// The learned routers against naive twins. T tokens, D width, E experts, K choices per token.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <tests/support/gradcheck.h>
+#include <tests/support/message_of.h>
+#include <tests/support/routers.h>
+
+#include <ATen/ops/allclose.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+namespace moe::routing::router_kinds_test {
+
+namespace {
+
+using moe::test::experts_by_token;
+using moe::test::normal;
+using moe::test::weights_of;
+
+using Row = std::vector<double>;
+
+constexpr int64_t kTokens = 8, kWidth = 5, kExperts = 4;
+
+Table settings_of(std::initializer_list<std::pair<std::string, Value>> entries) {
+  Table table;
+  for (const auto& [key, value] : entries) table.set(key, value);
+  return table;
+}
+
+std::shared_ptr<Router> make(const std::string& kind, int64_t top_k, const Table& settings = {}) {
+  auto router = routers().at(kind).make(
+      {.d_model = kWidth, .num_experts = kExperts, .top_k = top_k}, settings);
+  router->to(at::kDouble);
+  return router;
+}
+
+Tensor state_of(Router& router, const std::string& name) {
+  if (const Tensor* parameter = router.named_parameters().find(name)) return *parameter;
+  return router.named_buffers()[name];
+}
+
+/// Logits by loops.
+std::vector<Row> naive_logits(Router& router, const Tensor& x_TD) {
+  const Tensor weight_ED = state_of(router, "weight").detach();
+  const bool with_bias = router.named_parameters().contains("bias");
+  std::vector<Row> logits(static_cast<size_t>(x_TD.size(0)), Row(kExperts));
+  for (int64_t t = 0; t < x_TD.size(0); ++t)
+    for (int64_t e = 0; e < kExperts; ++e) {
+      double sum = with_bias ? state_of(router, "bias")[e].item<double>() : 0;
+      for (int64_t d = 0; d < kWidth; ++d)
+        sum += x_TD[t][d].item<double>() * weight_ED[e][d].item<double>();
+      logits[static_cast<size_t>(t)][static_cast<size_t>(e)] = sum;
+    }
+  return logits;
+}
+
+Row softmax(const Row& row) {
+  Row out;
+  double total = 0;
+  for (const double v : row) total += std::exp(v);
+  for (const double v : row) out.push_back(std::exp(v) / total);
+  return out;
+}
+
+/// Ids by falling value, ties to the lower id.
+std::vector<int64_t> by_value(const Row& row) {
+  std::vector<int64_t> ids(row.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  std::stable_sort(ids.begin(), ids.end(), [&](int64_t a, int64_t b) {
+    return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
+  });
+  return ids;
+}
+
+void expect_pairs(const Routing& routing, int64_t token, const std::vector<int64_t>& experts,
+                  const Row& weights) {
+  EXPECT_EQ(experts_by_token(routing)[static_cast<size_t>(token)], experts) << "token " << token;
+  const Tensor found = weights_of(routing, token);
+  ASSERT_EQ(found.size(0), static_cast<int64_t>(weights.size()));
+  for (size_t j = 0; j < weights.size(); ++j)
+    EXPECT_NEAR(found[static_cast<int64_t>(j)].item<double>(), weights[j], 1e-12)
+        << "token " << token;
+}
+
+TEST(TopKRouter, AgreesWithItsNaiveTwin) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  for (const bool renormalise : {true, false})
+    for (const char* when : {"before", "after"})
+      for (const bool bias : {true, false}) {
+        const auto router = make("topk", 2,
+                                 settings_of({{"renormalise", renormalise},
+                                              {"softmax", when},
+                                              {"bias", bias},
+                                              {"temperature", 0.7},
+                                              {"scale", 2.5}}));
+        if (bias) {
+          const at::NoGradGuard no_grad;
+          state_of(*router, "bias").copy_(normal({kExperts}, 9));
+        }
+        const Routing routing = router->forward(x_TD, {});
+        const auto logits = naive_logits(*router, x_TD);
+        for (int64_t t = 0; t < kTokens; ++t) {
+          Row scaled = logits[static_cast<size_t>(t)];
+          for (double& l : scaled) l /= 0.7;
+          const Row p = softmax(scaled);
+          const auto order = by_value(p);
+          const double p0 = p[static_cast<size_t>(order[0])], p1 = p[static_cast<size_t>(order[1])];
+          const double sum = renormalise || std::string(when) == "after" ? p0 + p1 : 1;
+          expect_pairs(routing, t, {order[0], order[1]}, {2.5 * p0 / sum, 2.5 * p1 / sum});
+          for (int64_t e = 0; e < kExperts; ++e) {
+            EXPECT_NEAR(routing.logits_TE[t][e].item<double>(),
+                        logits[static_cast<size_t>(t)][static_cast<size_t>(e)], 1e-12);
+            EXPECT_NEAR(routing.scores_TE[t][e].item<double>(), p[static_cast<size_t>(e)], 1e-12);
+          }
+        }
+      }
+}
+
+TEST(TopKRouter, TemperatureFollowsTheStepInTrainingAndEndsInEvaluation) {
+  const auto scheduled = make(
+      "topk", 2,
+      settings_of({{"temperature", 4.0}, {"temperature_end", 2.0}, {"temperature_steps", 10}}));
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  const auto expect_temperature = [&](const RoutingContext& context, double temperature) {
+    const Routing expected =
+        make("topk", 2, settings_of({{"temperature", temperature}}))->forward(x_TD, {});
+    EXPECT_TRUE(at::allclose(scheduled->forward(x_TD, context).weights_N, expected.weights_N))
+        << temperature;
+  };
+  expect_temperature({.training = true, .random = {.step = 0}}, 4);
+  expect_temperature({.training = true, .random = {.step = 5}}, 3);
+  expect_temperature({.training = true, .random = {.step = 10}}, 2);
+  expect_temperature({.training = true, .random = {.step = 1000}}, 2);
+  expect_temperature({.training = false, .random = {.step = 0}}, 2);
+}
+
+TEST(TopKRouter, WarnsWhenRenormalisingOneChoiceStopsItsGradient) {
+  const auto warning_of = [](int64_t top_k, const Table& settings) {
+    ::testing::internal::CaptureStderr();
+    make("topk", top_k, settings);
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_NE(warning_of(1, {}).find("cannot train the router"), std::string::npos);
+  EXPECT_NE(warning_of(1, settings_of({{"renormalise", false}, {"softmax", "after"}})), "");
+  EXPECT_EQ(warning_of(1, settings_of({{"renormalise", false}})), "");
+  EXPECT_EQ(warning_of(2, {}), "");
+}
+
+TEST(TopKRouter, SaysWhereTheWeightMultiplies) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  for (const char* kind : {"topk", "sigmoid"}) {
+    EXPECT_FALSE(make(kind, 2)->forward(x_TD, {}).weight_on_input);
+    EXPECT_TRUE(
+        make(kind, 2, settings_of({{"weight_on", "input"}}))->forward(x_TD, {}).weight_on_input);
+  }
+}
+
+TEST(TopKRouter, RefusesSettingsThatMeanNothing) {
+  EXPECT_ERROR(make("topk", 2, settings_of({{"softmax", "befor"}})), "Did you mean 'before'?");
+  EXPECT_ERROR(make("topk", 2, settings_of({{"temperature", 0}})), "expected temperatures above 0");
+  EXPECT_ERROR(make("topk", 2, settings_of({{"temperature_end", 2}})), "Say how many steps");
+  EXPECT_ERROR(make("topk", 2, settings_of({{"weight_on", "both"}})), "weight_on");
+}
+
+TEST(LinearRouter, RefusesInputsOfAnotherShapeOrType) {
+  const auto router = make("topk", 2);
+  EXPECT_ERROR(router->forward(at::zeros({2, kWidth + 1}), {}), "d_model=5");
+  EXPECT_ERROR(router->forward(at::zeros({2, 3, kWidth}), {}), "Flatten batch and sequence");
+  EXPECT_ERROR(router->forward(at::zeros({2, kWidth}, at::kLong), {}), "floating input");
+  const RoutingContext short_mask{.valid_T = at::zeros({1}, at::kBool)};
+  EXPECT_ERROR(router->forward(at::zeros({2, kWidth}), short_mask), "valid_T");
+  EXPECT_ERROR(make("expert_choice", 2)->forward(at::zeros({2, kWidth}), short_mask), "valid_T");
+}
+
+TEST(SwitchRouter, WeighsTheBestExpertWithItsProbability) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  const auto router = make("switch", 1);
+  const Routing routing = router->forward(x_TD, {.training = true});
+  const auto logits = naive_logits(*router, x_TD);
+  for (int64_t t = 0; t < kTokens; ++t) {
+    const Row p = softmax(logits[static_cast<size_t>(t)]);
+    const int64_t best = by_value(p)[0];
+    expect_pairs(routing, t, {best}, {p[static_cast<size_t>(best)]});
+  }
+  EXPECT_ERROR(make("switch", 2), "expected top_k = 1, got 2");
+}
+
+TEST(SwitchRouter, JitterScalesTheInputByTheNumbersOfEachTokenInTrainingOnly) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  const auto router = make("switch", 1, settings_of({{"jitter", 0.1}}));
+  const RoutingContext context{
+      .training = true, .random = {.seed = 5, .step = 2, .layer = 1}, .first_token = 100};
+  const RandomStream stream(context.random, Purpose::kRouterNoise);
+  Tensor jittered_TD = x_TD.clone();
+  for (int64_t t = 0; t < kTokens; ++t)
+    for (int64_t d = 0; d < kWidth; ++d) {
+      const auto index = static_cast<uint64_t>((100 + t) * kWidth + d);
+      jittered_TD[t][d] *= 0.9 + 0.2 * static_cast<double>(stream.uniform(index));
+    }
+  const auto plain = make("switch", 1);
+  EXPECT_TRUE(at::allclose(router->forward(x_TD, context).logits_TE,
+                           plain->forward(jittered_TD, {}).logits_TE));
+  EXPECT_TRUE(at::equal(router->forward(x_TD, {}).logits_TE, plain->forward(x_TD, {}).logits_TE));
+  RoutingContext later = context;
+  later.random.step = 3;
+  EXPECT_FALSE(at::allclose(router->forward(x_TD, context).logits_TE,
+                            router->forward(x_TD, later).logits_TE));
+}
+
+/// Whether expert e takes token t, by loops.
+std::vector<std::vector<bool>> naive_expert_choice(const std::vector<Row>& p,
+                                                   const std::vector<bool>& valid, size_t group,
+                                                   const std::function<double(double)>& capacity) {
+  std::vector<std::vector<bool>> chosen(p.size(), std::vector<bool>(kExperts));
+  for (size_t begin = 0; begin < p.size(); begin += group)
+    for (size_t e = 0; e < kExperts; ++e) {
+      std::vector<size_t> tokens;
+      for (size_t t = begin; t < begin + group; ++t)
+        if (valid[t]) tokens.push_back(t);
+      std::stable_sort(tokens.begin(), tokens.end(),
+                       [&](size_t a, size_t b) { return p[a][e] > p[b][e]; });
+      const auto limit = static_cast<size_t>(capacity(static_cast<double>(tokens.size())));
+      for (size_t i = 0; i < std::min(limit, tokens.size()); ++i) chosen[tokens[i]][e] = true;
+    }
+  return chosen;
+}
+
+TEST(ExpertChoiceRouter, AgreesWithItsNaiveTwin) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 3);
+  const Tensor valid_T = at::tensor({1, 1, 0, 1, 1, 0, 0, 1}, at::kLong).to(at::kBool);
+  const std::vector<bool> real = {true, true, false, true, true, false, false, true},
+                          all(kTokens, true);
+  for (const std::string rounding : {"ceil", "floor", "nearest"})
+    for (const std::string group : {"sequence", "batch"})
+      for (const bool padded : {false, true}) {
+        const auto router =
+            make("expert_choice", 2,
+                 settings_of({{"capacity_factor", 1.3}, {"group", group}, {"rounding", rounding}}));
+        const Routing routing =
+            router->forward(x_TD, {.sequence_length = 4, .valid_T = padded ? valid_T : Tensor()});
+        std::vector<Row> p;
+        for (const Row& row : naive_logits(*router, x_TD)) p.push_back(softmax(row));
+        const auto chosen =
+            naive_expert_choice(p, padded ? real : all, group == "sequence" ? 4 : 8, [&](double n) {
+              const double exact = n * 1.3 / kExperts;
+              return rounding == "ceil"    ? std::ceil(exact)
+                     : rounding == "floor" ? std::floor(exact)
+                                           : std::round(exact);
+            });
+        for (int64_t t = 0; t < kTokens; ++t) {
+          std::vector<int64_t> experts;
+          Row weights;
+          for (int64_t e = 0; e < kExperts; ++e)
+            if (chosen[static_cast<size_t>(t)][static_cast<size_t>(e)]) {
+              experts.push_back(e);
+              weights.push_back(p[static_cast<size_t>(t)][static_cast<size_t>(e)]);
+            }
+          expect_pairs(routing, t, experts, weights);
+        }
+      }
+}
+
+TEST(ExpertChoiceRouter, GivesEveryExpertTheSameLoadAndTiesToEarlierTokens) {
+  const auto router = make("expert_choice", 2);
+  const Routing routing = router->forward(normal({kTokens, kWidth}, 1), {});
+  for (int64_t e = 0; e < kExperts; ++e) EXPECT_EQ(routing.counts_E()[e].item<int64_t>(), 4);
+  const auto tied = experts_by_token(router->forward(at::zeros({kTokens, kWidth}), {}));
+  for (size_t t = 0; t < kTokens; ++t) EXPECT_EQ(tied[t].size(), t < 4 ? 4 : 0);
+}
+
+TEST(ExpertChoiceRouter, RefusesCausalModelsAndPartialSequences) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  EXPECT_ERROR(make("expert_choice", 2)->forward(x_TD, {.causal = true}), "allow_future = true");
+  const auto allowed = make("expert_choice", 2, settings_of({{"allow_future", true}}));
+  EXPECT_EQ(allowed->forward(x_TD, {.causal = true}).pairs(), 2 * kTokens);
+  EXPECT_ERROR(allowed->forward(x_TD, {.sequence_length = 3}), "sequence_length=3");
+}
+
+TEST(DenseRouter, UsesEveryExpertWithItsProbability) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  const auto router = make("dense", 1);
+  const Routing routing = router->forward(x_TD, {});
+  EXPECT_EQ(routing.choices, kExperts);
+  const auto logits = naive_logits(*router, x_TD);
+  for (int64_t t = 0; t < kTokens; ++t)
+    expect_pairs(routing, t, {0, 1, 2, 3}, softmax(logits[static_cast<size_t>(t)]));
+}
+
+TEST(SigmoidRouter, AgreesWithItsNaiveTwin) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  for (const bool renormalise : {true, false}) {
+    const auto router =
+        make("sigmoid", 2, settings_of({{"renormalise", renormalise}, {"scale", 1.5}}));
+    const Row bias = {0.3, -0.2, 0.0, 0.4};
+    state_of(*router, "selection_bias").copy_(at::tensor(bias, at::kDouble));
+    const Routing routing = router->forward(x_TD, {});
+    const auto logits = naive_logits(*router, x_TD);
+    for (int64_t t = 0; t < kTokens; ++t) {
+      Row s, biased;
+      for (size_t e = 0; e < kExperts; ++e) {
+        s.push_back(1 / (1 + std::exp(-logits[static_cast<size_t>(t)][e])));
+        biased.push_back(s[e] + bias[e]);
+      }
+      const auto order = by_value(biased);
+      const double s0 = s[static_cast<size_t>(order[0])], s1 = s[static_cast<size_t>(order[1])];
+      const double sum = renormalise ? s0 + s1 + 1e-20 : 1;
+      expect_pairs(routing, t, {order[0], order[1]}, {1.5 * s0 / sum, 1.5 * s1 / sum});
+    }
+  }
+}
+
+TEST(SigmoidRouter, SelectionBiasIsABufferThatMovesByItsRateAfterAStepOnly) {
+  const auto router = routers().at("sigmoid").make(
+      {.d_model = kWidth, .num_experts = kExperts, .top_k = 2}, settings_of({{"bias_rate", 0.25}}));
+  const Tensor bias_E = state_of(*router, "selection_bias");
+  EXPECT_EQ(bias_E.scalar_type(), at::kFloat);
+  EXPECT_FALSE(bias_E.requires_grad());
+  router->end_step({.counts_E = at::tensor({1, 9, 5, 5}, at::kLong), .step = 0});
+  EXPECT_TRUE(at::equal(bias_E, at::tensor({0.25f, -0.25f, 0.f, 0.f})));
+  router->end_step({.counts_E = at::tensor({0, 0, 0, 1}, at::kLong), .step = 1});
+  EXPECT_TRUE(at::equal(bias_E, at::tensor({0.5f, 0.f, 0.25f, -0.25f})));
+  EXPECT_ERROR(router->end_step({.counts_E = at::zeros({3}, at::kLong), .step = 2}),
+               "each of 4 experts");
+}
+
+}  // namespace
+
+}  // namespace moe::routing::router_kinds_test
