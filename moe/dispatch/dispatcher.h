@@ -1,0 +1,57 @@
+#pragma once
+// T tokens, D width, N pairs, R rows of this rank's experts.
+
+#include <memory>
+
+#include <moe/base/registry.h>
+#include <moe/flow/plan.h>
+#include <moe/flow/routing.h>
+#include <moe/parallel/communicator.h>
+
+namespace moe::dispatch {
+
+/// What every dispatcher is made for.
+struct DispatcherShape {
+  int64_t num_experts = 0;
+  std::shared_ptr<parallel::Communicator> group;
+};
+
+/// Token order <-> expert order, across ranks if need be. A swap point: one file in kinds/ and one
+/// line in dispatchers.def add a kind. Stateless; collectives run also for ranks without tokens.
+class Dispatcher {
+ public:
+  virtual ~Dispatcher() = default;
+
+  /// Sorts the pairs by expert and agrees with the other ranks on what to exchange.
+  virtual DispatchPlan plan(const Routing& routing) const = 0;
+  /// The rows for this rank's experts: a view of x_TD when they are all local.
+  virtual ExpertRows dispatch(const Tensor& x_TD, const Routing& routing,
+                              const DispatchPlan& plan) const = 0;
+  /// y_t = sum over t's pairs, in order of choice, of weight * output row; (T, O). Dropped pairs
+  /// add nothing.
+  virtual Tensor combine(const Tensor& out_RO, const Routing& routing,
+                         const DispatchPlan& plan) const = 0;
+  /// Experts first .. first + count of this rank.
+  virtual std::pair<int64_t, int64_t> local_experts() const = 0;
+};
+
+using DispatcherRegistry = Registry<Dispatcher, DispatcherShape>;
+
+/// The built-in kinds of dispatchers.def and those added at run time.
+DispatcherRegistry& dispatchers();
+
+/// Makes `Class(const DispatcherShape&, const Options&)` known as `name`.
+template <class Class, class Options = NoOptions>
+void register_dispatcher(const std::string& name, const std::string& help) {
+  dispatchers().add(name, help, kind_of<Dispatcher, DispatcherShape, Class, Options>());
+}
+
+}  // namespace moe::dispatch
+
+/// In kinds/NAME.cpp: what dispatchers.def's X(NAME, "help") refers to.
+#define MOE_DISPATCHER(name, Class, Options)                       \
+  namespace moe::dispatch::kinds {                                 \
+  DispatcherRegistry::Entry make_##name() {                        \
+    return kind_of<Dispatcher, DispatcherShape, Class, Options>(); \
+  }                                                                \
+  }
