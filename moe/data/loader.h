@@ -1,0 +1,86 @@
+#pragma once
+// Batches of next-token prediction.
+//
+// Shapes: B rows, S sequence.
+
+#include <memory>
+
+#include <ATen/core/Tensor.h>
+
+#include <moe/data/corpus.h>
+
+namespace moe::data {
+
+/// The target of a position that is not trained on.
+inline constexpr int64_t kIgnoredTarget = -100;
+
+struct Batch {
+  at::Tensor input_BS;   // int64
+  at::Tensor target_BS;  // int64: the token after input_BS, or kIgnoredTarget
+  at::Tensor domain_B;   // int64: index of the row's domain in the corpus
+  int64_t first_token =
+      0;  // global number of the token in row 0, column 0: key of counter-based randomness
+};
+
+/// Rows [begin, end) of a batch.
+struct RowRange {
+  int64_t begin = 0;
+  int64_t end = 0;
+};
+/// The rows of `rank` out of `world`: contiguous, all ranks together cover each row once.
+RowRange rank_rows(int64_t batch, int64_t rank, int64_t world);
+
+struct LoaderOptions {
+  int64_t batch = 32;  // rows of one micro-batch over all ranks
+  uint64_t seed = 1;
+};
+
+/// Training batches: each row is a window of `sequence + 1` tokens that begins anywhere in a
+/// domain, domains drawn by weight. A batch depends on (seed, step, micro) alone, so the step is
+/// all there is to resume; row r of micro-batch m is row m * batch + r of the step, so that 2
+/// micro-batches of 4 rows are the same data as 1 of 8. A window of masked data may hold no target
+/// at all. Const and thread-safe.
+class Loader {
+ public:
+  Loader(std::shared_ptr<const Corpus> corpus, const LoaderOptions& options);
+
+  /// The whole micro-batch, or its rows `rows`. `accumulation` is the number of micro-batches of a
+  /// step.
+  Batch batch(int64_t step, int64_t micro = 0, int64_t accumulation = 1) const;
+  Batch batch(int64_t step, int64_t micro, int64_t accumulation, RowRange rows) const;
+
+  const Corpus& corpus() const { return *corpus_; }
+  int64_t rows() const { return options_.batch; }
+  /// Tokens of one micro-batch over all ranks.
+  int64_t tokens() const { return options_.batch * corpus_->sequence(); }
+
+ private:
+  std::shared_ptr<const Corpus> corpus_;
+  LoaderOptions options_;
+  std::vector<double> cumulative_;  // of the domains' weights
+};
+
+/// One pass over tokens in windows that do not overlap: target k of the pass is token k + 1. The
+/// last window is filled up with token 0, and the last batch with such rows, whose targets are all
+/// ignored, so that every batch has the same shape (and every rank a part of it). Const and
+/// thread-safe.
+class EvalPass {
+ public:
+  /// `domain` goes into domain_B. `max_batches` < 0: all of it. Throws ConfigError for fewer than 2
+  /// tokens.
+  EvalPass(Tokens tokens, int64_t sequence, int64_t batch, int64_t max_batches = -1,
+           int64_t domain = 0);
+
+  int64_t batches() const { return batches_; }
+  Batch batch(int64_t index) const { return batch(index, {0, rows_}); }
+  Batch batch(int64_t index, RowRange rows) const;
+
+ private:
+  Tokens tokens_;
+  int64_t sequence_;
+  int64_t rows_;
+  int64_t batches_;
+  int64_t domain_;
+};
+
+}  // namespace moe::data

@@ -1,0 +1,93 @@
+#pragma once
+// What a run reads: domains, how each is split, and how often each is drawn.
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include <moe/base/fields.h>
+
+namespace moe::data {
+
+/// One source of text. Either `train` (and, if there is any, `valid`), or `path` and the share of
+/// it that validates.
+struct DomainOptions {
+  std::string name = {};
+  std::string train = {};
+  std::string valid = {};
+  std::string path = {};
+  double valid_share = 0.1;
+  double weight = 0;
+  std::string format = "text";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("name", name, "name of the domain in metrics and reports");
+    v("train", train, "file to train on");
+    v("valid", valid, "file to validate on; may be left out");
+    v("path", path, "one file for both, instead of train and valid");
+    v("valid_share", valid_share, "share of `path` that validates, in [0, 1)");
+    v("weight", weight, "relative frequency in a batch, for data.weights = \"given\"");
+    v("format", format,
+      "text | jsonl_prompt_completion (one {\"prompt\", \"completion\"} a line, prompts not "
+      "trained on)");
+  }
+
+  void validate(const std::string& place) const {
+    check<ConfigError>(!name.empty(), place, "expected a name for the domain, got none. Set name.");
+    check<ConfigError>(path.empty() != train.empty(), place,
+                       "expected either path or train for the domain '", name, "', got ",
+                       path.empty() ? "neither" : "both", ". Set one of them.");
+    check<ConfigError>(path.empty() || valid.empty(), place,
+                       "expected no valid beside path for the domain '", name, "', got '", valid,
+                       "'. Name the other file train.");
+    check<ConfigError>(valid_share >= 0 && valid_share < 1, place,
+                       "expected valid_share in [0, 1) for the domain '", name, "', got ",
+                       valid_share, ".");
+    check<ConfigError>(weight >= 0 && weight < 1e12, place,
+                       "expected weight in [0, 1e12) for the domain '", name, "', got ", weight,
+                       ".");
+    check<ConfigError>(format == "text" || format == "jsonl_prompt_completion", place,
+                       "expected format text or jsonl_prompt_completion for the domain '", name,
+                       "', got '", format, "'.",
+                       did_you_mean(format, {"text", "jsonl_prompt_completion"}));
+  }
+};
+
+struct DataOptions {
+  std::string tokenizer = "byte";
+  int64_t sequence = 256;
+  std::vector<DomainOptions> domains = {};
+  std::string split = "head";
+  std::string split_unit = "bytes";
+  std::string weights = "size";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("tokenizer", tokenizer, "byte");
+    v("sequence", sequence, "tokens of one row of a batch");
+    v("domains", domains, "sources of text");
+    v("split", split, "how `path` is split: head (the first part trains, the rest validates)");
+    v("split_unit", split_unit,
+      "what valid_share counts: bytes | characters (both cut between characters)");
+    v("weights", weights,
+      "how often a domain is drawn: size (of its training data) | equal | given");
+  }
+
+  void validate(const std::string& place) const {
+    const auto one_of = [&](const char* field, const std::string& value,
+                            const std::vector<std::string>& known) {
+      for (const auto& word : known)
+        if (value == word) return;
+      fail<ConfigError>(place, "expected ", field, " to be one of ", join(known), ", got '", value,
+                        "'.", did_you_mean(value, known));
+    };
+    one_of("split", split, {"head"});
+    one_of("split_unit", split_unit, {"bytes", "characters"});
+    one_of("weights", weights, {"size", "equal", "given"});
+    check<ConfigError>(sequence >= 1 && sequence <= (int64_t{1} << 24), place,
+                       "expected sequence in [1, 16777216], got ", sequence, ".");
+  }
+};
+
+}  // namespace moe::data

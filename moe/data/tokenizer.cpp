@@ -1,0 +1,31 @@
+#include <moe/base/error.h>
+#include <moe/data/tokenizer.h>
+
+namespace moe::data {
+
+std::vector<int64_t> ByteTokenizer::encode(std::string_view text) const {
+  std::vector<int64_t> out;
+  out.reserve(text.size());
+  for (const char c : text) out.push_back(static_cast<unsigned char>(c));
+  return out;
+}
+
+std::string ByteTokenizer::decode(std::span<const int64_t> tokens) const {
+  std::string out;
+  out.reserve(tokens.size());
+  for (const int64_t token : tokens) {
+    if (token < 0 || token > 255)
+      fail("data/tokenizer", "expected byte tokens in [0, 255], got ", token,
+           ". Use the tokenizer of the model.");
+    out += static_cast<char>(token);
+  }
+  return out;
+}
+
+std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind) {
+  if (kind == "byte") return std::make_shared<ByteTokenizer>();
+  fail<ConfigError>("data/tokenizer", "expected the tokenizer byte, got '", kind, "'.",
+                    did_you_mean(kind, {"byte"}));
+}
+
+}  // namespace moe::data

@@ -1,0 +1,42 @@
+#pragma once
+// A read-only run of tokens: the bytes of a mapped file as they lie, or ids in memory, and
+// optionally which of them are trained on.
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+namespace moe::data {
+
+/// Cheap to copy (shares what it shows); thread-safe.
+class Tokens {
+ public:
+  Tokens() = default;
+  /// Token = byte. `owner` keeps `bytes` alive.
+  Tokens(std::shared_ptr<const void> owner, std::string_view bytes)
+      : owner_(std::move(owner)), bytes_(bytes) {}
+  /// Ids in memory. `trained` is empty (all count) or has one entry an id: 0 for a token that is no
+  /// target.
+  explicit Tokens(std::vector<int32_t> ids, std::vector<uint8_t> trained = {});
+
+  int64_t size() const { return static_cast<int64_t>(bytes_.size() + ids_.size()); }
+  bool empty() const { return size() == 0; }
+  bool is_masked() const { return !trained_.empty(); }
+  int64_t operator[](int64_t i) const;
+  /// True when token i may be a target.
+  bool is_trained(int64_t i) const {
+    return trained_.empty() || trained_[static_cast<size_t>(i)] != 0;
+  }
+  /// Copies tokens [begin, begin + out.size()). Throws Error when they reach beyond the end.
+  void copy(int64_t begin, std::span<int64_t> out) const;
+
+ private:
+  std::shared_ptr<const void> owner_;
+  std::string_view bytes_;
+  std::span<const int32_t> ids_;
+  std::span<const uint8_t> trained_;
+};
+
+}  // namespace moe::data
