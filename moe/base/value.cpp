@@ -38,7 +38,7 @@ std::string_view Value::type_name() const {
 
 namespace {
 
-std::string quoted(std::string_view text) {
+std::string toml_string(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
@@ -80,14 +80,14 @@ std::string key_text(std::string_view key) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
            c == '-';
   });
-  return bare ? std::string(key) : quoted(key);
+  return bare ? std::string(key) : toml_string(key);
 }
 
 std::string Value::text() const {
   if (const auto* b = as<bool>()) return *b ? "true" : "false";
   if (const auto* i = as<int64_t>()) return std::to_string(*i);
   if (const auto* d = as<double>()) return shortest(*d);
-  if (const auto* s = as<std::string>()) return quoted(*s);
+  if (const auto* s = as<std::string>()) return toml_string(*s);
   std::string out;
   if (const auto* array = as<Array>()) {
     for (const auto& item : *array) out += (out.empty() ? "" : ", ") + item.text();

@@ -1,0 +1,38 @@
+# Thin over CMake presets; `make help` lists the targets.
+PRESET ?= release
+BUILD := build/$(PRESET)
+JOBS ?= 2
+
+.PHONY: help setup configure build demo test bench lint format clean
+
+help:            ## this list
+	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+setup:           ## install what is missing: Debian packages, libtorch into .venv (MOE_TORCH=DIR, TORCH_INDEX=URL)
+	@scripts/setup.sh
+
+configure: setup
+	@cmake --preset $(PRESET) > /dev/null
+
+build: configure ## build the program: build/release/moe (PRESET=debug, asan or tsan for others)
+	@cmake --build $(BUILD) --target moe_program -j $(JOBS)
+
+demo: build      ## train a small MoE model and its dense twin on generated text, compare them, sample
+	@scripts/demo.sh $(BUILD)/moe
+
+test: configure  ## build everything and run all tests
+	@cmake --build $(BUILD) -j $(JOBS)
+	@ctest --preset $(PRESET)
+
+bench: build     ## time the MoE layer against a dense layer of equal active FLOPs
+	@scripts/bench.sh $(BUILD)/moe
+
+lint: setup      ## formatting, includes between folders, file sizes
+	@scripts/format.sh --check
+	@scripts/check_layers.py
+
+format: setup    ## format all C++ files
+	@scripts/format.sh
+
+clean:           ## remove what was built
+	@rm -rf build

@@ -1,0 +1,69 @@
+#include <moe/models/counts.h>
+
+namespace moe::models {
+
+namespace {
+
+/// Parameters of a feed-forward block: `inner` is 2 for gated ones.
+int64_t feed_forward_count(int64_t width, int64_t hidden, int64_t inner, bool bias) {
+  return (inner + 1) * width * hidden + (bias ? inner * hidden + width : 0);
+}
+
+int64_t expert_count(const ModelOptions& o) {
+  const auto& kind = o.moe.expert.kind;
+  check<ConfigError>(kind == "gated" || kind == "ffn", "models/count",
+                     "expected the expert kind gated or ffn, got '", kind,
+                     "'. Count such a model by its parameters.");
+  const Value* bias = o.moe.expert.options.find("bias");
+  return feed_forward_count(o.d_model, o.expert_width(), kind == "gated" ? 2 : 1,
+                            bias && bias->as<bool>() && *bias->as<bool>());
+}
+
+int64_t router_count(const ModelOptions& o, int64_t experts) {
+  const Value* bias = o.moe.router.options.find("bias");
+  return experts * (o.d_model + (bias && bias->as<bool>() && *bias->as<bool>() ? 1 : 0));
+}
+
+/// Experts of layer `i` that one token meets.
+int64_t chosen(const ModelOptions& o, int64_t i) {
+  return o.moe.router.kind == "dense" ? o.experts_of(i) : o.top_k_of(i);
+}
+
+}  // namespace
+
+ModelCounts count(const ModelOptions& o) {
+  const int64_t D = o.d_model, P = o.head_width(), Q = o.heads * P, KV = o.kv_head_count() * P;
+  const int64_t norm = o.norm == "layernorm" ? 2 : 1;
+  const int64_t attention = D * (2 * Q + 2 * KV) + (o.attention_bias ? Q + 2 * KV + D : 0) +
+                            (o.qk_norm ? 2 * norm * P : 0);
+  int64_t shared_by_all = 0, unused = 0;
+  for (int64_t i = 0; i < o.layers; ++i) {
+    const int64_t E = o.experts_of(i);
+    shared_by_all += attention + 2 * norm * D;
+    if (E == 0) {
+      shared_by_all += feed_forward_count(D, o.dense_width(i), o.feed_forward == "gated" ? 2 : 1,
+                                          o.feed_forward_bias);
+      continue;
+    }
+    const int64_t one = expert_count(o);
+    shared_by_all += router_count(o, E) + chosen(o, i) * one;
+    unused += (E - chosen(o, i)) * one;
+    if (o.moe.shared.d_ff > 0)
+      shared_by_all +=
+          feed_forward_count(D, o.moe.shared.d_ff, 2, false) + (o.moe.shared.gate ? D : 0);
+  }
+  if (o.norm_position == "pre") shared_by_all += norm * D;
+  const int64_t embedding = o.vocabulary * D, head = o.tied_embeddings ? 0 : embedding;
+
+  ModelCounts out;
+  out.active_without_embeddings = shared_by_all;
+  out.active_without_input_embedding = shared_by_all + embedding;  // the output matrix, tied or not
+  out.active = shared_by_all + embedding + head;
+  out.total = out.active + unused;
+  out.flops_per_token =
+      2 * out.active_without_input_embedding + o.layers * 4 * Q * o.context_length;
+  out.kv_cache_bytes = o.layers * 2 * KV * o.context_length * 4;
+  return out;
+}
+
+}  // namespace moe::models

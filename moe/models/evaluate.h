@@ -1,0 +1,37 @@
+#pragma once
+// B batch, S sequence, V vocabulary.
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include <moe/data/tokens.h>
+#include <moe/models/load.h>
+
+namespace moe::models {
+
+/// How well a model predicts text. Sums, so that several files add up.
+struct Evaluation {
+  double loss_sum = 0;  // nats, over all targets
+  int64_t tokens = 0;   // targets
+  int64_t bytes = 0;    // that the targets stand for
+
+  double loss() const { return loss_sum / static_cast<double>(tokens); }
+  double perplexity() const;
+  double bits_per_byte() const;
+
+  Evaluation& operator+=(const Evaluation& other);
+};
+
+/// One pass over `tokens` in windows of the model's context length that do not overlap: every token
+/// but the first is predicted once, from those of its window before it. `bytes` stays 0. Throws
+/// moe::Error for fewer than 2 tokens and for ids outside the vocabulary.
+Evaluation evaluate(LanguageModel& model, const data::Tokens& tokens);
+
+/// The same for a file, with `bytes`. `format`: "text", or "jsonl_prompt_completion", of which only
+/// completions are targets. Throws moe::Error for a file that is missing, empty, shorter than 2
+/// tokens, or without targets.
+Evaluation evaluate_file(const LoadedModel& model, const std::filesystem::path& path,
+                         const std::string& format = "text");
+
+}  // namespace moe::models

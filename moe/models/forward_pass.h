@@ -1,0 +1,45 @@
+#pragma once
+// B batch, S sequence, V vocabulary, T = B·S tokens in row order, E experts, K choices.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <moe/models/model.h>
+#include <moe/models/token_rows.h>
+
+namespace moe::models {
+
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// What forward_pass computes beside the logits.
+struct ForwardRequest {
+  bool routing = false;
+  bool gradients = false;
+};
+
+/// One forward pass without dropout, as named tensors for comparison with other implementations:
+///
+///   logits                  (B, S, V) float32
+///   layers.I.router_logits  (T, E) float32; absent for routers without scores
+///   layers.I.experts        (T, K) int64, in the token's order of choice
+///   layers.I.weights        (T, K) float32
+///   loss                    () mean cross entropy of token t + 1 given logits t over the targets
+///                           that are no padding, without balance terms
+///   grad.NAME               of the loss, for every parameter NAME that is trained; zeros where
+///                           nothing reaches it. In the parameters' dtype, the loss in at
+///                           least float32.
+///
+/// Padding holds 0, and expert -1. Where tokens have different numbers of experts, K is the largest
+/// and rows are filled up with expert -1 and weight 0; pairs dropped by capacity are too.
+///
+/// Parameters keep the gradients they had. Throws moe::Error when gradients are asked for and there
+/// is no target, and whatever the model throws.
+NamedTensors forward_pass(LanguageModel& model, const TokenRows& rows,
+                          const ForwardRequest& request);
+
+/// () mean cross entropy of ids_BS[:, 1:] given logits_BSV[:, :-1] over the targets that are valid.
+/// At least float32. Throws moe::Error when there is none.
+Tensor next_token_loss(const Tensor& logits_BSV, const TokenRows& rows);
+
+}  // namespace moe::models

@@ -1,0 +1,71 @@
+#include <moe/checkpoint/manifest.h>
+#include <moe/checkpoint/steps.h>
+#include <moe/checkpoint/tensors.h>
+#include <moe/config/toml.h>
+#include <moe/models/load.h>
+#include <moe/models/tensors.h>
+
+namespace moe::models {
+
+namespace {
+
+constexpr uint64_t kLargestConfig = 16u << 20;
+
+/// The checkpoint folder that `path` means.
+Path find_checkpoint(const Path& path) {
+  auto& files = real_files();
+  check(files.kind(path) == FileKind::kFolder, "models/load",
+        "expected a folder with a model, found none at ", path.string(), ". Check the path.");
+  if (files.exists(path / checkpoint::kManifestName)) return path;
+  if (const auto newest = checkpoint::latest_checkpoint(path / "checkpoints")) return *newest;
+  check(!files.exists(path / "config.json"), "models/load",
+        "expected a run or a checkpoint of moe, found a Hugging Face model in ", path.string(),
+        ". This version reads its own checkpoints only.");
+  fail("models/load", "expected a run (with checkpoints/) or a checkpoint (with manifest.json) in ",
+       path.string(), ", found neither. Train first, or wait for the run's first checkpoint.");
+}
+
+Table config_of(const Path& checkpoint) {
+  const Path path = checkpoint / "config.toml";
+  return config::parse_toml(read_file(real_files(), path, kLargestConfig), path.string());
+}
+
+const Table& section(const Table& config, const char* name) {
+  const Value* value = config.find(name);
+  const Table* table = value ? value->as<Table>() : nullptr;
+  check(table, "models/load", "expected a [", name,
+        "] section in the checkpoint's config.toml, found none. The checkpoint is damaged.");
+  return *table;
+}
+
+}  // namespace
+
+std::shared_ptr<LanguageModel> make_model(const Table& settings, const ModelShape& shape) {
+  ModelSpec spec;
+  read_fields(spec, settings, "model");
+  return families().at(spec.family).make(shape, spec.options);
+}
+
+Table load_config(const std::filesystem::path& path) {
+  return config_of(find_checkpoint(path));
+}
+
+LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype) {
+  LoadedModel out;
+  out.folder = find_checkpoint(path);
+  out.config = config_of(out.folder);
+  const auto group = parallel::local();
+  out.model = make_model(section(out.config, "model"), {.group = group});
+  out.model->to(dtype);
+  checkpoint::load_tensors(out.folder, "model", named_tensors(*out.model), *group);
+  out.model->eval();
+  const Value* kind = section(out.config, "data").find("tokenizer");
+  out.tokenizer =
+      data::make_tokenizer(kind && kind->as<std::string>() ? *kind->as<std::string>() : "byte");
+  const auto metadata = checkpoint::read_manifest(out.folder).metadata;
+  if (const auto step = metadata.find("step"); step != metadata.end())
+    out.step = std::strtoll(step->second.c_str(), nullptr, 10);
+  return out;
+}
+
+}  // namespace moe::models

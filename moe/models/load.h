@@ -1,0 +1,35 @@
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+#include <moe/data/tokenizer.h>
+#include <moe/models/model.h>
+
+namespace moe::models {
+
+/// A model ready to run, with what it needs to read and write text.
+struct LoadedModel {
+  std::shared_ptr<LanguageModel> model;
+  std::shared_ptr<const data::Tokenizer> tokenizer;
+  /// The resolved configuration of the run that made it.
+  Table config;
+  /// The checkpoint's folder and the optimizer steps it has seen.
+  std::filesystem::path folder;
+  int64_t step = 0;
+};
+
+/// The model of `path`: a run (its newest whole checkpoint) or one checkpoint. Parameters come as
+/// `dtype`. Throws moe::Error when nothing loads whole, naming unknown, missing or misshapen
+/// tensors.
+LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype = at::kFloat);
+
+/// The resolved configuration of a run or checkpoint without its tensors.
+Table load_config(const std::filesystem::path& path);
+
+/// Makes the model that a `[model]` table describes: `family` (default decoder) and that family's
+/// options.
+std::shared_ptr<LanguageModel> make_model(const Table& settings, const ModelShape& shape);
+
+}  // namespace moe::models

@@ -1,0 +1,35 @@
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+
+#include <moe/models/model.h>
+
+namespace moe::models {
+
+Tensor ModelOutput::balance_loss() const {
+  Tensor total = at::zeros({}, logits_BSV.options());
+  for (const auto& layer : layers) total = total + layer.balance.loss();
+  return total;
+}
+
+void ModelSpec::validate(const std::string& place) const {
+  families().at(family).check(options, place);
+}
+
+namespace kinds {
+#define X(name, help) ModelRegistry::Entry make_##name();
+#include <moe/models/models.def>
+#undef X
+}  // namespace kinds
+
+ModelRegistry& families() {
+  static ModelRegistry* const registry = [] {
+    auto* made = new ModelRegistry("model family");
+#define X(name, help) made->add(#name, help, kinds::make_##name());
+#include <moe/models/models.def>
+#undef X
+    return made;
+  }();
+  return *registry;
+}
+
+}  // namespace moe::models

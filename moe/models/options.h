@@ -1,0 +1,124 @@
+#pragma once
+
+#include <moe/layers/moe_options.h>
+
+namespace moe::models {
+
+/// Which layers are Mixture of Experts, and of what kind.
+struct MoEOptions {
+  int64_t num_experts = 8;
+  int64_t top_k = 2;
+  int64_t every = 1;
+  std::vector<int64_t> layers = {};
+  std::vector<int64_t> experts_per_layer = {};
+  std::vector<int64_t> top_k_per_layer = {};
+  layers::RouterSpec router = {};
+  layers::ExpertSpec expert = {};
+  std::vector<layers::BalanceSpec> balance = {{"switch", 0.01, {}}, {"z_loss", 0.001, {}}};
+  layers::SharedSpec shared = {};
+  std::string dispatcher = "local";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("num_experts", num_experts, "experts a layer; 0: a dense model");
+    v("top_k", top_k, "experts a token chooses");
+    v("every", every, "MoE in every n-th layer: layers n-1, 2n-1, …");
+    v("layers", layers, "the MoE layers by number from 0, instead of `every`");
+    v("experts_per_layer", experts_per_layer,
+      "experts of each of the model's layers, 0 for a dense one; instead of num_experts");
+    v("top_k_per_layer", top_k_per_layer,
+      "choices in each of the model's layers; instead of top_k");
+    v("router", router, "who goes where");
+    v("expert", expert, "what an expert computes; d_ff 0: 2 d_model");
+    v("balance", balance, "losses on the routing");
+    v("shared", shared, "an expert that takes every token");
+    v("dispatcher", dispatcher, "local, or all_to_all to shard the experts over ranks");
+  }
+};
+
+/// A decoder-only (or, with causal = false, bidirectional) language model.
+struct ModelOptions {
+  int64_t vocabulary = 256;
+  int64_t context_length = 256;
+  int64_t d_model = 128;
+  int64_t layers = 4;
+  int64_t heads = 4;
+  int64_t kv_heads = 0;
+  int64_t head_dim = 0;
+  bool attention_bias = false;
+  bool qk_norm = false;
+  double rope_theta = 10000;
+  std::string norm = "rmsnorm";
+  std::string norm_position = "pre";
+  double norm_epsilon = 1e-5;
+  std::string feed_forward = "gated";
+  std::string activation = "silu";
+  bool feed_forward_bias = false;
+  int64_t d_ff = 0;
+  std::vector<int64_t> d_ff_per_layer = {};
+  bool tied_embeddings = false;
+  bool causal = true;
+  double dropout = 0;
+  double attention_dropout = 0;
+  MoEOptions moe = {};
+  moe::layers::InitOptions init = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("vocabulary", vocabulary, "token ids, V");
+    v("context_length", context_length, "longest sequence");
+    v("d_model", d_model, "width, D");
+    v("layers", layers, "blocks");
+    v("heads", heads, "query heads");
+    v("kv_heads", kv_heads, "key-value heads; 0: as many as heads, 1: multi-query");
+    v("head_dim", head_dim, "width of a head; 0: d_model / heads");
+    v("attention_bias", attention_bias, "biases on the attention's projections");
+    v("qk_norm", qk_norm, "normalise queries and keys per head");
+    v("rope_theta", rope_theta, "base of the rotary positions");
+    v("norm", norm, "rmsnorm or layernorm");
+    v("norm_position", norm_position, "pre: before each block; post: after adding its output");
+    v("norm_epsilon", norm_epsilon, "added to the mean square");
+    v("feed_forward", feed_forward, "dense layers: gated or ffn");
+    v("activation", activation, "of dense layers: silu, gelu, gelu_tanh or relu");
+    v("feed_forward_bias", feed_forward_bias, "biases in dense layers");
+    v("d_ff", d_ff, "hidden units of dense layers; 0: the active units of a MoE layer, K times F");
+    v("d_ff_per_layer", d_ff_per_layer,
+      "hidden units of each layer where it is dense; instead of d_ff");
+    v("tied_embeddings", tied_embeddings, "use the embedding as output matrix");
+    v("causal", causal, "positions see only what came before");
+    v("dropout", dropout, "on the embedding and on each block's output");
+    v("attention_dropout", attention_dropout, "on the attention weights");
+    v("moe", moe, "which layers are Mixture of Experts, and of what kind");
+    v("init", init, "how parameters start");
+  }
+  void validate(const std::string& place) const;
+
+  /// Experts of layer `i`; 0 when it is dense.
+  int64_t experts_of(int64_t i) const;
+  int64_t top_k_of(int64_t i) const;
+  /// Hidden units of layer `i` were it dense.
+  int64_t dense_width(int64_t i) const;
+  int64_t expert_width() const { return moe.expert.d_ff > 0 ? moe.expert.d_ff : 2 * d_model; }
+  int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / heads; }
+  int64_t kv_head_count() const { return kv_heads > 0 ? kv_heads : heads; }
+};
+
+/// A model by its family; the other keys are that family's options.
+struct ModelSpec {
+  std::string family = "decoder";
+  Table options = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("family", family, "a registered model family (`moe inspect --list model`)");
+    v.rest(options);
+  }
+  void validate(const std::string& place) const;
+};
+
+/// The dense model of equal active FLOPs, but for the router's product and the shared expert's
+/// gate: every layer becomes a feed-forward block of the experts' form and activation, as wide as
+/// what a token meets there (K F hidden units and the shared expert's). For fair comparison.
+ModelOptions dense_twin(const ModelOptions& options);
+
+}  // namespace moe::models

@@ -1,0 +1,111 @@
+// B batch, S sequence.
+#include <algorithm>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+
+#include <moe/base/error.h>
+#include <moe/formats/strict_json.h>
+#include <moe/models/token_rows.h>
+
+namespace moe::models {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr const char* kPlaceOfRows = "models/token_rows";
+constexpr const char* kIds = "input_ids";
+constexpr const char* kMask = "attention_mask";
+
+/// Refuses fields by name; those that another kind of model reads with the reason.
+void check_fields(const json& document, std::string_view source) {
+  std::vector<std::string> unknown;
+  for (const auto& [key, value] : document.items()) {
+    if (key == kIds || key == kMask) continue;
+    check(key != "decoder_input_ids" && key != "inputs", kPlaceOfRows,
+          "expected only input_ids and attention_mask in ", source,
+          " for a decoder-only language model, got '", key,
+          "', which encoder-decoders and vision models read. Remove it.");
+    unknown.push_back(formats::in_quotes(key) + did_you_mean(key, {kIds, kMask}));
+  }
+  if (!unknown.empty())
+    fail(kPlaceOfRows, "expected the fields input_ids and attention_mask in ", source, ", got ",
+         unknown.size(), " unknown. Remove or correct them:", indented_list(unknown));
+}
+
+/// An integer in [0, bound); `what` completes "expected … in [0, bound)".
+int64_t read_integer(const json& value, int64_t bound, const char* what, const auto& place) {
+  const bool fits = value.is_number_integer() &&
+                    (!value.is_number_unsigned() || value.get<uint64_t>() <= INT64_MAX);
+  const int64_t number = fits ? value.get<int64_t>() : -1;
+  if (!fits || number < 0 || number >= bound)
+    fail(kPlaceOfRows, "expected ", what, " in [0, ", bound, ") at ", place(), ", got ",
+         formats::in_quotes(value.dump()), ". Correct the file.");
+  return number;
+}
+
+/// The rows of numbers in `rows`, all of one length.
+Tensor read_table(const json& rows, const char* field, std::string_view source, int64_t bound,
+                  const char* what) {
+  check(rows.is_array() && !rows.empty(), kPlaceOfRows, "expected a list of rows in '", field,
+        "' of ", source, ", got ", rows.is_array() ? "an empty list" : rows.type_name(),
+        ". Give at least one row of integers.");
+  size_t length = 0;
+  for (size_t b = 0; b < rows.size(); ++b) {
+    const auto place = [&] { return concat(field, '[', b, "] of ", source); };
+    if (!rows[b].is_array() || rows[b].empty())
+      fail(kPlaceOfRows, "expected a list of integers at ", place(), ", got ",
+           rows[b].is_array() ? "an empty list" : rows[b].type_name(),
+           ". Give every row at least one token.");
+    if (b == 0) length = rows[b].size();
+    if (rows[b].size() != length)
+      fail(kPlaceOfRows, "expected ", length, " numbers at ", place(),
+           ", as in the row before, got ", rows[b].size(),
+           ". Pad rows on the right and mark the padding in attention_mask.");
+  }
+  const auto B = static_cast<int64_t>(rows.size()), S = static_cast<int64_t>(length);
+  Tensor table_BS = at::empty({B, S}, at::kLong);
+  auto* out = table_BS.mutable_data_ptr<int64_t>();
+  for (size_t b = 0; b < rows.size(); ++b)
+    for (size_t s = 0; s < length; ++s)
+      *out++ = read_integer(rows[b][s], bound, what,
+                            [&] { return concat(field, '[', b, "][", s, "] of ", source); });
+  return table_BS;
+}
+
+void check_right_padding(const Tensor& mask_BS, std::string_view source) {
+  const int64_t B = mask_BS.size(0), S = mask_BS.size(1);
+  const auto* row = mask_BS.const_data_ptr<int64_t>();
+  for (int64_t b = 0; b < B; ++b, row += S)
+    for (int64_t s = 1; s < S; ++s)
+      if (row[s] > row[s - 1])
+        fail(kPlaceOfRows,
+             "expected ones followed by zeros in every row of attention_mask, got a 1 ",
+             "behind a 0 at attention_mask[", b, "][", s, "] of ", source,
+             ". Move the padding to the right.");
+}
+
+}  // namespace
+
+TokenRows parse_token_rows(std::string_view text, std::string_view source, int64_t vocabulary) {
+  const json document = formats::parse_strict_json(text, kPlaceOfRows, source, {.depth = 3});
+  check_fields(document, source);
+  check(document.contains(kIds), kPlaceOfRows, "expected the field input_ids in ", source,
+        ", found none. Add {\"input_ids\": [[…]…]}.");
+  TokenRows out;
+  out.ids_BS = read_table(document[kIds], kIds, source, vocabulary, "a token id");
+  if (!document.contains(kMask)) {
+    out.valid_BS = at::ones(out.ids_BS.sizes(), at::kBool);
+    return out;
+  }
+  const Tensor mask_BS = read_table(document[kMask], kMask, source, 2, "0 or 1");
+  check(mask_BS.sizes() == out.ids_BS.sizes(), kPlaceOfRows, "expected attention_mask of shape ",
+        out.ids_BS.sizes(), " in ", source, ", that of input_ids, got ", mask_BS.sizes(),
+        ". Give one number for each token.");
+  check_right_padding(mask_BS, source);
+  out.valid_BS = mask_BS.to(at::kBool);
+  return out;
+}
+
+}  // namespace moe::models

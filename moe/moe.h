@@ -1,0 +1,25 @@
+#pragma once
+// Everything a program needs that trains, runs or studies Mixture-of-Experts models:
+// `#include <moe/moe.h>`. It is heavy (seconds a translation unit, as headers of libtorch are);
+// where that matters, include the single headers that follow.
+
+// So that `std::cout << tensor` works.
+#include <ATen/core/Formatting.h>
+
+#include <moe/analyze/specialisation.h>
+#include <moe/balance/term.h>
+#include <moe/base/error.h>
+#include <moe/base/random.h>
+#include <moe/config/toml.h>
+#include <moe/data/loader.h>
+#include <moe/data/synth/synth.h>
+#include <moe/dispatch/dispatcher.h>
+#include <moe/experts/experts.h>
+#include <moe/generation/generate.h>
+#include <moe/layers/moe_layer.h>
+#include <moe/models/counts.h>
+#include <moe/models/evaluate.h>
+#include <moe/models/load.h>
+#include <moe/routing/router.h>
+#include <moe/train/evaluate.h>
+#include <moe/train/run.h>

@@ -1,0 +1,45 @@
+#pragma once
+// S source rows, R rows, E experts, D in, F hidden, O out.
+//
+// Row r of the input is source_SD[index_R[r]] (index undefined: the identity); rows offsets_E[e] ..
+// offsets_E[e+1] belong to expert e, those behind the last offset to none: their output is
+// undefined and nothing flows back from them. Any number of rows an expert, none too. All products
+// run in the dtype of the source; parameters are cast to it.
+
+#include <string>
+
+#include <ATen/core/Tensor.h>
+
+namespace moe::ops {
+
+using at::Tensor;
+
+enum class Activation { kRelu, kGelu, kGeluTanh, kSilu };
+
+/// "relu", "gelu" (exact), "gelu_tanh", "silu". Throws ConfigError naming `place` for anything
+/// else.
+Activation parse_activation(const std::string& name, const std::string& place);
+/// act(x), differentiable by libtorch.
+Tensor activate(const Tensor& x, Activation activation);
+
+/// out[r] = W[e(r)] x[r] + b[e(r)]; w_EOD (E, O, D), b_EO (E, O) or undefined; (R, O).
+Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                      const Tensor& w_EOD, const Tensor& b_EO);
+
+/// out[r] = w_out[e] (act(w_in[e] x[r] + b_in[e]) * keep[r]) + b_out[e].
+///
+/// w_in (E, F, D), b_in (E, F) or undefined, w_out (E, O, F), b_out (E, O) or undefined; keep_RF
+/// (R, F) or undefined multiplies the hidden units (dropout). Saves the input and the
+/// pre-activations only.
+Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                   const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
+                   const Tensor& keep_RF, Activation activation);
+
+/// out[r] = w_out[e] (act(g) * u * keep[r]) + b_out[e] with [g; u] = w_in[e] x[r] + b_in[e].
+///
+/// w_in (E, 2F, D): gate rows, then up rows; b_in (E, 2F); the rest as in grouped_mlp.
+Tensor grouped_gated_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                         const Tensor& w_in, const Tensor& b_in, const Tensor& w_out,
+                         const Tensor& b_out, const Tensor& keep_RF, Activation activation);
+
+}  // namespace moe::ops

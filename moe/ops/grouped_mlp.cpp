@@ -1,0 +1,171 @@
+// S source rows, R rows, M rows of one expert, E experts, D in, F hidden, H = F or 2F
+// pre-activations, O out.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/silu_backward.h>
+#include <ATen/ops/threshold_backward.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <moe/base/error.h>
+#include <moe/ops/grouped.h>
+#include <moe/ops/grouped_segments.h>
+
+namespace moe::ops {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// dL/dx from dL/dact(x).
+Tensor activation_gradient(const Tensor& dy, const Tensor& x, Activation activation) {
+  switch (activation) {
+    case Activation::kRelu:
+      return at::threshold_backward(dy, x, 0);
+    case Activation::kGelu:
+      return at::gelu_backward(dy, x, "none");
+    case Activation::kGeluTanh:
+      return at::gelu_backward(dy, x, "tanh");
+    case Activation::kSilu:
+      return at::silu_backward(dy, x);
+  }
+  fail("ops/grouped", "expected a known activation, got ", static_cast<int>(activation), ".");
+}
+
+/// h = act(pre).
+struct Plain {
+  static constexpr int64_t kInner = 1;
+  static Tensor hidden(const Tensor& pre_MH, Activation activation) {
+    return activate(pre_MH, activation);
+  }
+  static Tensor gradient(const Tensor& dh_MF, const Tensor& pre_MH, Activation activation) {
+    return activation_gradient(dh_MF, pre_MH, activation);
+  }
+};
+
+/// h = act(g) * u with pre = [g, u].
+struct Gated {
+  static constexpr int64_t kInner = 2;
+  static Tensor hidden(const Tensor& pre_MH, Activation activation) {
+    const int64_t F = pre_MH.size(1) / 2;
+    return activate(pre_MH.narrow(1, 0, F), activation).mul_(pre_MH.narrow(1, F, F));
+  }
+  static Tensor gradient(const Tensor& dh_MF, const Tensor& pre_MH, Activation activation) {
+    const int64_t F = pre_MH.size(1) / 2;
+    const Tensor g_MF = pre_MH.narrow(1, 0, F), u_MF = pre_MH.narrow(1, F, F);
+    return at::cat({activation_gradient(dh_MF * u_MF, g_MF, activation),
+                    activate(g_MF, activation).mul_(dh_MF)},
+                   1);
+  }
+};
+
+/// out = w_out (Form::hidden(w_in x + b_in) * keep) + b_out, expert by expert. The hidden units are
+/// computed again in the backward pass, so that only the input and the pre-activations are kept.
+template <class Form>
+struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& source_SD,
+                        const std::optional<Tensor>& index, const Tensor& offsets_E,
+                        const Tensor& w_in, const std::optional<Tensor>& bias_in,
+                        const Tensor& w_out, const std::optional<Tensor>& bias_out,
+                        const std::optional<Tensor>& keep, int64_t activation) {
+    const Tensor index_R = index.value_or(Tensor()), b_in = bias_in.value_or(Tensor()),
+                 b_out = bias_out.value_or(Tensor()), keep_RF = keep.value_or(Tensor());
+    const Segments rows(source_SD, index_R, offsets_E);
+    const auto act = static_cast<Activation>(activation);
+    Tensor pre_RH = at::empty({rows.rows(), w_in.size(1)}, source_SD.options());
+    Tensor out_RO = at::empty({rows.rows(), w_out.size(1)}, source_SD.options());
+    for (int64_t e = 0; e < rows.experts(); ++e) {
+      if (rows.empty(e)) continue;
+      Tensor pre_MH = rows.of(pre_RH, e), out_MO = rows.of(out_RO, e);
+      at::mm_out(pre_MH, rows.input(e), w_in.select(0, e).t());
+      add_bias(pre_MH, b_in, e);
+      Tensor h_MF = Form::hidden(pre_MH, act);
+      if (keep_RF.defined()) h_MF.mul_(rows.of(keep_RF, e));
+      at::mm_out(out_MO, h_MF, w_out.select(0, e).t());
+      add_bias(out_MO, b_out, e);
+    }
+    ctx->save_for_backward(
+        {source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, pre_RH});
+    ctx->saved_data["activation"] = activation;
+    return out_RO;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &source_SD = saved[0], &w_in = saved[3], &b_in = saved[4], &w_out = saved[5],
+                 &b_out = saved[6], &keep_RF = saved[7], &pre_RH = saved[8];
+    const Segments rows(source_SD, saved[1], saved[2]);
+    const auto act = static_cast<Activation>(ctx->saved_data["activation"].toInt());
+    const Tensor dout_RO = gradients[0].contiguous();
+
+    Tensor dw_in = zeros_for(w_in), db_in = zeros_for(b_in), dw_out = zeros_for(w_out),
+           db_out = zeros_for(b_out);
+    Tensor drow_RD = at::empty({rows.rows(), source_SD.size(1)}, source_SD.options());
+    rows.clear_rest(drow_RD);
+    for (int64_t e = 0; e < rows.experts(); ++e) {
+      if (rows.empty(e)) continue;
+      const Tensor dout_MO = rows.of(dout_RO, e), pre_MH = rows.of(pre_RH, e);
+      Tensor dw_in_HD = dw_in.select(0, e), dw_out_OF = dw_out.select(0, e),
+             drow_MD = rows.of(drow_RD, e);
+
+      Tensor h_MF = Form::hidden(pre_MH, act);
+      Tensor dh_MF = at::mm(dout_MO, w_out.select(0, e));
+      if (keep_RF.defined()) {
+        h_MF.mul_(rows.of(keep_RF, e));
+        dh_MF.mul_(rows.of(keep_RF, e));
+      }
+      const Tensor dpre_MH = Form::gradient(dh_MF, pre_MH, act);
+      at::mm_out(dw_out_OF, dout_MO.t(), h_MF);
+      at::mm_out(dw_in_HD, dpre_MH.t(), rows.input(e));
+      at::mm_out(drow_MD, dpre_MH, w_in.select(0, e));
+      sum_bias(db_in, dpre_MH, e);
+      sum_bias(db_out, dout_MO, e);
+    }
+    return {rows.source_gradient(drow_RD),
+            Tensor(),
+            Tensor(),
+            dw_in,
+            db_in,
+            dw_out,
+            db_out,
+            Tensor(),
+            Tensor()};
+  }
+};
+
+template <class Form>
+Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+             const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
+             const Tensor& keep_RF, Activation activation) {
+  const bool fits = source_SD.dim() == 2 && w_in.dim() == 3 && w_out.dim() == 3 &&
+                    source_SD.size(1) == w_in.size(2) &&
+                    w_in.size(1) == Form::kInner * w_out.size(2) && w_in.size(0) == w_out.size(0) &&
+                    offsets_E.size(0) == w_in.size(0) + 1;
+  check(fits, "ops/grouped_mlp", "expected source (S, D), w_in (E, ", Form::kInner,
+        "F, D), w_out (E, O, F) and offsets (E+1), got ", source_SD.sizes(), ", ", w_in.sizes(),
+        ", ", w_out.sizes(), " and ", offsets_E.sizes(), ". Check the experts' widths and number.");
+  const auto dtype = source_SD.scalar_type();
+  return GroupedMlp<Form>::apply(source_SD.contiguous(), given(index_R), offsets_E,
+                                 cast(w_in, dtype), given(cast(b_in, dtype)), cast(w_out, dtype),
+                                 given(cast(b_out, dtype)), given(keep_RF),
+                                 static_cast<int64_t>(activation));
+}
+
+}  // namespace
+
+Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                   const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
+                   const Tensor& keep_RF, Activation activation) {
+  return apply<Plain>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation);
+}
+
+Tensor grouped_gated_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                         const Tensor& w_in, const Tensor& b_in, const Tensor& w_out,
+                         const Tensor& b_out, const Tensor& keep_RF, Activation activation) {
+  return apply<Gated>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation);
+}
+
+}  // namespace moe::ops

@@ -1,0 +1,84 @@
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include <nlohmann/json.hpp>
+
+#include <moe/train/compare.h>
+
+namespace moe::train {
+
+namespace {
+
+/// The 97.5 % quantile of Student's t with 1, 2, … degrees of freedom.
+constexpr std::array<double, 10> kStudent = {12.706, 4.303, 3.182, 2.776, 2.571,
+                                             2.447,  2.365, 2.306, 2.262, 2.228};
+
+RunSummary train_one(const RunOptions& options, const Path& folder, RunControls controls,
+                     const std::string& name) {
+  controls.label = name;
+  return Run(options, folder).resume_or_start(controls);
+}
+
+}  // namespace
+
+Interval confidence_interval(const std::vector<double>& values) {
+  const auto n = static_cast<double>(values.size());
+  double sum = 0, squares = 0;
+  for (const double value : values) sum += value;
+  const double mean = sum / n;
+  if (values.size() < 2) return {mean, std::nan("")};
+  for (const double value : values) squares += (value - mean) * (value - mean);
+  const size_t degrees = values.size() - 1;
+  const double quantile = degrees <= kStudent.size() ? kStudent[degrees - 1] : 1.96;
+  return {mean, quantile * std::sqrt(squares / (n - 1) / n)};
+}
+
+std::vector<LossPoint> read_evaluations(const Path& metrics) {
+  std::vector<LossPoint> points;
+  std::istringstream lines(read_file(real_files(), metrics, 1u << 30));
+  for (std::string line; std::getline(lines, line);) {
+    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!object.is_object() || !object.contains("eval") || !object["eval"]["loss"].is_number())
+      continue;
+    points.push_back({object.value("step", int64_t{0}), object.value("seconds", 0.0),
+                      object["eval"]["loss"].get<double>()});
+  }
+  check(!points.empty(), "train/compare", "expected evaluations in ", metrics.string(),
+        ", found none. Set train.eval_every and validation data.");
+  return points;
+}
+
+double best_within(const std::vector<LossPoint>& points, double seconds) {
+  double best = points.front().loss;
+  for (const auto& point : points)
+    if (point.seconds <= seconds) best = std::min(best, point.loss);
+  return best;
+}
+
+PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t seed,
+                        const RunControls& controls) {
+  RunOptions moe = options;
+  moe.train.seed = seed;
+  models::ModelOptions model;
+  read_fields(model, options.model.options, "model");
+  RunOptions dense = moe;
+  dense.model.options = write_fields(models::dense_twin(model));
+
+  PairResult result{.seed = seed};
+  const auto first = train_one(moe, folder / "moe", controls, "MoE  ");
+  if (first.stopped_by != 0) return result;
+  const auto second = train_one(dense, folder / "dense", controls, "dense");
+  if (second.stopped_by != 0) return result;
+  result.moe_best = first.record.best_loss;
+  result.dense_best = second.record.best_loss;
+  result.moe_seconds = first.record.seconds;
+  result.dense_seconds = second.record.seconds;
+  const double both = std::min(result.moe_seconds, result.dense_seconds);
+  result.equal_time_difference =
+      best_within(read_evaluations(folder / "moe" / "metrics.jsonl"), both) -
+      best_within(read_evaluations(folder / "dense" / "metrics.jsonl"), both);
+  return result;
+}
+
+}  // namespace moe::train

@@ -1,0 +1,45 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <moe/train/run.h>
+
+namespace moe::train {
+
+/// A validation loss and when it was reached.
+struct LossPoint {
+  int64_t step = 0;
+  double seconds = 0;
+  double loss = 0;
+};
+
+/// One seed's pair of runs.
+struct PairResult {
+  int64_t seed = 0;
+  double moe_best = 0, dense_best = 0;
+  double moe_seconds = 0, dense_seconds = 0;
+  /// The loss of the slower model when the faster one had finished, minus the faster one's best:
+  /// MoE - dense either way.
+  double equal_time_difference = 0;
+};
+
+/// Mean of differences with the half width of its 95 % interval (Student's t; NaN for one seed).
+struct Interval {
+  double mean = 0;
+  double half_width = 0;
+};
+Interval confidence_interval(const std::vector<double>& values);
+
+/// The evaluations a run logged, in order.
+std::vector<LossPoint> read_evaluations(const Path& metrics);
+
+/// Lowest loss reached within `seconds`; the first point's when none was.
+double best_within(const std::vector<LossPoint>& points, double seconds);
+
+/// Trains the MoE model of `options` and its dense twin of equal active FLOPs, both with `seed` and
+/// the same data order, in folder/moe and folder/dense. Goes on where checkpoints are.
+PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t seed,
+                        const RunControls& controls);
+
+}  // namespace moe::train

@@ -1,0 +1,30 @@
+#pragma once
+
+#include <fstream>
+#include <string>
+
+#include <moe/base/files.h>
+#include <moe/train/evaluate.h>
+#include <moe/train/step.h>
+
+namespace moe::train {
+
+/// `metrics.jsonl`: one JSON object a logged step, one an evaluation, as docs/metrics.md says.
+class MetricsLog {
+ public:
+  /// Opens `path` for appending and removes what it says of steps after `resumed_step` (-1:
+  /// everything).
+  MetricsLog(const Path& path, int64_t resumed_step);
+
+  void step(int64_t step, int64_t tokens, const StepResult& result, double lr,
+            double tokens_per_second);
+  void evaluation(int64_t step, const EvalResult& result, double seconds);
+
+ private:
+  void write(const std::string& line);
+
+  Path path_;
+  std::ofstream out_;
+};
+
+}  // namespace moe::train

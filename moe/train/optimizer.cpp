@@ -1,0 +1,94 @@
+#include <algorithm>
+#include <map>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_fused_adamw.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <moe/parallel/gradients.h>
+#include <moe/train/optimizer.h>
+
+namespace moe::train {
+
+namespace {
+
+bool has_component(const std::string& name, std::string_view component) {
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find('.', begin), name.size());
+    if (std::string_view(name).substr(begin, end - begin) == component) return true;
+    begin = end + 1;
+  }
+  return false;
+}
+
+/// Stacked experts have one dimension more than what a single expert has.
+bool decays(const std::string& name, const Tensor& parameter) {
+  const int64_t matrix = parallel::is_expert_parameter(name) ? 3 : 2;
+  return parameter.dim() >= matrix && !has_component(name, "embedding");
+}
+
+}  // namespace
+
+AdamW::AdamW(NamedTensors parameters, const OptimizerOptions& options)
+    : options_(options), parameters_(std::move(parameters)) {
+  steps_P_ = at::zeros({static_cast<int64_t>(parameters_.size())}, at::kFloat);
+  for (const auto& [name, parameter] : parameters_) {
+    Slot slot;
+    slot.exp_avg = at::zeros_like(parameter).detach();
+    slot.exp_avg_sq = at::zeros_like(parameter).detach();
+    slot.step = steps_P_.select(0, static_cast<int64_t>(slots_.size()));
+    slot.weight_decay = decays(name, parameter) ? options_.weight_decay : 0;
+    slot.router = has_component(name, "router");
+    slot.lr_factor = slot.router                           ? options_.router_lr_factor
+                     : parallel::is_expert_parameter(name) ? options_.expert_lr_factor
+                                                           : 1;
+    slots_.push_back(std::move(slot));
+  }
+}
+
+void AdamW::step(double lr, int64_t step) {
+  const at::NoGradGuard no_grad;
+  const double warmup = options_.router_warmup > 0
+                            ? std::min(1.0, static_cast<double>(step + 1) /
+                                                static_cast<double>(options_.router_warmup))
+                            : 1;
+  struct Group {
+    std::vector<Tensor> parameters, gradients, exp_avg, exp_avg_sq, steps;
+  };
+  std::map<std::pair<double, double>, Group> groups;  // by learning rate and decay
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const auto& parameter = parameters_[i].second;
+    const auto& slot = slots_[i];
+    if (!parameter.grad().defined()) continue;
+    auto& group = groups[{lr * slot.lr_factor * (slot.router ? warmup : 1), slot.weight_decay}];
+    group.parameters.push_back(parameter);
+    group.gradients.push_back(parameter.grad());
+    group.exp_avg.push_back(slot.exp_avg);
+    group.exp_avg_sq.push_back(slot.exp_avg_sq);
+    group.steps.push_back(slot.step);
+  }
+  for (auto& [key, g] : groups) {
+    for (auto& count : g.steps) count.add_(1);
+    at::_fused_adamw_(g.parameters, g.gradients, g.exp_avg, g.exp_avg_sq, /*max_exp_avg_sqs=*/{},
+                      g.steps, key.first, options_.beta1, options_.beta2, key.second,
+                      options_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+  }
+}
+
+void AdamW::zero_gradients() {
+  for (auto& [name, parameter] : parameters_) parameter.mutable_grad() = Tensor();
+}
+
+NamedTensors AdamW::state() const {
+  NamedTensors out;
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const auto& name = parameters_[i].first;
+    out.emplace_back(name + ".exp_avg", slots_[i].exp_avg);
+    out.emplace_back(name + ".exp_avg_sq", slots_[i].exp_avg_sq);
+  }
+  out.emplace_back("steps", steps_P_);
+  return out;
+}
+
+}  // namespace moe::train

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include <moe/train/options.h>
+
+namespace moe::train {
+
+using at::Tensor;
+using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+
+/// AdamW over named parameters:
+///   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g²,  p -= lr (m̂ / (sqrt(v̂) + eps) + decay p).
+///
+/// Groups by name: routers ("router") and experts ("experts") have learning rates of their own;
+/// matrices decay, but for "embedding" and whatever has one dimension. Parameters whose gradient is
+/// undefined stay as they are.
+class AdamW {
+ public:
+  AdamW(NamedTensors parameters, const OptimizerOptions& options);
+
+  /// One update at learning rate `lr`; `step` (from 0) is for the routers' warm-up.
+  void step(double lr, int64_t step);
+  void zero_gradients();
+
+  const NamedTensors& parameters() const { return parameters_; }
+  /// The moments ("NAME.exp_avg", "NAME.exp_avg_sq") and the updates each parameter has seen
+  /// ("steps", (P,)), as checkpoints keep them.
+  NamedTensors state() const;
+
+ private:
+  struct Slot {
+    Tensor exp_avg, exp_avg_sq, step;
+    double lr_factor = 1;
+    double weight_decay = 0;
+    bool router = false;
+  };
+
+  OptimizerOptions options_;
+  NamedTensors parameters_;
+  Tensor steps_P_;
+  std::vector<Slot> slots_;
+};
+
+}  // namespace moe::train

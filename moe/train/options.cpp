@@ -1,0 +1,54 @@
+#include <moe/train/options.h>
+
+namespace moe::train {
+
+namespace {
+
+void one_of(const std::string& place, const char* key, const std::string& value,
+            const std::vector<std::string>& known) {
+  for (const auto& word : known)
+    if (word == value) return;
+  fail<ConfigError>("config", "expected '", place, '.', key, "' to be one of ", join(known),
+                    ", got '", value, "'.", did_you_mean(value, known));
+}
+
+template <class Number>
+void at_least(const std::string& place, const char* key, Number value, Number least) {
+  check<ConfigError>(value >= least, "config", "expected '", place, '.', key, "' to be at least ",
+                     least, ", got ", value, ". Raise it.");
+}
+
+}  // namespace
+
+void OptimizerOptions::validate(const std::string& place) const {
+  at_least(place, "lr", lr, 0.0);
+  at_least(place, "weight_decay", weight_decay, 0.0);
+  at_least(place, "clip", clip, 0.0);
+  at_least(place, "epsilon", epsilon, 1e-30);
+  for (const auto& [key, beta] : {std::pair{"beta1", beta1}, std::pair{"beta2", beta2}})
+    check<ConfigError>(beta >= 0 && beta < 1, "config", "expected '", place, '.', key,
+                       "' in [0, 1), got ", beta, ".");
+}
+
+void ScheduleOptions::validate(const std::string& place) const {
+  one_of(place, "kind", kind, {"constant", "linear", "cosine", "wsd"});
+  at_least(place, "warmup", warmup, int64_t{0});
+  check<ConfigError>(final_share >= 0 && final_share <= 1 && decay_share >= 0 && decay_share <= 1,
+                     "config", "expected '", place, ".final_share' and '", place,
+                     ".decay_share' in [0, 1], got ", final_share, " and ", decay_share, ".");
+}
+
+void TrainOptions::validate(const std::string& place) const {
+  one_of(place, "dtype", dtype, {"float32", "bfloat16", "float64"});
+  one_of(place, "on_nan", on_nan, {"skip", "rollback", "stop"});
+  for (const auto& [key, value] : {std::pair{"steps", steps}, std::pair{"batch", batch},
+                                   std::pair{"accumulation", accumulation},
+                                   std::pair{"log_every", log_every}, std::pair{"keep", keep}})
+    at_least(place, key, value, int64_t{1});
+  for (const auto& [key, value] :
+       {std::pair{"threads", threads}, std::pair{"eval_every", eval_every},
+        std::pair{"checkpoint_every", checkpoint_every}, std::pair{"early_stop", early_stop}})
+    at_least(place, key, value, int64_t{0});
+}
+
+}  // namespace moe::train

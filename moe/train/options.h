@@ -1,0 +1,129 @@
+#pragma once
+
+#include <moe/base/fields.h>
+#include <moe/data/options.h>
+#include <moe/models/options.h>
+
+namespace moe::train {
+
+/// AdamW (Loshchilov and Hutter 2019), with a group each for experts, routers, other matrices, and
+/// what does not decay.
+struct OptimizerOptions {
+  double lr = 1e-3;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.1;
+  double expert_lr_factor = 1;
+  double router_lr_factor = 1;
+  int64_t router_warmup = 0;
+  double clip = 1;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("lr", lr, "peak learning rate");
+    v("beta1", beta1, "decay of the first moment");
+    v("beta2", beta2, "decay of the second moment");
+    v("epsilon", epsilon, "added to the root of the second moment");
+    v("weight_decay", weight_decay, "of matrices; norms, biases and embeddings do not decay");
+    v("expert_lr_factor", expert_lr_factor, "learning rate of experts over that of the rest");
+    v("router_lr_factor", router_lr_factor, "learning rate of routers over that of the rest");
+    v("router_warmup", router_warmup, "steps over which the routers' own rate rises from 0");
+    v("clip", clip, "largest global gradient norm; 0: no clipping");
+  }
+  void validate(const std::string& place) const;
+};
+
+/// Learning rate over steps, as a share of the peak.
+struct ScheduleOptions {
+  std::string kind = "cosine";
+  int64_t warmup = 100;
+  double final_share = 0.1;
+  double decay_share = 0.3;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("kind", kind, "constant, linear, cosine, or wsd (warm-up, stable, decay)");
+    v("warmup", warmup, "steps of linear warm-up");
+    v("final_share", final_share, "learning rate of the last step over the peak");
+    v("decay_share", decay_share, "wsd: share of the steps that decay");
+  }
+  void validate(const std::string& place) const;
+};
+
+/// When to warn about experts (B20).
+struct MonitorOptions {
+  int64_t unused_steps = 100;
+  double overload = 5;
+  bool revive = false;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("unused_steps", unused_steps, "warn when an expert got no token for so many steps; 0: never");
+    v("overload", overload, "warn when an expert takes more than so many times the mean; 0: never");
+    v("revive", revive, "start a dead expert again from the busiest one of its layer, with noise");
+  }
+};
+
+struct TrainOptions {
+  int64_t steps = 1000;
+  int64_t batch = 32;
+  int64_t accumulation = 1;
+  std::string dtype = "float32";
+  int64_t seed = 1;
+  int64_t threads = 0;
+  int64_t log_every = 10;
+  int64_t eval_every = 100;
+  int64_t eval_batches = 20;
+  int64_t checkpoint_every = 500;
+  int64_t keep = 2;
+  bool keep_best = false;
+  int64_t early_stop = 0;
+  std::string on_nan = "skip";
+  int64_t max_bad_steps = 10;
+  OptimizerOptions optimizer = {};
+  ScheduleOptions schedule = {};
+  MonitorOptions monitor = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("steps", steps, "optimizer steps");
+    v("batch", batch, "rows of a micro-batch, over all ranks");
+    v("accumulation", accumulation, "micro-batches a step");
+    v("dtype", dtype,
+      "float32, bfloat16 (products in bfloat16; weights, routers and norms in float32) or float64");
+    v("seed", seed, "of parameters, data order and dropout");
+    v("threads", threads, "0: the cores the process may use");
+    v("log_every", log_every, "steps between lines of metrics.jsonl");
+    v("eval_every", eval_every, "steps between evaluations; 0: only at the end");
+    v("eval_batches", eval_batches, "batches a domain an evaluation; -1: all validation data");
+    v("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: only at the end");
+    v("keep", keep, "newest checkpoints kept");
+    v("keep_best", keep_best, "also write and keep a checkpoint at each better validation loss");
+    v("early_stop", early_stop, "stop after so many evaluations without a better loss; 0: never");
+    v("on_nan", on_nan,
+      "what to do when loss or gradient is not finite: skip the step, rollback to the last "
+      "checkpoint, or stop");
+    v("max_bad_steps", max_bad_steps, "give up after so many such steps in a row");
+    v("optimizer", optimizer, "AdamW and clipping");
+    v("schedule", schedule, "learning rate over steps");
+    v("monitor", monitor, "warnings about experts");
+  }
+  void validate(const std::string& place) const;
+};
+
+/// A whole run, as a TOML file describes it.
+struct RunOptions {
+  models::ModelSpec model = {};
+  data::DataOptions data = {};
+  TrainOptions train = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("model", model, "what to train");
+    v("data", data, "what on");
+    v("train", train, "how");
+  }
+};
+
+}  // namespace moe::train

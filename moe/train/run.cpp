@@ -1,0 +1,47 @@
+#include <moe/checkpoint/steps.h>
+#include <moe/config/overrides.h>
+#include <moe/config/toml.h>
+#include <moe/train/run.h>
+#include <moe/train/trainer.h>
+
+namespace moe::train {
+
+Table resolved(const RunOptions& options) {
+  RunOptions full = options;
+  full.model.options = models::families().at(options.model.family).resolve(options.model.options);
+  return write_fields(full);
+}
+
+Run::Run(const RunOptions& options, const Path& folder) : options_(options), folder_(folder) {}
+
+Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides,
+                   const Path& folder) {
+  Table table = config::read_toml(config.string());
+  for (const auto& text : overrides) config::apply_override(table, text);
+  RunOptions options;
+  read_fields(options, table, "");
+  return Run(options, folder.empty() ? Path("out") / config.stem() : folder);
+}
+
+RunSummary Run::start(const RunControls& controls) {
+  const auto present = checkpoint::latest_checkpoint(folder_ / "checkpoints");
+  check<ConfigError>(!present, "train", "expected a folder without a run, found checkpoints in ",
+                     folder_.string(), ". Pass --resume to go on, or choose another --out.");
+  return Trainer(options_, folder_).train(controls);
+}
+
+RunSummary Run::resume(const RunControls& controls) {
+  const auto newest = checkpoint::latest_checkpoint(folder_ / "checkpoints");
+  check<ConfigError>(newest.has_value(), "train", "expected a checkpoint to resume from in ",
+                     (folder_ / "checkpoints").string(), ", found none. Start without --resume.");
+  Trainer trainer(options_, folder_);
+  trainer.restore(*newest);
+  return trainer.train(controls);
+}
+
+RunSummary Run::resume_or_start(const RunControls& controls) {
+  return checkpoint::latest_checkpoint(folder_ / "checkpoints") ? resume(controls)
+                                                                : start(controls);
+}
+
+}  // namespace moe::train

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include <moe/base/files.h>
+#include <moe/train/options.h>
+#include <moe/train/state.h>
+
+namespace moe::train {
+
+/// What a caller decides beside the configuration.
+struct RunControls {
+  /// Nonzero once the run should write a checkpoint and stop (a signal number); asked after every
+  /// step.
+  std::function<int()> stop = [] { return 0; };
+  /// Stop (with a checkpoint) after this many steps in all; -1: train.steps. The schedule does not
+  /// change.
+  int64_t max_steps = -1;
+  /// Name in progress lines.
+  std::string label = "train";
+};
+
+struct RunSummary {
+  RunRecord record;
+  double final_loss = 0;  // last validation loss; NaN without validation data
+  int stopped_by = 0;     // what controls.stop said
+  bool early_stopped = false;
+};
+
+/// A whole run from a configuration: trains, logs, evaluates, writes checkpoints, in one folder
+///   config.toml  metrics.jsonl  checkpoints/step-NNNNNN/
+/// One run a process at a time: the number of threads is process-wide.
+class Run {
+ public:
+  Run(const RunOptions& options, const Path& folder);
+  /// Reads a TOML file and `overrides` ("train.steps=500"). The folder defaults to out/<name of the
+  /// file>.
+  static Run from_toml(const Path& config, const std::vector<std::string>& overrides = {},
+                       const Path& folder = {});
+
+  /// Begins anew; throws when the folder holds a run already.
+  RunSummary start(const RunControls& controls = {});
+  /// Goes on from the newest whole checkpoint; throws when there is none. On one device the result
+  /// is bit for bit that of a run that was never interrupted.
+  RunSummary resume(const RunControls& controls = {});
+  /// resume() if there is a checkpoint, else start().
+  RunSummary resume_or_start(const RunControls& controls = {});
+
+  const RunOptions& options() const { return options_; }
+  const Path& folder() const { return folder_; }
+
+ private:
+  RunOptions options_;
+  Path folder_;
+};
+
+/// The configuration with every default, also those of kinds, filled in: what a run writes to
+/// config.toml.
+Table resolved(const RunOptions& options);
+
+}  // namespace moe::train

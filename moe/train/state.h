@@ -1,0 +1,41 @@
+#pragma once
+
+#include <map>
+#include <string>
+
+#include <moe/base/files.h>
+#include <moe/models/model.h>
+#include <moe/train/optimizer.h>
+
+namespace moe::train {
+
+/// What a run remembers beside its tensors; kept in the checkpoint's manifest.
+struct RunRecord {
+  int64_t step = 0;    // optimizer steps done
+  int64_t tokens = 0;  // trained on so far
+  double seconds = 0;  // spent training so far
+  double best_loss = 0;
+  int64_t best_step = -1;  // -1: not evaluated yet
+  int64_t evaluations_since_best = 0;
+  int64_t bad_steps = 0;   // not finite, in a row
+  int64_t data_shift = 0;  // batches passed over by rollbacks
+  std::vector<int64_t> unused_steps = {};
+
+  std::map<std::string, std::string> to_metadata() const;
+  /// Throws moe::Error for a missing or malformed entry.
+  static RunRecord from_metadata(const std::map<std::string, std::string>& metadata);
+};
+
+/// Writes everything a run needs to go on: "config.toml", the model's tensors, the optimizer's
+/// state, the record. All ranks call it; rank 0 writes. A crash leaves the previous checkpoints
+/// usable.
+void save_checkpoint(const Path& folder, const std::string& config_toml,
+                     const models::LanguageModel& model, const AdamW& optimizer,
+                     const RunRecord& record, parallel::Communicator& group,
+                     FileSystem& files = real_files());
+
+/// Restores what save_checkpoint wrote, bit for bit, on any number of ranks.
+RunRecord load_checkpoint(const Path& folder, models::LanguageModel& model, AdamW& optimizer,
+                          parallel::Communicator& group);
+
+}  // namespace moe::train

@@ -1,0 +1,51 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include <moe/data/loader.h>
+#include <moe/train/evaluate.h>
+#include <moe/train/metrics.h>
+#include <moe/train/monitor.h>
+#include <moe/train/progress.h>
+#include <moe/train/run.h>
+
+namespace moe::train {
+
+/// The loop of one run. Owns everything that changes while training.
+class Trainer {
+ public:
+  /// Opens the data and makes the model. Throws ConfigError when they do not fit each other.
+  Trainer(const RunOptions& options, const Path& folder);
+
+  /// Continues from a checkpoint.
+  void restore(const Path& checkpoint);
+  /// Trains to the end, or until told to stop; writes a checkpoint in either case.
+  RunSummary train(const RunControls& controls);
+
+ private:
+  /// One optimizer step, its metrics and warnings.
+  void step(Progress& progress, MetricsLog& metrics);
+  /// What to do about a step whose loss or gradient is not finite.
+  void handle_bad_step(const StepResult& result);
+  /// True when the loss is the best so far.
+  bool evaluate_now(Progress& progress, MetricsLog& metrics);
+  void save();
+  std::vector<data::Batch> batches() const;
+
+  RunOptions options_;
+  Path folder_;
+  std::string config_toml_;
+  std::shared_ptr<parallel::Communicator> group_ = parallel::local();
+  std::shared_ptr<const data::Corpus> corpus_;
+  data::Loader loader_;
+  std::shared_ptr<models::LanguageModel> model_;
+  AdamW optimizer_;
+  ExpertMonitor monitor_;
+  RunRecord record_;
+  double last_loss_;
+  bool restored_ = false;
+  int64_t saved_step_ = -1;
+};
+
+}  // namespace moe::train

@@ -1,0 +1,180 @@
+// What decoders do beyond the contract. B batch, S sequence, E experts.
+#include <tests/models/tiny.h>
+#include <tests/support/compare.h>
+#include <tests/support/message_of.h>
+#include <tests/support/modules.h>
+
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <moe/models/counts.h>
+
+namespace moe::models::decoder_test {
+
+namespace {
+
+using moe::test::expect_close;
+using moe::test::expect_identical;
+using moe::test::randomise;
+namespace tiny = moe::test::tiny;
+
+ModelOptions with_dropout() {
+  ModelOptions o = tiny::options();
+  o.dropout = 0.2, o.attention_dropout = 0.3;
+  o.moe.expert.options = tiny::with("dropout", 0.4);
+  return o;
+}
+
+TEST(Decoder, DropoutDependsOnSeedStepAndTokenOnly) {
+  const auto model = tiny::make("decoder", with_dropout());
+  randomise(*model, 2, 0.4);
+  const Tensor ids_BS = tiny::ids(3, 6);
+  ForwardContext context;
+  context.training = true;
+  context.random = {.seed = 9, .step = 4};
+  const Tensor whole = model->forward(ids_BS, context).logits_BSV;
+  expect_identical(model->forward(ids_BS, context).logits_BSV.detach(), whole.detach());
+
+  ForwardContext last = context;  // the last row alone, as another rank would have it
+  last.first_token = 12;
+  expect_close(model->forward(ids_BS.slice(0, 2), last).logits_BSV, whole.slice(0, 2), 1e-12);
+
+  ForwardContext other = context;
+  other.random.step = 5;
+  EXPECT_FALSE(model->forward(ids_BS, other).logits_BSV.equal(whole));
+  other.random = {.seed = 10, .step = 4};
+  EXPECT_FALSE(model->forward(ids_BS, other).logits_BSV.equal(whole));
+
+  context.training = false;
+  const auto plain = tiny::make("decoder", tiny::options());
+  moe::test::copy_parameters(*model, *(plain->to(at::kDouble), plain));
+  expect_identical(model->forward(ids_BS, context).logits_BSV.detach(),
+                   plain->forward(ids_BS, {}).logits_BSV.detach());
+}
+
+TEST(Decoder, EveryDropoutTakesPart) {
+  const auto logits = [](const ModelOptions& o) {
+    ForwardContext context;
+    context.training = true;
+    return tiny::make("decoder", o)->forward(tiny::ids(2, 6), context).logits_BSV.detach();
+  };
+  const Tensor plain = logits(tiny::options());
+  for (const int which : {0, 1, 2}) {
+    ModelOptions o = tiny::options();
+    if (which == 0) o.dropout = 0.2;
+    if (which == 1) o.attention_dropout = 0.3;
+    if (which == 2) o.moe.expert.options = tiny::with("dropout", 0.4);
+    EXPECT_FALSE(logits(o).equal(plain)) << which;
+  }
+}
+
+TEST(Decoder, OnlyEndStepMovesTheSelectionBias) {
+  ModelOptions o = tiny::options();
+  o.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.1)};
+  const auto model = tiny::make("decoder", o);
+  const auto bias = [&](int64_t layer) {
+    return model->named_buffers()[concat("layers.", layer, ".moe.router.selection_bias")].clone();
+  };
+  ForwardContext context;
+  context.training = true;
+  const ModelOutput out = model->forward(tiny::ids(3, 8), context);
+  (out.logits_BSV.sum() + out.balance_loss()).backward();
+  for (const int64_t layer : {0, 1}) expect_identical(bias(layer), at::zeros({4}));
+
+  model->end_step(
+      {{at::tensor({1, 9, 5, 5}, at::kLong), 0}, {at::tensor({8, 2, 8, 2}, at::kLong), 0}});
+  expect_close(bias(0), at::tensor({0.1, -0.1, 0.0, 0.0}), 1e-7);
+  expect_close(bias(1), at::tensor({-0.1, 0.1, -0.1, 0.1}), 1e-7);
+}
+
+TEST(Decoder, RefusesARouterThatLooksAheadUnlessItMayDoSo) {
+  ModelOptions o = tiny::options();
+  o.moe.router.kind = "expert_choice";
+  const auto causal = tiny::make("decoder", o);
+  EXPECT_ERROR(causal->forward(tiny::ids(2, 4), {}), "look ahead");
+  o.causal = false;
+  const auto free = tiny::make("decoder", o);
+  EXPECT_TRUE(free->forward(tiny::ids(2, 4), {}).logits_BSV.isfinite().all().item<bool>());
+}
+
+TEST(Decoder, BidirectionalModelsSeeWhatComesLater) {
+  const at::NoGradGuard no_grad;
+  ModelOptions o = tiny::options();
+  o.causal = false;
+  const auto model = tiny::make("decoder", o);
+  Tensor ids_BS = tiny::ids(1, 6);
+  const Tensor before = model->forward(ids_BS, {}).logits_BSV;
+  ids_BS[0][5] = (ids_BS[0][5].item<int64_t>() + 1) % tiny::kVocabulary;
+  EXPECT_FALSE(model->forward(ids_BS, {}).logits_BSV[0][0].equal(before[0][0]));
+}
+
+TEST(Decoder, RowsOfABatchDoNotMeet) {
+  const at::NoGradGuard no_grad;
+  const auto model = tiny::make("decoder", tiny::options());
+  randomise(*model, 2, 0.4);
+  const Tensor ids_BS = tiny::ids(4, 7);
+  const Tensor together = model->forward(ids_BS, {}).logits_BSV;
+  for (int64_t b = 0; b < 4; ++b)
+    expect_close(model->forward(ids_BS.slice(0, b, b + 1), {}).logits_BSV[0], together[b], 1e-12);
+}
+
+TEST(Decoder, NamesItsParametersAsCheckpointsKnowThem) {
+  ModelOptions o = tiny::options();
+  o.layers = 1;
+  o.moe.shared = {3, true};
+  const auto parameters = tiny::make("decoder", o)->named_parameters();
+  const std::vector<std::string> expected = {"embedding",
+                                             "head",
+                                             "layers.0.attention_norm.scale",
+                                             "layers.0.attention.w_q",
+                                             "layers.0.attention.w_k",
+                                             "layers.0.attention.w_v",
+                                             "layers.0.attention.w_o",
+                                             "layers.0.ffn_norm.scale",
+                                             "layers.0.moe.router.weight",
+                                             "layers.0.moe.experts.w_in",
+                                             "layers.0.moe.experts.w_out",
+                                             "layers.0.moe.shared.w_in",
+                                             "layers.0.moe.shared.w_out",
+                                             "layers.0.moe.shared.w_gate",
+                                             "norm.scale"};
+  EXPECT_EQ(parameters.size(), expected.size());
+  for (const std::string& name : expected) EXPECT_TRUE(parameters.contains(name)) << name;
+  EXPECT_EQ(parameters["layers.0.moe.experts.w_in"].sizes(), (std::vector<int64_t>{4, 12, 8}));
+}
+
+TEST(Counts, FollowTheirFormulas) {
+  ModelOptions o = tiny::options();
+  o.kv_heads = 1;
+  const ModelCounts counts = count(o);
+  EXPECT_EQ(counts.flops_per_token,
+            2 * counts.active_without_input_embedding + 2 * 4 * 8 * o.context_length);
+  EXPECT_EQ(counts.kv_cache_bytes, 2 * 2 * 4 * o.context_length * 4);
+  o.moe.router.kind = "dense";
+  EXPECT_EQ(count(o).active, count(o).total) << "every token meets every expert";
+  o.moe.expert.kind = "lora";
+  EXPECT_ERROR(count(o), "expected the expert kind gated or ffn, got 'lora'");
+}
+
+TEST(ModelOptions, RefuseWhatNoModelCanBe) {
+  const auto refuse = [](const std::function<void(ModelOptions&)>& change) {
+    ModelOptions o = tiny::options();
+    change(o);
+    return moe::test::message_of([&] { tiny::make("decoder", o); });
+  };
+  using moe::test::contains;
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = 0; }), "layers");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.top_k = 5; }), "num_experts=4] in layer 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.layers = {2}; }), "[0, layers=2), got 2");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.experts_per_layer = {4}; }), "one a layer");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.norm_position = "mid"; }), "norm_position");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.norm = "batch"; }), "rmsnorm");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.dropout = 1; }), "dropout");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.heads = 3; }), "multiple of heads");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.init.scheme = "he"; }), "scheme");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.router.kind = "nope"; }), "nope");
+}
+
+}  // namespace
+
+}  // namespace moe::models::decoder_test

@@ -1,0 +1,240 @@
+// Grouped products on lazy rows. S source rows, R rows, E experts, D in, F hidden, H = F or 2F, O
+// out.
+#include <cmath>
+#include <optional>
+#include <tests/reference/grouped.h>
+#include <tests/support/compare.h>
+#include <tests/support/gradcheck.h>
+#include <tests/support/message_of.h>
+#include <vector>
+
+#include <ATen/ops/ones.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+
+#include <moe/ops/grouped.h>
+
+namespace moe::ops::grouped_test {
+
+namespace {
+
+using moe::test::expect_close;
+using moe::test::expect_gradients;
+using moe::test::expect_identical;
+using moe::test::normal;
+using moe::test::reference::Mlp;
+using moe::test::reference::Row;
+
+constexpr int64_t kSources = 6, kIn = 5, kHidden = 3, kOut = 4, kExperts = 4;
+
+/// Rows of experts: which source rows, and where each expert's begin.
+struct Rows {
+  const char* name;
+  Tensor index_R, offsets_E;
+  int64_t rows() const { return index_R.defined() ? index_R.size(0) : kSources; }
+  int64_t held() const { return offsets_E[-1].item<int64_t>(); }
+};
+
+Tensor ids(const std::vector<int64_t>& values) {
+  return at::tensor(values, at::kLong);
+}
+
+std::vector<Rows> loads() {
+  return {
+      {"index, empty expert, tail", ids({5, 0, 0, 3, 2, 5, 1, 4, 4}), ids({0, 3, 3, 6, 7})},
+      {"identity, tail", {}, ids({0, 1, 3, 4, 5})},
+      {"identity", {}, ids({0, 2, 2, 5, 6})},
+      {"one expert takes all", ids({1, 2, 3, 4}), ids({0, 0, 0, 4, 4})},
+      {"one row", ids({2}), ids({0, 0, 1, 1, 1})},
+      {"no row of an expert", ids({2, 3}), ids({0, 0, 0, 0, 0})},
+      {"no row", ids({}), ids({0, 0, 0, 0, 0})},
+  };
+}
+
+/// Parameters, optional ones undefined.
+struct Parameters {
+  Mlp mlp;
+  Parameters(bool gated, bool bias, Activation act) {
+    const int64_t H = gated ? 2 * kHidden : kHidden;
+    mlp = {normal({kExperts, H, kIn}, 1) * 0.5,
+           bias ? normal({kExperts, H}, 2) : Tensor(),
+           normal({kExperts, kOut, kHidden}, 3) * 0.5,
+           bias ? normal({kExperts, kOut}, 4) : Tensor(),
+           act,
+           gated};
+  }
+};
+
+Tensor run(const Mlp& mlp, const Tensor& source_SD, const Rows& rows, const Tensor& keep_RF) {
+  const auto function = mlp.gated ? grouped_gated_mlp : grouped_mlp;
+  return function(source_SD, rows.index_R, rows.offsets_E, mlp.w_in, mlp.b_in, mlp.w_out, mlp.b_out,
+                  keep_RF, mlp.act);
+}
+
+Tensor keep_mask(int64_t rows) {
+  return normal({rows, kHidden}, 5).gt(-0.5).to(at::kDouble) * 1.25;
+}
+
+/// Calls `test(mlp, rows, keep)` for every activation, form, bias, mask and load.
+template <class Test>
+void for_all(const Test& test) {
+  for (const auto& name : {"relu", "gelu", "gelu_tanh", "silu"})
+    for (const bool gated : {false, true})
+      for (const bool bias : {false, true})
+        for (const bool masked : {false, true})
+          for (const Rows& rows : loads()) {
+            SCOPED_TRACE(concat(name, gated ? ", gated" : "", bias ? ", bias" : "",
+                                masked ? ", keep" : "", ", ", rows.name));
+            const Parameters parameters(gated, bias, parse_activation(name, "test"));
+            test(parameters.mlp, rows, masked ? keep_mask(rows.rows()) : Tensor());
+          }
+}
+
+TEST(GroupedMlp, EqualsTheNaiveLoops) {
+  const Tensor source_SD = normal({kSources, kIn}, 6);
+  for_all([&](const Mlp& mlp, const Rows& rows, const Tensor& keep_RF) {
+    const Tensor expected_RO = moe::test::reference::rows(
+        source_SD, rows.index_R, rows.offsets_E, kOut, [&](int64_t e, const Row& x_D, int64_t r) {
+          return mlp(e, x_D, keep_RF.defined() ? moe::test::reference::row_of(keep_RF, r) : Row());
+        });
+    const Tensor got_RO = run(mlp, source_SD, rows, keep_RF);
+    ASSERT_EQ(got_RO.sizes(), expected_RO.sizes());
+    expect_close(got_RO.slice(0, 0, rows.held()), expected_RO.slice(0, 0, rows.held()), 1e-13);
+  });
+}
+
+/// The same numbers in a narrower type: the result is that of the rounded inputs within a few
+/// roundings of the largest intermediate value.
+TEST(GroupedMlp, NarrowerTypesAreCloseToFloat64) {
+  const Tensor source_SD = normal({kSources, kIn}, 6);
+  for (const auto& [dtype, bound] : {std::pair{at::kFloat, 2e-6}, std::pair{at::kBFloat16, 0.06}})
+    for_all([&, dtype = dtype, bound = bound](const Mlp& mlp, const Rows& rows,
+                                              const Tensor& keep_RF) {
+      const Tensor narrow_SD = source_SD.to(dtype);
+      const Tensor narrow_RF = keep_RF.defined() ? keep_RF.to(dtype) : keep_RF;
+      const Tensor got_RO = run(mlp, narrow_SD, rows, narrow_RF);
+      EXPECT_EQ(got_RO.scalar_type(), dtype);
+      const Tensor expected_RO = run(mlp, narrow_SD.to(at::kDouble), rows, keep_RF);
+      expect_close(got_RO.slice(0, 0, rows.held()), expected_RO.slice(0, 0, rows.held()), bound);
+    });
+}
+
+TEST(GroupedMlp, HasTheGradientsOfEveryInput) {
+  for_all([&](Mlp mlp, const Rows& rows, const Tensor& keep_RF) {
+    std::vector<Tensor> inputs = {normal({kSources, kIn}, 6), mlp.w_in, mlp.w_out};
+    if (mlp.b_in.defined()) inputs.insert(inputs.end(), {mlp.b_in, mlp.b_out});
+    for (Tensor& input : inputs) input = input.contiguous();
+    expect_gradients(
+        [&](const std::vector<Tensor>& in) {
+          mlp.w_in = in[1];
+          mlp.w_out = in[2];
+          if (in.size() > 3) mlp.b_in = in[3], mlp.b_out = in[4];
+          return run(mlp, in[0], rows, keep_RF).slice(0, 0, rows.held());
+        },
+        inputs);
+  });
+}
+
+TEST(GroupedMatmul, EqualsTheNaiveLoops) {
+  const Tensor source_SD = normal({kSources, kIn}, 6), w_EOD = normal({kExperts, kOut, kIn}, 1);
+  for (const Tensor& b_EO : {normal({kExperts, kOut}, 2), Tensor()})
+    for (const Rows& rows : loads())
+      for (const auto& [dtype, bound] : {std::pair{at::kDouble, 1e-14}, std::pair{at::kFloat, 2e-6},
+                                         std::pair{at::kBFloat16, 0.03}}) {
+        SCOPED_TRACE(rows.name);
+        const Tensor narrow_SD = source_SD.to(dtype);
+        const Tensor expected_RO = moe::test::reference::rows(
+            narrow_SD, rows.index_R, rows.offsets_E, kOut, [&](int64_t e, const Row& x_D, int64_t) {
+              return moe::test::reference::affine(w_EOD, b_EO, e, x_D);
+            });
+        const Tensor got_RO = grouped_matmul(narrow_SD, rows.index_R, rows.offsets_E, w_EOD, b_EO);
+        EXPECT_EQ(got_RO.scalar_type(), dtype);
+        expect_close(got_RO.slice(0, 0, rows.held()), expected_RO.slice(0, 0, rows.held()), bound);
+      }
+}
+
+TEST(GroupedMatmul, HasTheGradientsOfEveryInput) {
+  for (const bool bias : {false, true})
+    for (const Rows& rows : loads()) {
+      SCOPED_TRACE(rows.name);
+      std::vector<Tensor> inputs = {normal({kSources, kIn}, 6), normal({kExperts, kOut, kIn}, 1)};
+      if (bias) inputs.push_back(normal({kExperts, kOut}, 2));
+      expect_gradients(
+          [&](const auto& in) {
+            return grouped_matmul(in[0], rows.index_R, rows.offsets_E, in[1],
+                                  bias ? in[2] : Tensor())
+                .slice(0, 0, rows.held());
+          },
+          inputs);
+    }
+}
+
+TEST(Grouped, NothingFlowsBackFromRowsOfNoExpert) {
+  for (const Rows& rows : loads()) {
+    if (rows.held() == rows.rows()) continue;
+    for (const bool gated : {false, true}) {
+      SCOPED_TRACE(rows.name);
+      const Mlp mlp = Parameters(gated, true, Activation::kSilu).mlp;
+      std::vector<Tensor> inputs = {normal({kSources, kIn}, 6), mlp.w_in, mlp.w_out, mlp.b_in,
+                                    mlp.b_out};
+      for (Tensor& input : inputs) input = input.detach().requires_grad_(true);
+      const Mlp tracked = {inputs[1], inputs[3], inputs[2], inputs[4], mlp.act, gated};
+      const Tensor out_RO = run(tracked, inputs[0], rows, {});
+      Tensor gradient_RO = at::ones(out_RO.sizes(), at::kDouble);
+      gradient_RO.slice(0, rows.held()).fill_(std::nan(""));
+      out_RO.backward(gradient_RO);
+      for (const Tensor& input : inputs) EXPECT_TRUE(input.grad().isfinite().all().item<bool>());
+    }
+  }
+}
+
+TEST(Grouped, ParametersKeepTheirTypeAndGetGradientsOfIt) {
+  const Rows rows = loads()[0];
+  Tensor source_SD = normal({kSources, kIn}, 6).to(at::kBFloat16).set_requires_grad(true);
+  Tensor w_in = normal({kExperts, kHidden, kIn}, 1).to(at::kFloat).set_requires_grad(true);
+  Tensor w_out = normal({kExperts, kOut, kHidden}, 3).to(at::kFloat).set_requires_grad(true);
+  grouped_mlp(source_SD, rows.index_R, rows.offsets_E, w_in, {}, w_out, {}, {}, Activation::kGelu)
+      .slice(0, 0, rows.held())
+      .sum()
+      .backward();
+  EXPECT_EQ(source_SD.grad().scalar_type(), at::kBFloat16);
+  EXPECT_EQ(w_in.grad().scalar_type(), at::kFloat);
+  EXPECT_GT(w_in.grad().abs().sum().item<double>(), 0);
+}
+
+TEST(Grouped, TakesSourcesThatAreNotContiguous) {
+  const Mlp mlp = Parameters(true, true, Activation::kSilu).mlp;
+  const Tensor wide_DS = normal({kIn, kSources}, 6);
+  for (const Rows& rows : loads())
+    expect_identical(run(mlp, wide_DS.t(), rows, {}).slice(0, 0, rows.held()),
+                     run(mlp, wide_DS.t().contiguous(), rows, {}).slice(0, 0, rows.held()));
+}
+
+TEST(Grouped, RefusesShapesThatDoNotFit) {
+  const Rows rows = loads()[0];
+  const Mlp mlp = Parameters(false, false, Activation::kSilu).mlp;
+  EXPECT_ERROR(run(mlp, normal({kSources, kIn + 1}, 6), rows, {}), "expected source (S, D)");
+  EXPECT_ERROR(grouped_gated_mlp(normal({kSources, kIn}, 6), {}, rows.offsets_E, mlp.w_in, {},
+                                 mlp.w_out, {}, {}, mlp.act),
+               "w_in (E, 2F, D)");
+  EXPECT_ERROR(grouped_matmul(normal({kSources, kIn}, 6), {}, ids({0, 1}), mlp.w_in, {}),
+               "offsets (E+1)");
+}
+
+TEST(Activations, UnknownNameIsRefusedWithASuggestion) {
+  EXPECT_ERROR(parse_activation("silo", "experts/ffn"), "Did you mean 'silu'?");
+}
+
+TEST(Activations, EqualTheirFormulas) {
+  for (const auto& name : {"relu", "gelu", "gelu_tanh", "silu"}) {
+    const Activation act = parse_activation(name, "test");
+    for (const double x : {-3.0, -0.5, 0.0, 0.25, 2.0})
+      EXPECT_NEAR(activate(at::tensor({x}, at::kDouble), act).item<double>(),
+                  moe::test::reference::activation(x, act), 1e-14)
+          << name << ' ' << x;
+  }
+}
+
+}  // namespace
+
+}  // namespace moe::ops::grouped_test

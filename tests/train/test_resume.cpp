@@ -1,0 +1,120 @@
+#include <cstdlib>
+#include <map>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <moe/checkpoint/manifest.h>
+#include <moe/checkpoint/steps.h>
+
+#include "tests/support/message_of.h"
+#include "tests/train/tiny_run.h"
+
+namespace moe::test {
+namespace {
+
+/// Every tensor file of the newest checkpoint, as bytes.
+std::map<std::string, std::string> tensor_files(const Path& run) {
+  const Path folder = *checkpoint::latest_checkpoint(run / "checkpoints");
+  std::map<std::string, std::string> out;
+  for (const auto& [name, file] : checkpoint::verify_manifest(folder).files)
+    if (name.ends_with(".safetensors"))
+      out[name] = read_file(real_files(), folder / name, 1u << 30);
+  return out;
+}
+
+/// metrics.jsonl without what depends on time.
+std::vector<nlohmann::json> metrics_without_times(const Path& run) {
+  std::ifstream in(run / "metrics.jsonl");
+  std::vector<nlohmann::json> out;
+  for (std::string line; std::getline(in, line);) {
+    auto object = nlohmann::json::parse(line);
+    object.erase("tokens_per_second");
+    object.erase("seconds");
+    out.push_back(object);
+  }
+  return out;
+}
+
+class Resume : public testing::TestWithParam<std::string> {};
+
+TEST_P(Resume, IsBitExactAfterAnInterruption) {
+  at::set_num_threads(2);
+  const TemporaryFolder folder;
+  const auto options = tiny_run(folder.path(), GetParam());
+  train::Run(options, folder.path() / "whole").start();
+  train::Run cut(options, folder.path() / "cut");
+  cut.start({.max_steps = 7});
+  cut.resume();
+  const auto whole = tensor_files(folder.path() / "whole"),
+             resumed = tensor_files(folder.path() / "cut");
+  ASSERT_GT(whole.size(), 4u);  // shared and expert files of the model and the optimizer
+  EXPECT_EQ(whole, resumed);
+  EXPECT_EQ(metrics_without_times(folder.path() / "whole"),
+            metrics_without_times(folder.path() / "cut"));
+}
+INSTANTIATE_TEST_SUITE_P(Types, Resume, testing::Values("float32", "bfloat16", "float64"));
+
+TEST(ResumeAfterKill, ContinuesFromTheLastCheckpointBitForBit) {
+  const TemporaryFolder folder;
+  const auto options = tiny_run(folder.path());
+  train::Run(options, folder.path() / "whole").start();
+  // A process killed in step 7 leaves the checkpoint of step 4 and metrics up to step 6.
+  train::Run cut(options, folder.path() / "cut");
+  cut.start({.max_steps = 4});
+  std::ofstream(folder.path() / "cut" / "metrics.jsonl", std::ios::app)
+      << "{\"step\": 5, \"loss\": 1.0}\n{\"step\": 6, \"lo";
+  cut.resume();
+  EXPECT_EQ(tensor_files(folder.path() / "whole"), tensor_files(folder.path() / "cut"));
+  EXPECT_EQ(metrics_without_times(folder.path() / "whole"),
+            metrics_without_times(folder.path() / "cut"));
+}
+
+TEST(Run, RefusesToStartOverAnotherRunAndToResumeNothing) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path());
+  options.train.steps = 2;
+  train::Run run(options, folder.path() / "run");
+  EXPECT_ERROR(run.resume(), "expected a checkpoint to resume from");
+  run.start();
+  EXPECT_ERROR(run.start(), "Pass --resume");
+}
+
+TEST(Run, RefusesACheckpointOfAnotherShape) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path());
+  options.train.steps = 1;
+  train::Run(options, folder.path() / "run").start();
+  models::ModelOptions other;
+  read_fields(other, options.model.options, "model");
+  other.moe.expert.d_ff = 24;
+  options.model.options = write_fields(other);
+  options.train.steps = 2;
+  train::Run run(options, folder.path() / "run");
+  EXPECT_ERROR(run.resume(), "of another shape: layers.0.moe.experts.w_in");
+}
+
+TEST(Run, StopsWithACheckpointWhenTold) {
+  const TemporaryFolder folder;
+  int asked = 0;
+  const auto summary =
+      train::Run(tiny_run(folder.path()), folder.path() / "run").start({.stop = [&] {
+        return ++asked == 3 ? 15 : 0;
+      }});
+  EXPECT_EQ(summary.stopped_by, 15);
+  EXPECT_EQ(summary.record.step, 3);
+  EXPECT_EQ(checkpoint::latest_checkpoint(folder.path() / "run" / "checkpoints")->filename(),
+            "step-000003");
+}
+
+TEST(Run, SameSeedAndThreadsGiveTheSameMetrics) {
+  const TemporaryFolder folder;
+  const auto options = tiny_run(folder.path());
+  for (const char* name : {"a", "b"}) train::Run(options, folder.path() / name).start();
+  EXPECT_EQ(metrics_without_times(folder.path() / "a"), metrics_without_times(folder.path() / "b"));
+}
+
+}  // namespace
+}  // namespace moe::test

@@ -1,0 +1,166 @@
+#include <cmath>
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <moe/models/load.h>
+#include <moe/models/tensors.h>
+#include <moe/train/monitor.h>
+#include <moe/train/step.h>
+
+#include "tests/support/message_of.h"
+#include "tests/train/tiny_run.h"
+
+namespace moe::test {
+namespace {
+
+/// A model of a tiny run with its data, made anew from the same seed each time.
+struct Bench {
+  explicit Bench(const train::RunOptions& options)
+      : corpus(std::make_shared<data::Corpus>(options.data)),
+        loader(corpus, {.batch = options.train.batch, .seed = 1}),
+        model(models::make_model(write_fields(options.model), {.seed = 1})) {
+    if (options.train.dtype == "float64") model->to(at::kDouble);
+    parameters = models::named_parameters(*model);
+  }
+
+  train::StepResult run(int64_t step, int64_t micro_batches) {
+    std::vector<data::Batch> batches;
+    for (int64_t m = 0; m < micro_batches; ++m)
+      batches.push_back(loader.batch(step, m, micro_batches));
+    return train::forward_backward({*model, *group, 1, at::ScalarType::Undefined}, batches, step,
+                                   parameters);
+  }
+
+  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  std::shared_ptr<const data::Corpus> corpus;
+  data::Loader loader;
+  std::shared_ptr<models::LanguageModel> model;
+  train::NamedTensors parameters;
+};
+
+/// max |a - b| / max |b|.
+double relative(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).abs().max().item<double>() / std::max(1e-12, b.abs().max().item<double>());
+}
+
+TEST(Step, LossAndGradientsAgreeForOneAndTwoThreads) {
+  const TemporaryFolder folder;
+  const auto options = tiny_run(folder.path());
+  at::set_num_threads(1);
+  Bench one(options);
+  const auto first = one.run(0, 2);
+  at::set_num_threads(2);
+  Bench two(options);
+  const auto second = two.run(0, 2);
+  EXPECT_LE(std::abs(first.loss - second.loss), 1e-5 * std::abs(first.loss));
+  for (size_t i = 0; i < one.parameters.size(); ++i) {
+    const auto &a = one.parameters[i].second.grad(), &b = two.parameters[i].second.grad();
+    ASSERT_EQ(a.defined(), b.defined());
+    if (a.defined()) EXPECT_LE(relative(a, b), 1e-5) << one.parameters[i].first;
+  }
+}
+
+TEST(Step, TenLossesInFloat64AgreeForOneAndTwoThreads) {
+  const TemporaryFolder folder;
+  const auto options = tiny_run(folder.path(), "float64");
+  std::vector<std::vector<double>> losses(2);
+  for (int threads : {1, 2}) {
+    at::set_num_threads(threads);
+    Bench bench(options);
+    train::AdamW optimizer(bench.parameters, {});
+    for (int64_t step = 0; step < 10; ++step) {
+      losses[static_cast<size_t>(threads) - 1].push_back(bench.run(step, 1).loss);
+      optimizer.step(1e-3, step);
+      optimizer.zero_gradients();
+    }
+  }
+  for (size_t i = 0; i < 10; ++i) EXPECT_NEAR(losses[0][i], losses[1][i], 1e-9) << "step " << i;
+  EXPECT_LT(losses[0][9], losses[0][0]);
+}
+
+TEST(Step, MicroBatchesGiveTheGradientsOfOneLargeBatch) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path(), "float64");
+  models::ModelOptions model;
+  read_fields(model, options.model.options, "model");
+  model.moe.balance = {
+      {"z_loss", 0.01, {}}};  // a mean over tokens; the Switch loss is a product of means
+  options.model.options = write_fields(model);
+  options.train.batch = 8;
+  Bench whole(options);
+  options.train.batch = 4;
+  Bench parts(options);
+  const auto one = whole.run(3, 1), two = parts.run(3, 2);
+  EXPECT_NEAR(one.loss, two.loss, 1e-12);
+  EXPECT_NEAR(one.gradient_norm, two.gradient_norm, 1e-10);
+  for (size_t i = 0; i < whole.parameters.size(); ++i)
+    EXPECT_LE(relative(parts.parameters[i].second.grad(), whole.parameters[i].second.grad()), 1e-9)
+        << whole.parameters[i].first;
+}
+
+TEST(Step, ABatchWithoutTargetsHasNoTokenLoss) {
+  const TemporaryFolder folder;
+  Bench bench(tiny_run(folder.path()));
+  auto batch = bench.loader.batch(0);
+  batch.target_BS.fill_(data::kIgnoredTarget);
+  const auto result = train::forward_backward(
+      {*bench.model, *bench.group, 1, at::ScalarType::Undefined}, {batch}, 0, bench.parameters);
+  EXPECT_EQ(result.lm_loss, 0);
+  EXPECT_TRUE(result.finite);
+}
+
+class NotFinite : public testing::TestWithParam<const char*> {};
+
+TEST_P(NotFinite, StepsAreSkippedOrRolledBackAndThenGivenUp) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path());
+  options.train.on_nan = GetParam();
+  options.train.max_bad_steps = 3;
+  options.train.optimizer.lr = 1e30;  // the first update destroys the model
+  options.train.optimizer.clip = 0;
+  options.train.schedule.warmup = 0;
+  EXPECT_ERROR(train::Run(options, folder.path() / "run").start(),
+               "expected finite numbers, found loss");
+}
+INSTANTIATE_TEST_SUITE_P(Answers, NotFinite, testing::Values("skip", "rollback", "stop"));
+
+train::LayerLoad load(std::vector<double> load_E) {
+  return {0, at::tensor(load_E, at::kDouble), 0};
+}
+
+TEST(LayerLoad, MeasuresImbalance) {
+  EXPECT_DOUBLE_EQ(load({5, 5, 5, 5}).max_over_mean(), 1);
+  EXPECT_DOUBLE_EQ(load({5, 5, 5, 5}).entropy(), 1);
+  EXPECT_DOUBLE_EQ(load({8, 0, 0, 0}).max_over_mean(), 4);
+  EXPECT_DOUBLE_EQ(load({8, 0, 0, 0}).entropy(), 0);
+  EXPECT_EQ(load({8, 0, 2, 0}).unused(), 2);
+  EXPECT_DOUBLE_EQ(load({0, 0}).max_over_mean(), 0);
+}
+
+TEST(ExpertMonitor, NamesAnExpertUnusedForSoManyStepsOnce) {
+  train::ExpertMonitor monitor({.unused_steps = 3, .overload = 0});
+  for (int64_t step = 1; step <= 5; ++step) {
+    const auto dead = monitor.observe({load({4, 0, 6})}, step);
+    ASSERT_EQ(dead.size(), step == 3 ? 1u : 0u) << step;
+    if (step == 3) {
+      EXPECT_EQ(dead[0].expert, 1);
+      EXPECT_EQ(dead[0].busiest, 2);
+    }
+  }
+  EXPECT_EQ(monitor.state(), (std::vector<int64_t>{0, 5, 0}));
+  monitor.observe({load({4, 1, 6})}, 6);
+  EXPECT_EQ(monitor.state(), (std::vector<int64_t>{0, 0, 0}));
+}
+
+TEST(ExpertMonitor, GoesOnCountingAfterResume) {
+  train::ExpertMonitor monitor({.unused_steps = 3, .overload = 0});
+  monitor.restore({0, 2, 0, 1});
+  const auto dead = monitor.observe({load({1, 0}), load({1, 0})}, 9);
+  ASSERT_EQ(dead.size(), 1u);
+  EXPECT_EQ(dead[0].moe_layer, 0u);
+}
+
+}  // namespace
+}  // namespace moe::test

@@ -1,0 +1,53 @@
+#pragma once
+// A run of a few small steps on generated text, for tests of the trainer.
+
+#include <fstream>
+#include <string>
+
+#include <moe/data/synth/synth.h>
+#include <moe/train/run.h>
+
+#include "tests/support/temporary_folder.h"
+
+namespace moe::test {
+
+/// Two domains of a few tens of kilobytes in `folder`, and a run over them with every kind of state
+/// a checkpoint holds.
+inline train::RunOptions tiny_run(const Path& folder, const std::string& dtype = "float32") {
+  const data::SynthOptions synth{.seed = 3, .bytes_per_domain = 60000, .validation_share = 0.1};
+  train::RunOptions run;
+  for (const char* name : {"english", "arithmetic"}) {
+    const Path train = folder / (std::string(name) + ".train"),
+               valid = folder / (std::string(name) + ".valid");
+    std::ofstream(train) << data::make_domain(name, data::SynthSplit::kTrain, synth);
+    std::ofstream(valid) << data::make_domain(name, data::SynthSplit::kValidation, synth);
+    data::DomainOptions domain;
+    domain.name = name;
+    domain.train = train.string();
+    domain.valid = valid.string();
+    run.data.domains.push_back(domain);
+  }
+  run.data.sequence = 16;
+  models::ModelOptions model;
+  model.context_length = 16;
+  model.d_model = 16;
+  model.layers = 2;
+  model.heads = 2;
+  model.dropout = 0.1;
+  model.moe.num_experts = 4;
+  model.moe.expert.d_ff = 16;
+  model.moe.router.kind = "sigmoid";
+  run.model.options = write_fields(model);
+  run.train.steps = 12;
+  run.train.batch = 4;
+  run.train.accumulation = 2;
+  run.train.dtype = dtype;
+  run.train.log_every = 1;
+  run.train.eval_every = 5;
+  run.train.eval_batches = 2;
+  run.train.checkpoint_every = 4;
+  run.train.schedule.warmup = 3;
+  return run;
+}
+
+}  // namespace moe::test

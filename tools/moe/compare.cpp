@@ -1,0 +1,112 @@
+// moe compare CONFIG.toml --out DIR: a MoE model against its dense twin.
+
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+
+#include <moe/base/log.h>
+#include <moe/models/counts.h>
+#include <moe/train/compare.h>
+#include <moe/train/progress.h>
+
+#include "tools/moe/common.h"
+#include "tools/moe/signals.h"
+
+namespace moe::tools {
+
+namespace {
+
+struct CompareCommand {
+  std::string config, out;
+  std::vector<std::string> settings;
+  int64_t seeds = 1, threads = 0;
+  bool json = false;
+};
+
+void setup_compare(CLI::App& app, CompareCommand& o) {
+  app.add_option("config", o.config, "the run of the MoE model, as TOML")
+      ->required()
+      ->type_name("CONFIG.toml");
+  app.add_option("--out", o.out, "folder of the runs")->required()->type_name("DIR");
+  app.add_option("--seeds", o.seeds, "train with seeds 1 to N")->check(CLI::Range(1, 100));
+  add_set(app, o.settings);
+  add_threads(app, o.threads);
+  add_json(app, o.json);
+}
+
+std::string with_interval(const train::Interval& interval) {
+  char text[96];
+  if (std::isnan(interval.half_width))
+    std::snprintf(text, sizeof text, "%+.4f", interval.mean);
+  else
+    std::snprintf(text, sizeof text, "%+.4f ± %.4f (95 %%)", interval.mean, interval.half_width);
+  return text;
+}
+
+void print_counts(const models::ModelOptions& model) {
+  const auto moe = models::count(model), dense = models::count(models::dense_twin(model));
+  std::printf("%-22s %14s %14s\n", "", "MoE", "dense twin");
+  std::printf("%-22s %14s %14s\n", "parameters", grouped(moe.total).c_str(),
+              grouped(dense.total).c_str());
+  std::printf("%-22s %14s %14s\n", "active a token", grouped(moe.active).c_str(),
+              grouped(dense.active).c_str());
+  std::printf("%-22s %14s %14s\n", "forward FLOPs a token", grouped(moe.flops_per_token).c_str(),
+              grouped(dense.flops_per_token).c_str());
+  std::fflush(stdout);
+}
+
+int run_compare(const CompareCommand& o) {
+  const auto run = train::Run::from_toml(o.config, o.settings, o.out);
+  use_threads(o.threads != 0                    ? o.threads
+              : run.options().train.threads > 0 ? run.options().train.threads
+                                                : usable_cores());
+  catch_stop_signals();
+  models::ModelOptions model;
+  read_fields(model, run.options().model.options, "model");
+  if (!o.json) print_counts(model);
+
+  std::vector<double> at_equal_steps, at_equal_time;
+  Json pairs = Json::array();
+  for (int64_t seed = 1; seed <= o.seeds; ++seed) {
+    const Path folder = o.seeds == 1 ? Path(o.out) : Path(o.out) / concat("seed-", seed);
+    const auto pair = train::compare_pair(run.options(), folder, seed, {.stop = caught_signal});
+    if (caught_signal() != 0) return exit_status_of(caught_signal());
+    at_equal_steps.push_back(pair.moe_best - pair.dense_best);
+    at_equal_time.push_back(pair.equal_time_difference);
+    pairs.push_back({{"seed", seed},
+                     {"moe_loss", pair.moe_best},
+                     {"dense_loss", pair.dense_best},
+                     {"moe_seconds", pair.moe_seconds},
+                     {"dense_seconds", pair.dense_seconds},
+                     {"equal_time_difference", pair.equal_time_difference}});
+    if (o.json) continue;
+    std::printf("seed %ld: best validation loss %.4f (MoE, %s) against %.4f (dense, %s)\n",
+                static_cast<long>(seed), pair.moe_best, train::clock_text(pair.moe_seconds).c_str(),
+                pair.dense_best, train::clock_text(pair.dense_seconds).c_str());
+    std::fflush(stdout);
+  }
+  const auto steps = train::confidence_interval(at_equal_steps),
+             time = train::confidence_interval(at_equal_time);
+  if (o.json) {
+    const auto interval = [](const train::Interval& i) {
+      return Json{{"mean", i.mean}, {"half_width_95", i.half_width}};
+    };
+    print_json(
+        {{"pairs", pairs}, {"equal_steps", interval(steps)}, {"equal_time", interval(time)}});
+  } else {
+    std::cout << "MoE − dense at equal steps: " << with_interval(steps)
+              << " nats a token; at equal time: " << with_interval(time) << "\n";
+  }
+  return 0;
+}
+
+}  // namespace
+
+void add_compare(CLI::App& program, Session& session) {
+  add_command<CompareCommand>(
+      program, session,
+      {"compare", "Train a MoE model and its dense twin of equal active FLOPs, and compare them.",
+       "moe compare configs/demo.toml --out out/demo", setup_compare, run_compare});
+}
+
+}  // namespace moe::tools

@@ -1,0 +1,75 @@
+// moe eval: how well a model predicts files of text.
+
+#include <iostream>
+
+#include <moe/models/evaluate.h>
+
+#include "tools/moe/model_argument.h"
+
+namespace moe::tools {
+
+namespace {
+
+struct EvalCommand {
+  ModelArgument model;
+  std::vector<std::string> data;
+  std::string format = "text";
+  bool json = false;
+};
+
+Json evaluation_json(const models::Evaluation& result) {
+  return {{"loss", result.loss()},
+          {"perplexity", result.perplexity()},
+          {"bits_per_byte", result.bits_per_byte()},
+          {"tokens", result.tokens},
+          {"bytes", result.bytes}};
+}
+
+std::string evaluation_line(const std::string& name, const models::Evaluation& result) {
+  return concat(name, ": loss ", result.loss(), ", perplexity ", result.perplexity(), ", ",
+                result.bits_per_byte(), " bits per byte, ", grouped(result.tokens), " tokens\n");
+}
+
+int run_eval(const EvalCommand& o) {
+  const auto model = load_model(o.model);
+  models::Evaluation total;
+  Json files = Json::array();
+  for (const auto& path : o.data) {
+    const auto result = models::evaluate_file(model, path, o.format);
+    total += result;
+    Json file = {{"file", path}};
+    file.update(evaluation_json(result));
+    files.push_back(std::move(file));
+    if (!o.json) std::cout << evaluation_line(path, result) << std::flush;
+  }
+  if (!o.json) {
+    if (o.data.size() > 1) std::cout << evaluation_line("all", total);
+    return 0;
+  }
+  Json out = evaluation_json(total);
+  out["step"] = model.step;
+  out["files"] = std::move(files);
+  print_json(out);
+  return 0;
+}
+
+void setup_eval(CLI::App& app, EvalCommand& o) {
+  add_model(app, o.model);
+  app.add_option("--data", o.data, "files to predict, each from its beginning")->required();
+  app.add_option(
+         "--format", o.format,
+         "text, or jsonl_prompt_completion (one {\"prompt\", \"completion\"} a line, of which "
+         "completions are predicted)")
+      ->capture_default_str();
+  add_json(app, o.json);
+}
+
+}  // namespace
+
+void add_eval(CLI::App& program, Session& session) {
+  add_command<EvalCommand>(program, session,
+                           {"eval", "Mean cross entropy of a model on files of text.",
+                            "moe eval out/demo --data text.txt --json", setup_eval, run_eval});
+}
+
+}  // namespace moe::tools

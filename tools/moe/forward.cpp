@@ -1,0 +1,57 @@
+// moe forward: logits, routing and gradients of given token ids, for comparison.
+
+#include <iostream>
+
+#include <moe/base/files.h>
+#include <moe/formats/safetensors.h>
+#include <moe/models/forward_pass.h>
+
+#include "tools/moe/model_argument.h"
+
+namespace moe::tools {
+
+namespace {
+
+constexpr uint64_t kLargestTokenFile = uint64_t{256} << 20;
+
+struct ForwardCommand {
+  ModelArgument model;
+  std::string tokens;
+  std::string out;
+  models::ForwardRequest request;
+};
+
+int run_forward(const ForwardCommand& o) {
+  const std::string text = read_file(real_files(), o.tokens, kLargestTokenFile);
+  const auto loaded = load_model(o.model);
+  const auto rows = models::parse_token_rows(text, concat('\'', o.tokens, '\''),
+                                             loaded.model->options().vocabulary);
+  formats::write_safetensors(real_files(), o.out,
+                             models::forward_pass(*loaded.model, rows, o.request));
+  std::cout << o.out << '\n';
+  return 0;
+}
+
+void setup_forward(CLI::App& app, ForwardCommand& o) {
+  add_model(app, o.model);
+  app.add_option("--tokens", o.tokens,
+                 "JSON file {\"input_ids\": [[…]…], \"attention_mask\": [[…]…]?}, padding on the "
+                 "right")
+      ->required();
+  app.add_option("--out", o.out, "safetensors file to write")->required();
+  app.add_flag("--routing", o.request.routing,
+               "also layers.I.router_logits, .experts and .weights of every sparse layer I");
+  app.add_flag("--grads", o.request.gradients, "also the loss, and grad.NAME of every parameter");
+}
+
+}  // namespace
+
+void add_forward(CLI::App& program, Session& session) {
+  add_command<ForwardCommand>(
+      program, session,
+      {"forward", "Logits, routing and gradients of given token ids, as a safetensors file.",
+       "moe forward out/demo --tokens ids.json --out out.safetensors --routing --grads",
+       setup_forward, run_forward});
+}
+
+}  // namespace moe::tools

@@ -1,0 +1,127 @@
+// The program `moe`. Everything that can go wrong ends here, as one line on standard error.
+
+#include <cstdio>
+#include <iostream>
+#include <new>
+
+#include <c10/util/Exception.h>
+
+#include <moe/base/error.h>
+
+#include "tools/moe/command.h"
+
+namespace moe::tools {
+
+CLI::App& add_group(CLI::App& parent, const char* name, const char* help, const char* example) {
+  CLI::App& app = *parent.add_subcommand(name, help);
+  app.footer(std::string("Example:\n  ") + example);
+  app.require_subcommand(1);
+  return app;
+}
+
+namespace {
+
+std::vector<std::string> names_of_subcommands(const CLI::App& app) {
+  std::vector<std::string> out;
+  for (const auto* sub : app.get_subcommands([](const CLI::App*) { return true; }))
+    out.push_back(sub->get_name());
+  return out;
+}
+
+/// CLI11's complaint in our words. `program` tells which subcommand was being read.
+[[noreturn]] void fail_usage(const CLI::App& program, const CLI::ParseError& error) {
+  const CLI::App* app = &program;
+  std::string path = "moe";
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    path += ' ' + app->get_name();
+  }
+  const auto rest = app->remaining();
+  const auto known = names_of_subcommands(*app);
+  if (!known.empty() && !rest.empty() && rest.front().rfind('-', 0) != 0)
+    fail<ConfigError>("usage", "expected a subcommand of '", path, "', got '", rest.front(), "'.",
+                      did_you_mean(rest.front(), known), " Known: ", join(known), ".");
+  std::string what = error.what();
+  what = what.substr(0, what.find('\n'));
+  fail<ConfigError>("usage", what, ". Run '", path, " --help'.");
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App program("Mixture-of-Experts training, inference and study.", "moe");
+  program.footer("Example:\n  moe inspect --list router");
+  program.set_version_flag("--version", "moe " MOE_VERSION, "print the version");
+  program.require_subcommand(1);
+
+  Session session;
+  add_train(program, session);
+  add_compare(program, session);
+  add_eval(program, session);
+  add_generate(program, session);
+  add_forward(program, session);
+  add_inspect(program, session);
+  add_tokenize(program, session);
+  add_data(program, session);
+  add_bench(program, session);
+  add_analyze(program, session);
+  add_completion(program, session);
+
+  int status = 0;
+  try {
+    program.parse(argc, argv);
+    status = session.run();
+  } catch (const CLI::Success& help) {
+    program.exit(help);
+  } catch (const CLI::ParseError& error) {
+    fail_usage(program, error);
+  }
+  // A full disk or a closed pipe must not look like success.
+  std::cout.flush();
+  check(std::cout.good(), "stdout",
+        "expected to write all output, the last write failed. Check the "
+        "disk that it goes to.");
+  return status;
+}
+
+int report(int status, const std::string& message) {
+  std::cout.flush();
+  std::fprintf(stderr, "error: %s\n", message.c_str());
+  return status;
+}
+
+/// Foreign messages may go on over many lines; ours keep their indented lists.
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+/// The exit status of the exception in flight.
+int report_exception() {
+  try {
+    throw;
+  } catch (const ConfigError& error) {
+    return report(2, error.what());
+  } catch (const Error& error) {
+    return report(1, error.what());
+  } catch (const c10::Error& error) {
+    return report(1, "[libtorch] " + first_line(error.what_without_backtrace()));
+  } catch (const std::bad_alloc&) {
+    return report(1,
+                  "[memory] expected enough memory, the system gave none. Use a smaller model, "
+                  "batch or sequence.");
+  } catch (const std::exception& error) {
+    return report(1, "[moe] " + first_line(error.what()));
+  } catch (...) {
+    return report(1, "[moe] an exception of an unknown kind. Please report it.");
+  }
+}
+
+}  // namespace
+
+}  // namespace moe::tools
+
+int main(int argc, char** argv) {
+  try {
+    return moe::tools::run_program(argc, argv);
+  } catch (...) {
+    return moe::tools::report_exception();
+  }
+}

@@ -1,0 +1,87 @@
+// moe train CONFIG.toml --out DIR
+
+#include <iostream>
+
+#include <moe/base/log.h>
+#include <moe/models/counts.h>
+#include <moe/train/progress.h>
+#include <moe/train/run.h>
+
+#include "tools/moe/common.h"
+#include "tools/moe/signals.h"
+
+namespace moe::tools {
+
+namespace {
+
+struct TrainCommand {
+  std::string config, out;
+  std::vector<std::string> settings;
+  bool resume = false;
+  int64_t max_steps = -1, threads = 0;
+  bool json = false;
+};
+
+void setup_train(CLI::App& app, TrainCommand& o) {
+  app.add_option("config", o.config, "the run, as TOML")->required()->type_name("CONFIG.toml");
+  app.add_option("--out", o.out, "folder of the run")->required()->type_name("DIR");
+  add_set(app, o.settings);
+  app.add_flag("--resume", o.resume, "go on from the newest checkpoint in DIR");
+  app.add_option("--max-steps", o.max_steps, "stop, with a checkpoint, after so many steps in all")
+      ->check(CLI::NonNegativeNumber);
+  add_threads(app, o.threads);
+  add_json(app, o.json);
+}
+
+void announce(const train::Run& run) {
+  models::ModelOptions model;
+  read_fields(model, run.options().model.options, "model");
+  const auto counts = models::count(model);
+  const auto& t = run.options().train;
+  log::info(concat("training ", grouped(counts.total), " parameters, ", grouped(counts.active),
+                   " active a token, on ", cpu_name(), ": ", t.steps, " steps of ",
+                   t.batch * t.accumulation * run.options().data.sequence, " tokens, ", t.dtype,
+                   ", into ", run.folder().string()));
+}
+
+int run_train(const TrainCommand& o) {
+  if (o.threads != 0) use_threads(o.threads);
+  auto run = train::Run::from_toml(o.config, o.settings, o.out);
+  if (o.threads == 0)
+    use_threads(run.options().train.threads > 0 ? run.options().train.threads : usable_cores());
+  if (run.options().model.family == "decoder") announce(run);
+  catch_stop_signals();
+  const train::RunControls controls{
+      .stop = caught_signal, .max_steps = o.max_steps, .label = "train"};
+  const auto summary = o.resume ? run.resume(controls) : run.start(controls);
+  const auto& record = summary.record;
+  if (o.json) {
+    print_json({{"steps", record.step},
+                {"tokens", record.tokens},
+                {"seconds", record.seconds},
+                {"loss", summary.final_loss},
+                {"best_loss", record.best_loss},
+                {"best_step", record.best_step}});
+  } else {
+    std::cout << "step " << record.step << " after " << train::clock_text(record.seconds)
+              << ", validation loss " << summary.final_loss;
+    if (record.best_step >= 0)
+      std::cout << " (best " << record.best_loss << " at step " << record.best_step << ")";
+    std::cout << "\n";
+  }
+  if (summary.stopped_by == 0) return 0;
+  log::info(concat("stopped by signal ", summary.stopped_by, "; `moe train ", o.config, " --out ",
+                   o.out, " --resume` goes on."));
+  return exit_status_of(summary.stopped_by);
+}
+
+}  // namespace
+
+void add_train(CLI::App& program, Session& session) {
+  add_command<TrainCommand>(
+      program, session,
+      {"train", "Train a model from a TOML run.",
+       "moe train configs/shakespeare.toml --out out/shakespeare", setup_train, run_train});
+}
+
+}  // namespace moe::tools
