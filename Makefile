@@ -25,7 +25,7 @@ test: configure  ## build everything and run all tests
 	@ctest --preset $(PRESET)
 
 bench: build     ## time the MoE layer against a dense layer of equal active FLOPs
-	@scripts/bench.sh $(BUILD)/moe
+	@benchmarks/run_bench.sh $(BUILD)/moe
 
 lint: setup      ## formatting, includes between folders, file sizes
 	@scripts/format.sh --check

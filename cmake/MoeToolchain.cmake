@@ -18,8 +18,9 @@ endif()
 set_property(GLOBAL PROPERTY JOB_POOLS compile=2)
 set(CMAKE_JOB_POOL_COMPILE compile)
 
+# GCC 12 warns falsely of overlap in "literal" + std::string: -Wno-restrict.
 add_library(moe_flags INTERFACE)
-target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
+target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-restrict $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
 if(MOE_SANITIZE)
   target_compile_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE})

@@ -127,6 +127,7 @@ bool Trainer::evaluate_now(Progress& progress, MetricsLog& metrics) {
                                      options_.train.eval_batches, compute_type(options_.train));
   if (result.domains.empty()) return false;
   last_loss_ = result.loss;
+  last_evaluation_ = record_.step;
   const bool best = record_.best_step < 0 || result.loss < record_.best_loss;
   if (best) {
     record_.best_loss = result.loss;
@@ -179,8 +180,9 @@ RunSummary Trainer::train(const RunControls& controls) {
     if (summary.stopped_by != 0 || summary.early_stopped) break;
     if (every(o.checkpoint_every) || (best && o.keep_best)) save();
   }
-  const bool evaluated = every(o.eval_every) || summary.stopped_by != 0;
-  if (record_.step >= o.steps && !evaluated) evaluate_now(progress, metrics);
+  const bool stopped = summary.stopped_by != 0 || summary.early_stopped;
+  if (record_.step >= o.steps && !stopped && last_evaluation_ != record_.step)
+    evaluate_now(progress, metrics);
   record_.seconds = seconds_before + progress.seconds();
   save();
   progress.finish();

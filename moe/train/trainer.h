@@ -44,6 +44,7 @@ class Trainer {
   ExpertMonitor monitor_;
   RunRecord record_;
   double last_loss_;
+  int64_t last_evaluation_ = -1;
   bool restored_ = false;
   int64_t saved_step_ = -1;
 };
