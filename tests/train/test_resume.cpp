@@ -6,7 +6,6 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
-#include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 
 #include "tests/support/message_of.h"
@@ -14,16 +13,6 @@
 
 namespace moe::test {
 namespace {
-
-/// Every tensor file of the newest checkpoint, as bytes.
-std::map<std::string, std::string> tensor_files(const Path& run) {
-  const Path folder = *checkpoint::latest_checkpoint(run / "checkpoints");
-  std::map<std::string, std::string> out;
-  for (const auto& [name, file] : checkpoint::verify_manifest(folder).files)
-    if (name.ends_with(".safetensors"))
-      out[name] = read_file(real_files(), folder / name, 1u << 30);
-  return out;
-}
 
 /// metrics.jsonl without what depends on time.
 std::vector<nlohmann::json> metrics_without_times(const Path& run) {

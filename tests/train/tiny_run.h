@@ -2,8 +2,11 @@
 // A run of a few small steps on generated text, for tests of the trainer.
 
 #include <fstream>
+#include <map>
 #include <string>
 
+#include <moe/checkpoint/manifest.h>
+#include <moe/checkpoint/steps.h>
 #include <moe/data/synth/synth.h>
 #include <moe/train/run.h>
 
@@ -48,6 +51,16 @@ inline train::RunOptions tiny_run(const Path& folder, const std::string& dtype =
   run.train.checkpoint_every = 4;
   run.train.schedule.warmup = 3;
   return run;
+}
+
+/// Every tensor file of the newest checkpoint, as bytes.
+inline std::map<std::string, std::string> tensor_files(const Path& run) {
+  const Path folder = *checkpoint::latest_checkpoint(run / "checkpoints");
+  std::map<std::string, std::string> out;
+  for (const auto& [name, file] : checkpoint::verify_manifest(folder).files)
+    if (name.ends_with(".safetensors"))
+      out[name] = read_file(real_files(), folder / name, 1u << 30);
+  return out;
 }
 
 }  // namespace moe::test
