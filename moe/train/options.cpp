@@ -4,14 +4,6 @@ namespace moe::train {
 
 namespace {
 
-void one_of(const std::string& place, const char* key, const std::string& value,
-            const std::vector<std::string>& known) {
-  for (const auto& word : known)
-    if (word == value) return;
-  fail<ConfigError>("config", "expected '", place, '.', key, "' to be one of ", join(known),
-                    ", got '", value, "'.", did_you_mean(value, known));
-}
-
 template <class Number>
 void at_least(const std::string& place, const char* key, Number value, Number least) {
   check<ConfigError>(value >= least, "config", "expected '", place, '.', key, "' to be at least ",
@@ -31,7 +23,8 @@ void OptimizerOptions::validate(const std::string& place) const {
 }
 
 void ScheduleOptions::validate(const std::string& place) const {
-  one_of(place, "kind", kind, {"constant", "linear", "cosine", "wsd"});
+  check_one_of("config", concat("'", place, ".kind'"), kind,
+               {"constant", "linear", "cosine", "wsd"});
   at_least(place, "warmup", warmup, int64_t{0});
   check<ConfigError>(final_share >= 0 && final_share <= 1 && decay_share >= 0 && decay_share <= 1,
                      "config", "expected '", place, ".final_share' and '", place,
@@ -39,8 +32,8 @@ void ScheduleOptions::validate(const std::string& place) const {
 }
 
 void TrainOptions::validate(const std::string& place) const {
-  one_of(place, "dtype", dtype, {"float32", "bfloat16", "float64"});
-  one_of(place, "on_nan", on_nan, {"skip", "rollback", "stop"});
+  check_one_of("config", concat("'", place, ".dtype'"), dtype, {"float32", "bfloat16", "float64"});
+  check_one_of("config", concat("'", place, ".on_nan'"), on_nan, {"skip", "rollback", "stop"});
   for (const auto& [key, value] : {std::pair{"steps", steps}, std::pair{"batch", batch},
                                    std::pair{"accumulation", accumulation},
                                    std::pair{"log_every", log_every}, std::pair{"keep", keep}})
