@@ -2,12 +2,15 @@
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/baddbmm.h>
+#include <ATen/ops/bmm.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
+#include <ATen/ops/zeros.h>
 
 #include <moe/base/error.h>
 #include <moe/layers/attention.h>
@@ -38,26 +41,46 @@ std::pair<Tensor, Tensor> extend(KeyValueCache& cache, const Tensor& key_BSGP,
   return {cache.key_BCHP.narrow(1, 0, total), cache.value_BCHP.narrow(1, 0, total)};
 }
 
-/// Attention with dropout on its weights, keyed by query position: the library's own form draws
-/// from a global generator.
-Tensor attend_with_dropout(const Tensor& q_BHSP, const Tensor& k_BGCP, const Tensor& v_BGCP,
-                           const Tensor& mask_BHSC, double p, const RoutingContext& context) {
-  const int64_t B = q_BHSP.size(0), H = q_BHSP.size(1), S = q_BHSP.size(2), C = k_BGCP.size(2);
-  const int64_t repeat = H / k_BGCP.size(1);
-  const Tensor k_BHCP = k_BGCP.repeat_interleave(repeat, 1),
-               v_BHCP = v_BGCP.repeat_interleave(repeat, 1);
-  Tensor scores_BHSC =
-      at::matmul(q_BHSP, k_BHCP.transpose(2, 3)) / std::sqrt(static_cast<double>(q_BHSP.size(3)));
-  if (mask_BHSC.defined())
-    scores_BHSC = scores_BHSC.masked_fill(mask_BHSC.logical_not(), -INFINITY);
-  const auto ids = q_BHSP.options().dtype(at::kLong);
+/// What a weight is multiplied by: 0 with probability p, else 1 / (1 - p), keyed by query position.
+Tensor dropout_keep(const Tensor& weights_BHSC, double p, const RoutingContext& context) {
+  const int64_t B = weights_BHSC.size(0), H = weights_BHSC.size(1), S = weights_BHSC.size(2),
+                C = weights_BHSC.size(3);
+  const auto ids = weights_BHSC.options().dtype(at::kLong);
   const Tensor token_BS =
       at::arange(context.first_token, context.first_token + B * S, ids).view({B, 1, S});
   const Tensor row_BHS = (token_BS * H + at::arange(H, ids).view({1, H, 1})).reshape({B * H * S});
   const RandomStream stream(context.random, Purpose::kAttentionDropout);
-  const Tensor keep =
-      ops::dropout_mask(row_BHS, C, p, stream, scores_BHSC.scalar_type()).view({B, H, S, C});
-  return at::matmul(at::softmax(scores_BHSC, -1) * keep, v_BHCP);
+  return ops::dropout_mask(row_BHS, C, p, stream, weights_BHSC.scalar_type()).view({B, H, S, C});
+}
+
+/// softmax(q k^T / sqrt(P) where allowed) v with every weight in memory, dropout on the weights.
+Tensor attend_in_full(const Tensor& q_BHSP, const Tensor& k_BGCP, const Tensor& v_BGCP,
+                      const Tensor& allowed, double p, const RoutingContext& context) {
+  const int64_t B = q_BHSP.size(0), H = q_BHSP.size(1), S = q_BHSP.size(2), P = q_BHSP.size(3),
+                C = k_BGCP.size(2), N = B * H, repeat = H / k_BGCP.size(1);
+  const auto every_head = [&](const Tensor& x_BGCP) {
+    return (repeat == 1 ? x_BGCP : x_BGCP.repeat_interleave(repeat, 1)).reshape({N, C, P});
+  };
+  Tensor bias = at::zeros({}, q_BHSP.options());
+  if (allowed.defined())
+    bias =
+        at::zeros(allowed.sizes(), q_BHSP.options()).masked_fill_(allowed.logical_not(), -INFINITY);
+  const Tensor bias_NSC = bias.expand({B, H, S, C}).reshape({N, S, C});
+  const Tensor q_NSP = (q_BHSP / std::sqrt(static_cast<double>(P))).reshape({N, S, P});
+  Tensor weights_NSC =
+      at::softmax(at::baddbmm(bias_NSC, q_NSP, every_head(k_BGCP).transpose(1, 2)), -1);
+  if (p > 0)
+    weights_NSC =
+        weights_NSC * dropout_keep(weights_NSC.view({B, H, S, C}), p, context).view({N, S, C});
+  return at::bmm(weights_NSC, every_head(v_BGCP)).view({B, H, S, P});
+}
+
+/// libtorch's fused form is slow backward in 16 bits on the CPU: at 128 to 256 keys the products
+/// over whole weights take 0.25 to 0.45 of its time. Beyond that their memory counts.
+bool full_is_faster(const Tensor& q_BHSP, const Tensor& k_BGCP) {
+  constexpr int64_t kMostKeys = 512;
+  return at::GradMode::is_enabled() && q_BHSP.is_cpu() &&
+         c10::isReducedFloatingType(q_BHSP.scalar_type()) && k_BGCP.size(2) <= kMostKeys;
 }
 
 }  // namespace
@@ -131,12 +154,13 @@ Tensor AttentionImpl::forward(const Tensor& x_BSD, const Tensor& valid_BS,
   const Tensor q_BHSP = q_BSHP.transpose(1, 2), k_BGCP = k_BSGP.transpose(1, 2),
                v_BGCP = v_BSGP.transpose(1, 2);
   const bool plain_causal = options_.causal && !valid_BS.defined() && first == 0;
-  const bool dropping = context.training && options_.dropout > 0;
+  const double dropout = context.training ? options_.dropout : 0;
+  const bool in_full = dropout > 0 || full_is_faster(q_BHSP, k_BGCP);
   const Tensor allowed =
-      plain_causal && !dropping ? Tensor() : mask(valid_BS, S, k_BGCP.size(2), q_BHSP);
+      plain_causal && !in_full ? Tensor() : mask(valid_BS, S, k_BGCP.size(2), q_BHSP);
   const Tensor o_BHSP =
-      dropping
-          ? attend_with_dropout(q_BHSP, k_BGCP, v_BGCP, allowed, options_.dropout, context)
+      in_full
+          ? attend_in_full(q_BHSP, k_BGCP, v_BGCP, allowed, dropout, context)
           : at::scaled_dot_product_attention(
                 q_BHSP, k_BGCP, v_BGCP, allowed.defined() ? std::optional(allowed) : std::nullopt,
                 0.0, plain_causal && S > 1, std::nullopt, options_.heads != options_.kv_heads);

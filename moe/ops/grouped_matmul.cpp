@@ -1,5 +1,5 @@
-// S source rows, R rows, M rows of one expert, E experts, D in, O out.
-#include <ATen/ops/empty.h>
+// S source rows, R rows, P rows of one expert's products (grouped_segments.h), E experts, D in, O
+// out.
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -21,14 +21,14 @@ struct GroupedMatmul : torch::autograd::Function<GroupedMatmul> {
     const Tensor index_R = index.value_or(Tensor()), b_EO = bias.value_or(Tensor());
     ctx->save_for_backward({source_SD, index_R, offsets_E, w_EOD, b_EO});
     const Segments rows(source_SD, index_R, offsets_E);
-    Tensor out_RO = at::empty({rows.rows(), w_EOD.size(1)}, source_SD.options());
+    const Tensor out_RO = rows.result(w_EOD.size(1));
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
-      Tensor out_MO = rows.of(out_RO, e);
-      at::mm_out(out_MO, rows.input(e), w_EOD.select(0, e).t());
-      add_bias(out_MO, b_EO, e);
+      Tensor out_PO = rows.tailed(out_RO, e);
+      at::mm_out(out_PO, rows.input(e), w_EOD.select(0, e).t());
+      add_bias(out_PO, b_EO, e);
     }
-    return out_RO;
+    return rows.finished(out_RO);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -38,16 +38,17 @@ struct GroupedMatmul : torch::autograd::Function<GroupedMatmul> {
     const Tensor dout_RO = gradients[0].contiguous();
 
     Tensor dw_EOD = zeros_for(w_EOD), db_EO = zeros_for(b_EO);
-    Tensor drow_RD = at::empty({rows.rows(), source_SD.size(1)}, source_SD.options());
-    rows.clear_rest(drow_RD);
+    Tensor drow_RD = rows.result(source_SD.size(1));
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
-      const Tensor dout_MO = rows.of(dout_RO, e);
-      Tensor dw_OD = dw_EOD.select(0, e), drow_MD = rows.of(drow_RD, e);
-      at::mm_out(dw_OD, dout_MO.t(), rows.input(e));
-      at::mm_out(drow_MD, dout_MO, w_EOD.select(0, e));
-      sum_bias(db_EO, dout_MO, e);
+      const Tensor dout_PO = rows.zero_tailed(dout_RO, e);
+      Tensor dw_OD = dw_EOD.select(0, e), drow_PD = rows.tailed(drow_RD, e);
+      at::mm_out(dw_OD, dout_PO.t(), rows.input(e));
+      at::mm_out(drow_PD, dout_PO, w_EOD.select(0, e));
+      sum_bias(db_EO, dout_PO, e);
     }
+    drow_RD = rows.finished(drow_RD);
+    rows.clear_rest(drow_RD);
     return {rows.source_gradient(drow_RD), Tensor(), Tensor(), dw_EOD, db_EO};
   }
 };

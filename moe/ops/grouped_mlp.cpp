@@ -1,8 +1,7 @@
-// S source rows, R rows, M rows of one expert, E experts, D in, F hidden, H = F or 2F
-// pre-activations, O out.
+// S source rows, R rows, P rows of one expert's products (grouped_segments.h), E experts, D in,
+// F hidden, H = F or 2F pre-activations, O out.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/gelu_backward.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/silu_backward.h>
@@ -38,26 +37,26 @@ Tensor activation_gradient(const Tensor& dy, const Tensor& x, Activation activat
 /// h = act(pre).
 struct Plain {
   static constexpr int64_t kInner = 1;
-  static Tensor hidden(const Tensor& pre_MH, Activation activation) {
-    return activate(pre_MH, activation);
+  static Tensor hidden(const Tensor& pre_PH, Activation activation) {
+    return activate(pre_PH, activation);
   }
-  static Tensor gradient(const Tensor& dh_MF, const Tensor& pre_MH, Activation activation) {
-    return activation_gradient(dh_MF, pre_MH, activation);
+  static Tensor gradient(const Tensor& dh_PF, const Tensor& pre_PH, Activation activation) {
+    return activation_gradient(dh_PF, pre_PH, activation);
   }
 };
 
 /// h = act(g) * u with pre = [g, u].
 struct Gated {
   static constexpr int64_t kInner = 2;
-  static Tensor hidden(const Tensor& pre_MH, Activation activation) {
-    const int64_t F = pre_MH.size(1) / 2;
-    return activate(pre_MH.narrow(1, 0, F), activation).mul_(pre_MH.narrow(1, F, F));
+  static Tensor hidden(const Tensor& pre_PH, Activation activation) {
+    const int64_t F = pre_PH.size(1) / 2;
+    return activate(pre_PH.narrow(1, 0, F), activation).mul_(pre_PH.narrow(1, F, F));
   }
-  static Tensor gradient(const Tensor& dh_MF, const Tensor& pre_MH, Activation activation) {
-    const int64_t F = pre_MH.size(1) / 2;
-    const Tensor g_MF = pre_MH.narrow(1, 0, F), u_MF = pre_MH.narrow(1, F, F);
-    return at::cat({activation_gradient(dh_MF * u_MF, g_MF, activation),
-                    activate(g_MF, activation).mul_(dh_MF)},
+  static Tensor gradient(const Tensor& dh_PF, const Tensor& pre_PH, Activation activation) {
+    const int64_t F = pre_PH.size(1) / 2;
+    const Tensor g_PF = pre_PH.narrow(1, 0, F), u_PF = pre_PH.narrow(1, F, F);
+    return at::cat({activation_gradient(dh_PF * u_PF, g_PF, activation),
+                    activate(g_PF, activation).mul_(dh_PF)},
                    1);
   }
 };
@@ -75,22 +74,21 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
                  b_out = bias_out.value_or(Tensor()), keep_RF = keep.value_or(Tensor());
     const Segments rows(source_SD, index_R, offsets_E);
     const auto act = static_cast<Activation>(activation);
-    Tensor pre_RH = at::empty({rows.rows(), w_in.size(1)}, source_SD.options());
-    Tensor out_RO = at::empty({rows.rows(), w_out.size(1)}, source_SD.options());
+    const Tensor pre_RH = rows.result(w_in.size(1)), out_RO = rows.result(w_out.size(1));
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
-      Tensor pre_MH = rows.of(pre_RH, e), out_MO = rows.of(out_RO, e);
-      at::mm_out(pre_MH, rows.input(e), w_in.select(0, e).t());
-      add_bias(pre_MH, b_in, e);
-      Tensor h_MF = Form::hidden(pre_MH, act);
-      if (keep_RF.defined()) h_MF.mul_(rows.of(keep_RF, e));
-      at::mm_out(out_MO, h_MF, w_out.select(0, e).t());
-      add_bias(out_MO, b_out, e);
+      Tensor pre_PH = rows.tailed(pre_RH, e), out_PO = rows.tailed(out_RO, e);
+      at::mm_out(pre_PH, rows.input(e), w_in.select(0, e).t());
+      add_bias(pre_PH, b_in, e);
+      const Tensor h_PF = Form::hidden(pre_PH, act);
+      if (keep_RF.defined()) rows.head(h_PF, e).mul_(rows.of(keep_RF, e));
+      at::mm_out(out_PO, h_PF, w_out.select(0, e).t());
+      add_bias(out_PO, b_out, e);
     }
     ctx->save_for_backward(
         {source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, pre_RH});
     ctx->saved_data["activation"] = activation;
-    return out_RO;
+    return rows.finished(out_RO);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
@@ -103,27 +101,30 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
 
     Tensor dw_in = zeros_for(w_in), db_in = zeros_for(b_in), dw_out = zeros_for(w_out),
            db_out = zeros_for(b_out);
-    Tensor drow_RD = at::empty({rows.rows(), source_SD.size(1)}, source_SD.options());
-    rows.clear_rest(drow_RD);
+    Tensor drow_RD = rows.result(source_SD.size(1));
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
-      const Tensor dout_MO = rows.of(dout_RO, e), pre_MH = rows.of(pre_RH, e);
+      const Tensor dout_PO = rows.zero_tailed(dout_RO, e), pre_PH = rows.tailed(pre_RH, e);
       Tensor dw_in_HD = dw_in.select(0, e), dw_out_OF = dw_out.select(0, e),
-             drow_MD = rows.of(drow_RD, e);
+             drow_PD = rows.tailed(drow_RD, e);
 
-      Tensor h_MF = Form::hidden(pre_MH, act);
-      Tensor dh_MF = at::mm(dout_MO, w_out.select(0, e));
+      const Tensor h_PF = Form::hidden(pre_PH, act);
+      const Tensor dh_PF = at::mm(dout_PO, w_out.select(0, e));
       if (keep_RF.defined()) {
-        h_MF.mul_(rows.of(keep_RF, e));
-        dh_MF.mul_(rows.of(keep_RF, e));
+        rows.head(h_PF, e).mul_(rows.of(keep_RF, e));
+        rows.head(dh_PF, e).mul_(rows.of(keep_RF, e));
       }
-      const Tensor dpre_MH = Form::gradient(dh_MF, pre_MH, act);
-      at::mm_out(dw_out_OF, dout_MO.t(), h_MF);
-      at::mm_out(dw_in_HD, dpre_MH.t(), rows.input(e));
-      at::mm_out(drow_MD, dpre_MH, w_in.select(0, e));
-      sum_bias(db_in, dpre_MH, e);
-      sum_bias(db_out, dout_MO, e);
+      const Tensor dpre_PH = Form::gradient(dh_PF, pre_PH, act);
+      rows.clear_tail(h_PF, e);
+      rows.clear_tail(dpre_PH, e);
+      at::mm_out(dw_out_OF, dout_PO.t(), h_PF);
+      at::mm_out(dw_in_HD, dpre_PH.t(), rows.input(e));
+      at::mm_out(drow_PD, dpre_PH, w_in.select(0, e));
+      sum_bias(db_in, dpre_PH, e);
+      sum_bias(db_out, dout_PO, e);
     }
+    drow_RD = rows.finished(drow_RD);
+    rows.clear_rest(drow_RD);
     return {rows.source_gradient(drow_RD),
             Tensor(),
             Tensor(),

@@ -1,10 +1,13 @@
 #pragma once
-// S source rows, R rows, M rows of one expert, E experts, D in.
+// S source rows, R rows, M rows of one expert, P >= M rows its products run with, E experts, D in.
 
+#include <algorithm>
+#include <bit>
 #include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -12,7 +15,21 @@
 
 namespace moe::ops {
 
+/// How many rows to run a product of M rows with. For 16-bit types on the CPU oneDNN makes a plan
+/// for each shape it has not seen, which takes longer than the product, and an expert's row count
+/// is new in nearly every step; 16 counts an octave keep the plans few and the waste near 3 %.
+inline int64_t planned_rows(int64_t M, const Tensor& source) {
+  const bool plans = source.is_cpu() && c10::isReducedFloatingType(source.scalar_type());
+  if (!plans || M <= 4) return M;
+  const auto step = std::max<int64_t>(4, std::bit_floor(static_cast<uint64_t>(M)) / 16);
+  return (M + step - 1) / step * step;
+}
+
 /// Lazy rows cut into one segment an expert; the shared part of the grouped operations.
+///
+/// Products run with `planned_rows`: the M rows of an expert and a tail. Tails of results are
+/// garbage, which the next expert overwrites, so experts must be visited in ascending order; what
+/// a sum over rows reads (`input`, `zero_tailed`) has zeros there.
 class Segments {
  public:
   Segments(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E)
@@ -21,20 +38,47 @@ class Segments {
     const int64_t* first = host.const_data_ptr<int64_t>();
     offsets_.assign(first, first + host.size(0));
     rows_ = index_R.defined() ? index_R.size(0) : source_SD.size(0);
+    for (int64_t e = 0; e < experts(); ++e) room_ = std::max(room_, begin(e) + planned(e));
+    room_ = std::max(room_, rows_);
   }
 
-  int64_t rows() const { return rows_; }
   int64_t experts() const { return static_cast<int64_t>(offsets_.size()) - 1; }
   bool empty(int64_t e) const { return begin(e) == end(e); }
-  /// The rows of expert e within a tensor that has a row for each of R.
+  /// An uninitialised tensor with a row for each of R and room for the last tail.
+  Tensor result(int64_t width) const { return at::empty({room_, width}, source_SD_.options()); }
+  /// What a `result` is without the room behind row R. Not a view, so that autograd may own it.
+  Tensor finished(Tensor result) const { return result.resize_({rows_, result.size(1)}); }
+  /// The (M, .) rows of expert e within a tensor that has a row for each of R.
   Tensor of(const Tensor& values, int64_t e) const { return values.slice(0, begin(e), end(e)); }
-  /// The (M, D) input rows of expert e, gathered if need be.
+  /// The (P, .) rows of expert e and its tail within a `result`.
+  Tensor tailed(const Tensor& result, int64_t e) const {
+    return result.narrow(0, begin(e), planned(e));
+  }
+  /// The (P, .) rows of expert e within a tensor that has a row for each of R, then zeros.
+  Tensor zero_tailed(const Tensor& values, int64_t e) const {
+    if (planned(e) == count(e)) return of(values, e);
+    Tensor rows = at::empty({planned(e), values.size(1)}, values.options());
+    head(rows, e).copy_(of(values, e));
+    clear_tail(rows, e);
+    return rows;
+  }
+  /// The (P, D) input rows of expert e, gathered if need be, then zeros.
   Tensor input(int64_t e) const {
-    return index_R_.defined() ? at::index_select(source_SD_, 0, of(index_R_, e))
-                              : of(source_SD_, e);
+    if (!index_R_.defined()) return zero_tailed(source_SD_, e);
+    if (planned(e) == count(e)) return at::index_select(source_SD_, 0, of(index_R_, e));
+    Tensor rows = at::empty({planned(e), source_SD_.size(1)}, source_SD_.options());
+    Tensor gathered = head(rows, e);
+    at::index_select_out(gathered, source_SD_, 0, of(index_R_, e));
+    clear_tail(rows, e);
+    return rows;
+  }
+  /// The first M of P rows.
+  Tensor head(const Tensor& rows, int64_t e) const { return rows.narrow(0, 0, count(e)); }
+  void clear_tail(const Tensor& rows, int64_t e) const {
+    if (planned(e) > count(e)) rows.slice(0, count(e)).zero_();
   }
   /// Zeroes the rows that belong to no expert.
-  void clear_rest(Tensor values) const { values.slice(0, offsets_.back()).zero_(); }
+  void clear_rest(const Tensor& values) const { values.slice(0, offsets_.back()).zero_(); }
   /// dL/dsource from dL/drow, in which the rows of no expert are zero.
   Tensor source_gradient(const Tensor& drow_RD) const {
     return index_R_.defined() ? scatter_add_rows(drow_RD, index_R_, source_SD_.size(0)) : drow_RD;
@@ -43,10 +87,12 @@ class Segments {
  private:
   int64_t begin(int64_t e) const { return offsets_[static_cast<size_t>(e)]; }
   int64_t end(int64_t e) const { return offsets_[static_cast<size_t>(e) + 1]; }
+  int64_t count(int64_t e) const { return end(e) - begin(e); }
+  int64_t planned(int64_t e) const { return planned_rows(count(e), source_SD_); }
 
   Tensor source_SD_, index_R_;
   std::vector<int64_t> offsets_;
-  int64_t rows_;
+  int64_t rows_ = 0, room_ = 0;
 };
 
 /// rows += bias[e], if there is one.

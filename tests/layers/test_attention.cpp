@@ -253,6 +253,36 @@ TEST(Attention, Bfloat16IsCloseToFloat32) {
   }
 }
 
+/// Training in bfloat16 takes another path (every weight in memory) than inference.
+TEST(Attention, Bfloat16GradientsAreCloseToFloat32) {
+  const Tensor x_BSD = normal({B, S, D}, 2).to(at::kFloat), upstream_BSD = normal({B, S, D}, 3);
+  Tensor valid_BS = at::ones({B, S}, at::kBool);
+  valid_BS[0].slice(0, S - 2).fill_(false);
+  for (const auto& [name, options] : forms())
+    for (const Tensor& valid : {Tensor(), valid_BS}) {
+      SCOPED_TRACE(name);
+      auto attention = make(options);
+      const Tensor weight_BSD = valid.defined() ? upstream_BSD * valid.unsqueeze(2) : upstream_BSD;
+      const auto gradients = [&](at::ScalarType type) {
+        RoutingContext context;
+        context.compute = type;
+        Tensor x = x_BSD.clone().requires_grad_(true);
+        attention->zero_grad();
+        (attention(x, valid, context, nullptr).to(at::kFloat) * weight_BSD).sum().backward();
+        std::vector<Tensor> all = {x.grad()};
+        for (const Tensor& parameter : attention->parameters())
+          all.push_back(parameter.grad().clone());
+        return all;
+      };
+      const auto wide = gradients(at::kFloat), narrow = gradients(at::kBFloat16);
+      for (size_t i = 0; i < wide.size(); ++i) {
+        SCOPED_TRACE(i);
+        const double scale = wide[i].abs().max().item<double>() + 1e-3;
+        expect_close(narrow[i].to(at::kDouble) / scale, wide[i].to(at::kDouble) / scale, 0.04);
+      }
+    }
+}
+
 TEST(Attention, TakesNoRowsAndOnePosition) {
   auto attention = make({.heads = 3, .kv_heads = 1});
   const Tensor y =

@@ -119,6 +119,69 @@ TEST(GroupedMlp, NarrowerTypesAreCloseToFloat64) {
     });
 }
 
+/// In 16 bits on the CPU products run with more rows than an expert has (planned_rows): nothing of
+/// the tail may show, whatever the neighbours hold.
+struct RaggedRun {
+  Tensor out_RO;
+  std::vector<Tensor> gradients;  // of source, w_in, w_out, b_in, b_out
+};
+
+RaggedRun run_ragged(const Rows& rows, at::ScalarType dtype, bool gated, const Tensor& source_SD,
+                     int64_t hidden) {
+  const int64_t H = gated ? 2 * hidden : hidden;
+  std::vector<Tensor> inputs = {source_SD, normal({5, H, kIn}, 1) * 0.5,
+                                normal({5, kOut, hidden}, 3) * 0.5, normal({5, H}, 2),
+                                normal({5, kOut}, 4)};
+  for (Tensor& input : inputs) input = input.to(dtype).detach().requires_grad_(true);
+  const Mlp mlp = {inputs[1], inputs[3], inputs[2], inputs[4], Activation::kSilu, gated};
+  const Tensor out_RO = run(mlp, inputs[0], rows, {});
+  EXPECT_TRUE(out_RO.is_contiguous());
+  out_RO.backward(normal({out_RO.size(0), kOut}, 8).to(dtype));
+  RaggedRun result = {out_RO.detach().to(at::kDouble), {}};
+  for (const Tensor& input : inputs) result.gradients.push_back(input.grad().to(at::kDouble));
+  return result;
+}
+
+std::vector<Rows> ragged_loads() {
+  const Tensor offsets_E = ids({0, 37, 42, 42, 175, 194});  // 37, 5, 0, 133 and 19 rows
+  return {{"index", normal({194}, 9).mul(1000).to(at::kLong).remainder(50), offsets_E},
+          {"identity", {}, offsets_E}};
+}
+
+TEST(GroupedMlp, RaggedRowsInBfloat16AreCloseToFloat64) {
+  for (const Rows& rows : ragged_loads())
+    for (const bool gated : {false, true}) {
+      SCOPED_TRACE(concat(rows.name, gated ? ", gated" : ""));
+      const Tensor source_SD = normal({rows.index_R.defined() ? 50 : 194, kIn}, 6);
+      const RaggedRun narrow = run_ragged(rows, at::kBFloat16, gated, source_SD, 32);
+      const RaggedRun exact = run_ragged(rows, at::kDouble, gated, source_SD, 32);
+      const auto close = [](const Tensor& got, const Tensor& expected) {
+        const double scale = expected.abs().max().item<double>();
+        expect_close(got / scale, expected / scale, 0.03);
+      };
+      close(narrow.out_RO, exact.out_RO);
+      for (size_t i = 0; i < exact.gradients.size(); ++i) {
+        SCOPED_TRACE(i);
+        close(narrow.gradients[i], exact.gradients[i]);
+      }
+    }
+}
+
+TEST(GroupedMlp, ANanStaysInItsExpertInBfloat16) {
+  const Rows rows = {"index", at::arange(194), ragged_loads()[0].offsets_E};
+  for (const bool gated : {false, true}) {
+    Tensor source_SD = normal({194, kIn}, 6);
+    source_SD[37].fill_(std::nan(""));  // the first row of expert 1, behind the rows of expert 0
+    const RaggedRun got = run_ragged(rows, at::kBFloat16, gated, source_SD, 32);
+    const auto row_is_nan_N = got.out_RO.isnan().any(1);
+    EXPECT_EQ(row_is_nan_N.sum().item<int64_t>(), 1);
+    EXPECT_TRUE(row_is_nan_N[37].item<bool>());
+    for (size_t i = 1; i < got.gradients.size(); ++i)
+      for (const int64_t e : {0, 2, 3, 4})
+        EXPECT_TRUE(got.gradients[i][e].isfinite().all().item<bool>()) << i << ", expert " << e;
+  }
+}
+
 TEST(GroupedMlp, HasTheGradientsOfEveryInput) {
   for_all([&](Mlp mlp, const Rows& rows, const Tensor& keep_RF) {
     std::vector<Tensor> inputs = {normal({kSources, kIn}, 6), mlp.w_in, mlp.w_out};
