@@ -14,7 +14,6 @@ stage "2/4 train the MoE model and its dense twin of equal active FLOPs (about 8
 "$moe" compare configs/demo.toml --out $out
 
 stage "3/4 who routes where: do experts prefer domains? (seconds)"
-"$moe" analyze $out/moe
 "$moe" analyze $out/moe --domains english,turkish
 
 stage "4/4 samples from both (seconds)"

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 
 #include <moe/base/error.h>
@@ -22,6 +24,7 @@ void check_rows(RowRange rows, int64_t batch) {
 Batch empty_batch(int64_t rows, int64_t sequence) {
   return {.input_BS = at::empty({rows, sequence}, at::kLong),
           .target_BS = at::empty({rows, sequence}, at::kLong),
+          .valid_BS = {},
           .domain_B = at::empty({rows}, at::kLong)};
 }
 
@@ -119,6 +122,11 @@ Batch EvalPass::batch(int64_t index, RowRange rows) const {
   for (int64_t row = rows.begin; row < rows.end;
        ++row, input_BS += sequence_, target_BS += sequence_)
     fill_row(tokens_, (index * rows_ + row) * sequence_, sequence_, input_BS, target_BS);
+  const int64_t inputs = tokens_.size() - 1;  // the last token is a target only
+  if (out.first_token + out.input_BS.numel() > inputs)
+    out.valid_BS = at::arange(out.first_token, out.first_token + out.input_BS.numel())
+                       .lt(inputs)
+                       .view(out.input_BS.sizes());
   return out;
 }
 

@@ -17,6 +17,7 @@ inline constexpr int64_t kIgnoredTarget = -100;
 struct Batch {
   at::Tensor input_BS;   // int64
   at::Tensor target_BS;  // int64: the token after input_BS, or kIgnoredTarget
+  at::Tensor valid_BS;   // bool, false: behind the end of the data; undefined: no such position
   at::Tensor domain_B;   // int64: index of the row's domain in the corpus
   int64_t first_token =
       0;  // global number of the token in row 0, column 0: key of counter-based randomness

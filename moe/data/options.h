@@ -75,16 +75,9 @@ struct DataOptions {
   }
 
   void validate(const std::string& place) const {
-    const auto one_of = [&](const char* field, const std::string& value,
-                            const std::vector<std::string>& known) {
-      for (const auto& word : known)
-        if (value == word) return;
-      fail<ConfigError>(place, "expected ", field, " to be one of ", join(known), ", got '", value,
-                        "'.", did_you_mean(value, known));
-    };
-    one_of("split", split, {"head"});
-    one_of("split_unit", split_unit, {"bytes", "characters"});
-    one_of("weights", weights, {"size", "equal", "given"});
+    check_one_of(place, "split", split, {"head"});
+    check_one_of(place, "split_unit", split_unit, {"bytes", "characters"});
+    check_one_of(place, "weights", weights, {"size", "equal", "given"});
     check<ConfigError>(sequence >= 1 && sequence <= (int64_t{1} << 24), place,
                        "expected sequence in [1, 16777216], got ", sequence, ".");
   }

@@ -66,9 +66,7 @@ void fill(const std::string& name, Tensor values, const InitOptions& options, ui
 }  // namespace
 
 void InitOptions::validate(const std::string& place) const {
-  check<ConfigError>(std::find(kSchemes.begin(), kSchemes.end(), scheme) != kSchemes.end(),
-                     "config", "expected '", place, ".scheme' to be one of ", join(kSchemes),
-                     ", got '", scheme, "'.", did_you_mean(scheme, kSchemes));
+  check_one_of("config", concat(place, ".scheme"), scheme, kSchemes);
 }
 
 void initialise(torch::nn::Module& module, const InitOptions& options, uint64_t seed, int64_t depth,

@@ -53,7 +53,7 @@ MoEOutput MoELayerImpl::forward(const Tensor& x_TD, const RoutingContext& contex
 
 int64_t MoELayerImpl::flops_per_token() const {
   const int64_t router = 2 * options_.d_model * options_.num_experts;
-  return router + options_.top_k * experts_->flops_per_row() +
+  return router + router_->experts_per_token() * experts_->flops_per_row() +
          (shared_ ? shared_->flops_per_row() : 0);
 }
 

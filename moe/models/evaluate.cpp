@@ -63,15 +63,8 @@ Evaluation& Evaluation::operator+=(const Evaluation& other) {
   return *this;
 }
 
-Evaluation evaluate(LanguageModel& model, const data::Tokens& tokens) {
+Evaluation evaluate(LanguageModel& model, const data::EvalPass& pass, at::ScalarType compute) {
   const at::NoGradGuard no_grad;
-  check(tokens.size() >= 2, kPlaceOfEvaluate, "expected at least 2 tokens, got ", tokens.size(),
-        ". Give more text.");
-  const auto& options = model.options();
-  const int64_t S = std::min(options.context_length, tokens.size() - 1);
-  const int64_t rows = std::clamp<int64_t>(kLogitsAtOnce / (S * options.vocabulary), 1,
-                                           std::min(kRowsAtOnce, (tokens.size() - 2) / S + 1));
-  const data::EvalPass pass(tokens, S, rows);
   const auto parameters = model.parameters();
   const auto device = parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
   Evaluation out;
@@ -81,10 +74,9 @@ Evaluation evaluate(LanguageModel& model, const data::Tokens& tokens) {
     const auto targets = target_T.ne(data::kIgnoredTarget).sum().item<int64_t>();
     if (targets == 0) continue;
     ForwardContext context;
+    context.compute = compute;
     context.first_token = batch.first_token;
-    // Past the end of the tokens stands padding, which must not reach routers that compare tokens.
-    if (i + 1 == pass.batches() && !tokens.is_masked())
-      context.valid_BS = batch.target_BS.ne(data::kIgnoredTarget).to(device);
+    if (batch.valid_BS.defined()) context.valid_BS = batch.valid_BS.to(device);
     const Tensor logits_TV =
         model.forward(batch.input_BS.to(device), context).logits_BSV.flatten(0, 1);
     const auto type = at::promoteTypes(logits_TV.scalar_type(), at::kFloat);
@@ -94,6 +86,16 @@ Evaluation evaluate(LanguageModel& model, const data::Tokens& tokens) {
     out.tokens += targets;
   }
   return out;
+}
+
+Evaluation evaluate(LanguageModel& model, const data::Tokens& tokens) {
+  check(tokens.size() >= 2, kPlaceOfEvaluate, "expected at least 2 tokens, got ", tokens.size(),
+        ". Give more text.");
+  const auto& options = model.options();
+  const int64_t S = std::min(options.context_length, tokens.size() - 1);
+  const int64_t rows = std::clamp<int64_t>(kLogitsAtOnce / (S * options.vocabulary), 1,
+                                           std::min(kRowsAtOnce, (tokens.size() - 2) / S + 1));
+  return evaluate(model, data::EvalPass(tokens, S, rows));
 }
 
 Evaluation evaluate_file(const LoadedModel& model, const std::filesystem::path& path,

@@ -5,7 +5,7 @@
 #include <filesystem>
 #include <string>
 
-#include <moe/data/tokens.h>
+#include <moe/data/loader.h>
 #include <moe/models/load.h>
 
 namespace moe::models {
@@ -22,6 +22,11 @@ struct Evaluation {
 
   Evaluation& operator+=(const Evaluation& other);
 };
+
+/// The batches of `pass`, with products in `compute` (Undefined: the model's type). Nothing of the
+/// model changes. `bytes` stays 0.
+Evaluation evaluate(LanguageModel& model, const data::EvalPass& pass,
+                    at::ScalarType compute = at::ScalarType::Undefined);
 
 /// One pass over `tokens` in windows of the model's context length that do not overlap: every token
 /// but the first is predicted once, from those of its window before it. `bytes` stays 0. Throws

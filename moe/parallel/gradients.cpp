@@ -53,13 +53,17 @@ void reduce_bucket(const std::vector<Tensor>& bucket, Communicator& group) {
 
 }  // namespace
 
-bool is_expert_parameter(std::string_view name) {
+bool has_component(std::string_view name, std::string_view component) {
   while (true) {
     const size_t dot = name.find('.');
-    if (name.substr(0, dot) == "experts") return true;
+    if (name.substr(0, dot) == component) return true;
     if (dot == std::string_view::npos) return false;
     name.remove_prefix(dot + 1);
   }
+}
+
+bool is_expert_parameter(std::string_view name) {
+  return has_component(name, "experts");
 }
 
 void reduce_gradients(const std::vector<std::pair<std::string, Tensor>>& parameters,

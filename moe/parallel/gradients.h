@@ -11,6 +11,9 @@
 
 namespace moe::parallel {
 
+/// True when `component` is one of the dotted components of `name`.
+bool has_component(std::string_view name, std::string_view component);
+
 /// True when a dotted component of `name` is "experts": such tensors are stacked over experts on
 /// dimension 0 and sharded there; all others are the same on every rank.
 bool is_expert_parameter(std::string_view name);

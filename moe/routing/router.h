@@ -32,6 +32,9 @@ class Router : public torch::nn::Module {
   /// Called once after an optimizer step, with counts over all ranks and micro-batches.
   virtual void end_step(const StepStatistics& statistics);
 
+  /// Experts that meet a token, on average.
+  virtual int64_t experts_per_token() const { return shape_.top_k; }
+
   const RouterShape& shape() const { return shape_; }
 
  protected:

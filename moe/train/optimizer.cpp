@@ -13,19 +13,10 @@ namespace moe::train {
 
 namespace {
 
-bool has_component(const std::string& name, std::string_view component) {
-  for (size_t begin = 0; begin <= name.size();) {
-    const size_t end = std::min(name.find('.', begin), name.size());
-    if (std::string_view(name).substr(begin, end - begin) == component) return true;
-    begin = end + 1;
-  }
-  return false;
-}
-
 /// Stacked experts have one dimension more than what a single expert has.
 bool decays(const std::string& name, const Tensor& parameter) {
   const int64_t matrix = parallel::is_expert_parameter(name) ? 3 : 2;
-  return parameter.dim() >= matrix && !has_component(name, "embedding");
+  return parameter.dim() >= matrix && !parallel::has_component(name, "embedding");
 }
 
 }  // namespace
@@ -39,7 +30,7 @@ AdamW::AdamW(NamedTensors parameters, const OptimizerOptions& options)
     slot.exp_avg_sq = at::zeros_like(parameter).detach();
     slot.step = steps_P_.select(0, static_cast<int64_t>(slots_.size()));
     slot.weight_decay = decays(name, parameter) ? options_.weight_decay : 0;
-    slot.router = has_component(name, "router");
+    slot.router = parallel::has_component(name, "router");
     slot.lr_factor = slot.router                           ? options_.router_lr_factor
                      : parallel::is_expert_parameter(name) ? options_.expert_lr_factor
                                                            : 1;

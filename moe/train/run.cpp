@@ -19,29 +19,39 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
   Table table = config::read_toml(config.string());
   for (const auto& text : overrides) config::apply_override(table, text);
   RunOptions options;
-  read_fields(options, table, "");
+  try {
+    read_fields(options, table, "");
+  } catch (const ConfigError& error) {
+    throw ConfigError(concat(error.what(), "\n  in ", config.string()));
+  }
   return Run(options, folder.empty() ? Path("out") / config.stem() : folder);
 }
 
-RunSummary Run::start(const RunControls& controls) {
-  const auto present = checkpoint::latest_checkpoint(folder_ / "checkpoints");
-  check<ConfigError>(!present, "train", "expected a folder without a run, found checkpoints in ",
-                     folder_.string(), ". Pass --resume to go on, or choose another --out.");
-  return Trainer(options_, folder_).train(controls);
+std::optional<Path> Run::newest() const {
+  return checkpoint::latest_checkpoint(folder_ / "checkpoints");
 }
 
-RunSummary Run::resume(const RunControls& controls) {
-  const auto newest = checkpoint::latest_checkpoint(folder_ / "checkpoints");
-  check<ConfigError>(newest.has_value(), "train", "expected a checkpoint to resume from in ",
-                     (folder_ / "checkpoints").string(), ", found none. Start without --resume.");
+RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
   Trainer trainer(options_, folder_);
-  trainer.restore(*newest);
+  if (from) trainer.restore(*from);
   return trainer.train(controls);
 }
 
+RunSummary Run::start(const RunControls& controls) {
+  check<ConfigError>(!newest(), "train", "expected a folder without a run, found checkpoints in ",
+                     folder_.string(), ". Pass --resume to go on, or choose another --out.");
+  return go(std::nullopt, controls);
+}
+
+RunSummary Run::resume(const RunControls& controls) {
+  const auto checkpoint = newest();
+  check<ConfigError>(checkpoint.has_value(), "train", "expected a checkpoint to resume from in ",
+                     (folder_ / "checkpoints").string(), ", found none. Start without --resume.");
+  return go(checkpoint, controls);
+}
+
 RunSummary Run::resume_or_start(const RunControls& controls) {
-  return checkpoint::latest_checkpoint(folder_ / "checkpoints") ? resume(controls)
-                                                                : start(controls);
+  return go(newest(), controls);
 }
 
 }  // namespace moe::train

@@ -52,6 +52,10 @@ class Run {
   const Path& folder() const { return folder_; }
 
  private:
+  /// The newest whole checkpoint, if there is one.
+  std::optional<Path> newest() const;
+  RunSummary go(const std::optional<Path>& from, const RunControls& controls);
+
   RunOptions options_;
   Path folder_;
 };

@@ -17,6 +17,8 @@ void visit(Record& record, Visitor&& v) {
   v("step", record.step);
   v("tokens", record.tokens);
   v("seconds", record.seconds);
+  v("last_loss", record.last_loss);
+  v("last_evaluation", record.last_evaluation);
   v("best_loss", record.best_loss);
   v("best_step", record.best_step);
   v("evaluations_since_best", record.evaluations_since_best);

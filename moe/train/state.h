@@ -1,5 +1,6 @@
 #pragma once
 
+#include <limits>
 #include <map>
 #include <string>
 
@@ -11,9 +12,11 @@ namespace moe::train {
 
 /// What a run remembers beside its tensors; kept in the checkpoint's manifest.
 struct RunRecord {
-  int64_t step = 0;    // optimizer steps done
-  int64_t tokens = 0;  // trained on so far
-  double seconds = 0;  // spent training so far
+  int64_t step = 0;                                             // optimizer steps done
+  int64_t tokens = 0;                                           // trained on so far
+  double seconds = 0;                                           // spent training so far
+  double last_loss = std::numeric_limits<double>::quiet_NaN();  // of the last evaluation
+  int64_t last_evaluation = -1;                                 // its step; -1: none yet
   double best_loss = 0;
   int64_t best_step = -1;  // -1: not evaluated yet
   int64_t evaluations_since_best = 0;

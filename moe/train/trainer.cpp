@@ -47,8 +47,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder)
               {.batch = options.train.batch, .seed = static_cast<uint64_t>(options.train.seed)}),
       model_(make_fitting_model(options, *corpus_)),
       optimizer_(models::named_parameters(*model_), options.train.optimizer),
-      monitor_(options.train.monitor),
-      last_loss_(std::nan("")) {
+      monitor_(options.train.monitor) {
   if (options.train.threads > 0) at::set_num_threads(static_cast<int>(options.train.threads));
 }
 
@@ -126,8 +125,8 @@ bool Trainer::evaluate_now(Progress& progress, MetricsLog& metrics) {
   const EvalResult result = evaluate(*model_, *corpus_, options_.train.batch,
                                      options_.train.eval_batches, compute_type(options_.train));
   if (result.domains.empty()) return false;
-  last_loss_ = result.loss;
-  last_evaluation_ = record_.step;
+  record_.last_loss = result.loss;
+  record_.last_evaluation = record_.step;
   const bool best = record_.best_step < 0 || result.loss < record_.best_loss;
   if (best) {
     record_.best_loss = result.loss;
@@ -178,16 +177,17 @@ RunSummary Trainer::train(const RunControls& controls) {
       log::info(
           concat(controls.label, " stops: no better loss in ", o.early_stop, " evaluations."));
     if (summary.stopped_by != 0 || summary.early_stopped) break;
-    if (every(o.checkpoint_every) || (best && o.keep_best)) save();
+    // The last checkpoint waits for the last evaluation, which belongs to its record.
+    if (record_.step < last && (every(o.checkpoint_every) || (best && o.keep_best))) save();
   }
   const bool stopped = summary.stopped_by != 0 || summary.early_stopped;
-  if (record_.step >= o.steps && !stopped && last_evaluation_ != record_.step)
+  if (record_.step >= o.steps && !stopped && record_.last_evaluation != record_.step)
     evaluate_now(progress, metrics);
   record_.seconds = seconds_before + progress.seconds();
   save();
   progress.finish();
   summary.record = record_;
-  summary.final_loss = last_loss_;
+  summary.final_loss = record_.last_loss;
   return summary;
 }
 

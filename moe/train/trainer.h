@@ -43,8 +43,6 @@ class Trainer {
   AdamW optimizer_;
   ExpertMonitor monitor_;
   RunRecord record_;
-  double last_loss_;
-  int64_t last_evaluation_ = -1;
   bool restored_ = false;
   int64_t saved_step_ = -1;
 };

@@ -136,6 +136,10 @@ TEST(EvalPass, CoversEveryTargetOnceAndIgnoresPadding) {
     ASSERT_EQ(batch.input_BS.sizes(), (at::IntArrayRef{2, 5}));
     EXPECT_EQ(batch.domain_B[0].item<int64_t>(), 3);
     EXPECT_EQ(batch.first_token, i * 10);
+    EXPECT_EQ(batch.valid_BS.defined(), i == 2);  // inputs 20 and 21, then 8 positions of padding
+    if (i == 2) {
+      EXPECT_EQ(batch.valid_BS.sum().item<int64_t>(), 2);
+    }
     for (int64_t k = 0; k < 10; ++k) {
       const int64_t target = batch.target_BS.view(-1)[k].item<int64_t>();
       const int64_t input = batch.input_BS.view(-1)[k].item<int64_t>();

@@ -1,13 +1,13 @@
 // Safetensors files: what is written is read back, everything else is refused. Tensors of any
 // shape; no shape letters.
 
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <tests/support/faulty_files.h>
 #include <tests/support/memory_files.h>
 #include <tests/support/message_of.h>
+#include <tests/support/python.h>
 #include <tests/support/temporary_folder.h>
 
 #include <ATen/ops/arange.h>
@@ -250,10 +250,6 @@ TEST(Safetensors, AFailedWriteKeepsTheOldFile) {
   }
 }
 
-bool python_has(const std::string& modules) {
-  return std::system(("python3 -c 'import " + modules + "' >/dev/null 2>&1").c_str()) == 0;
-}
-
 TEST(Safetensors, MissingFilesAndFoldersAreRefused) {
   const TemporaryFolder folder;
   EXPECT_ERROR(SafetensorsFile::open(folder / "none"), "No such file");
@@ -261,7 +257,8 @@ TEST(Safetensors, MissingFilesAndFoldersAreRefused) {
 }
 
 TEST(Safetensors, PythonReadsWhatIsWrittenAndBack) {
-  if (!python_has("safetensors, numpy")) GTEST_SKIP() << "python3 has no safetensors and numpy";
+  if (!test::python_has("safetensors, numpy"))
+    GTEST_SKIP() << "python3 has no safetensors and numpy";
   const TemporaryFolder folder;
   const NamedTensors tensors = {
       {"odd", random_tensor({3}, at::kByte, 1)}, {"f32", at::arange(6, at::kFloat).reshape({2, 3})},
@@ -285,10 +282,7 @@ with safe_open(folder + '/ours', 'np') as file:
     assert file.metadata() == {'format': 'pt'}
 save_file(got, folder + '/theirs', metadata={'by': 'python'})
 )";
-  ASSERT_EQ(
-      std::system(
-          concat("python3 ", (folder / "check.py").string(), ' ', folder.path().string()).c_str()),
-      0);
+  ASSERT_EQ(test::run_python(folder / "check.py", folder.path()), 0);
   const auto theirs = SafetensorsFile::open(folder / "theirs");
   EXPECT_EQ(theirs.metadata().at("by"), "python");
   for (const auto& [name, tensor] : tensors) expect_same(theirs.tensor(name), tensor);

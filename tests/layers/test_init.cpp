@@ -112,7 +112,7 @@ TEST(Initialise, MatricesIntoTheResidualStreamShrinkWithDepth) {
 }
 
 TEST(Initialise, AnUnknownSchemeIsRefused) {
-  EXPECT_ERROR(MoELayer(options("xavier")), "expected 'init.scheme' to be one of");
+  EXPECT_ERROR(MoELayer(options("xavier")), "expected init.scheme to be one of");
 }
 
 TEST(Norm, LayerNormEqualsItsFormulaAndHasItsGradients) {

@@ -308,6 +308,9 @@ TEST(MoELayer, CountsItsMultiplications) {
   EXPECT_EQ(make(o)->flops_per_token(), 2 * (D * 4 + 2 * 3 * D * F));
   o.shared = {5, true};
   EXPECT_EQ(make(o)->flops_per_token(), 2 * (D * 4 + 2 * 3 * D * F + 3 * D * 5 + D));
+  auto dense = small(4, 2);
+  dense.router.kind = "dense";  // every expert, whatever top_k says
+  EXPECT_EQ(make(dense)->flops_per_token(), 2 * (D * 4 + 4 * 3 * D * F));
 }
 
 TEST(MoELayer, ServesAForeignProgramAsTheDocumentsSay) {

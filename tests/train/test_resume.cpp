@@ -9,6 +9,7 @@
 #include <moe/checkpoint/steps.h>
 
 #include "tests/support/message_of.h"
+#include "tests/support/python.h"
 #include "tests/train/tiny_run.h"
 
 namespace moe::test {
@@ -96,6 +97,49 @@ TEST(Run, StopsWithACheckpointWhenTold) {
   EXPECT_EQ(summary.record.step, 3);
   EXPECT_EQ(checkpoint::latest_checkpoint(folder.path() / "run" / "checkpoints")->filename(),
             "step-000003");
+}
+
+TEST(Run, ResumingAFinishedRunChangesNothing) {
+  const TemporaryFolder folder;
+  const Path run_folder = folder.path() / "run";
+  train::Run run(tiny_run(folder.path()), run_folder);
+  const auto done = run.start();
+  const auto files = tensor_files(run_folder);
+  const auto metrics = metrics_without_times(run_folder);
+  const auto again = run.resume();
+  EXPECT_EQ(again.final_loss, done.final_loss);
+  EXPECT_EQ(again.record.step, done.record.step);
+  EXPECT_EQ(metrics_without_times(run_folder), metrics);
+  EXPECT_EQ(tensor_files(run_folder), files);
+}
+
+TEST(Run, ErrorsOfAConfigurationNameItsFile) {
+  const TemporaryFolder folder;
+  const Path config = folder.path() / "mine.toml";
+  std::ofstream(config) << "[train]\nstepz = 3\n";
+  EXPECT_ERROR(train::Run::from_toml(config), "Did you mean 'steps'?");
+  EXPECT_ERROR(train::Run::from_toml(config), "\n  in " + config.string());
+}
+
+TEST(Run, PythonOpensEveryTensorFileOfACheckpoint) {
+  if (!python_has("safetensors, numpy")) GTEST_SKIP() << "python3 has no safetensors and numpy";
+  const TemporaryFolder folder;
+  train::Run(tiny_run(folder.path()), folder.path() / "run").start();
+  std::ofstream(folder.path() / "check.py") << R"(
+import pathlib, sys
+from safetensors import safe_open
+files = sorted(pathlib.Path(sys.argv[1]).rglob('*.safetensors'))
+assert len(files) >= 2, files
+tensors = 0
+for path in files:
+    with safe_open(path, 'np') as file:
+        for name in file.keys():
+            assert file.get_tensor(name) is not None
+            tensors += 1
+assert tensors > 40, tensors
+)";
+  const Path checkpoint = *checkpoint::latest_checkpoint(folder.path() / "run" / "checkpoints");
+  EXPECT_EQ(run_python(folder.path() / "check.py", checkpoint), 0);
 }
 
 TEST(Run, SameSeedAndThreadsGiveTheSameMetrics) {

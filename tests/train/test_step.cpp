@@ -58,7 +58,9 @@ TEST(Step, LossAndGradientsAgreeForOneAndTwoThreads) {
   for (size_t i = 0; i < one.parameters.size(); ++i) {
     const auto &a = one.parameters[i].second.grad(), &b = two.parameters[i].second.grad();
     ASSERT_EQ(a.defined(), b.defined());
-    if (a.defined()) EXPECT_LE(relative(a, b), 1e-5) << one.parameters[i].first;
+    if (a.defined()) {
+      EXPECT_LE(relative(a, b), 1e-5) << one.parameters[i].first;
+    }
   }
 }
 

@@ -63,10 +63,10 @@ int run_train(const TrainCommand& o) {
                 {"best_loss", record.best_loss},
                 {"best_step", record.best_step}});
   } else {
-    std::cout << "step " << record.step << " after " << train::clock_text(record.seconds)
-              << ", validation loss " << summary.final_loss;
+    std::cout << "step " << record.step << " after " << train::clock_text(record.seconds);
     if (record.best_step >= 0)
-      std::cout << " (best " << record.best_loss << " at step " << record.best_step << ")";
+      std::cout << ", validation loss " << summary.final_loss << " (best " << record.best_loss
+                << " at step " << record.best_step << ")";
     std::cout << "\n";
   }
   if (summary.stopped_by == 0) return 0;

@@ -25,6 +25,8 @@ class DenseRouter final : public LinearRouter {
   DenseRouter(const RouterShape& shape, const DenseOptions& options)
       : LinearRouter(shape, options.bias) {}
 
+  int64_t experts_per_token() const override { return shape_.num_experts; }
+
   Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
     const Tensor logits_TE = logits(x_TD);
     const Tensor scores_TE = at::softmax(logits_TE, 1);

@@ -1,0 +1,86 @@
+// moe train, compare and analyze as processes, on a run of a few steps.
+
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <moe/config/toml.h>
+
+#include "tests/support/message_of.h"
+#include "tests/support/run_program.h"
+#include "tests/train/tiny_run.h"
+
+namespace moe::test {
+namespace {
+
+class RunCommands : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto options = tiny_run(folder_.path());
+    options.train.steps = 6;
+    std::ofstream(config_) << config::write_toml(train::resolved(options));
+  }
+
+  std::string out(const std::string& name) const { return (folder_ / name).string(); }
+  /// Runs a command that must succeed, on one thread.
+  ProgramResult run(std::vector<std::string> words) const {
+    words.insert(words.end(), {"--threads", "1"});
+    const auto result = run_program(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result;
+  }
+  nlohmann::json json(std::vector<std::string> words) const {
+    words.push_back("--json");
+    return nlohmann::json::parse(run(words).out);
+  }
+
+  TemporaryFolder folder_;
+  Path config_ = folder_.path() / "run.toml";
+};
+
+TEST_F(RunCommands, TrainSaysWhatItReached) {
+  const auto found = json({"train", config_.string(), "--out", out("a")});
+  EXPECT_EQ(found.at("steps"), 6);
+  EXPECT_GT(found.at("loss").get<double>(), 1);
+  EXPECT_TRUE(std::filesystem::exists(out("a") + "/checkpoints/step-000006/manifest.json"));
+  const auto again = run_program({"train", config_.string(), "--out", out("a")});
+  EXPECT_EQ(again.status, 2);
+  EXPECT_PRED2(contains, again.err, "Pass --resume to go on");
+}
+
+TEST_F(RunCommands, TrainNamesTheFileOfABadConfiguration) {
+  std::ofstream(config_) << "[train]\nstepz = 3\n";
+  const auto refused = run_program({"train", config_.string(), "--out", out("a")});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_PRED2(contains, refused.err, "Did you mean 'steps'?");
+  EXPECT_PRED2(contains, refused.err, "in " + config_.string());
+  EXPECT_FALSE(std::filesystem::exists(out("a")));
+}
+
+TEST_F(RunCommands, AnalyzeGivesInformationPerLayerAndForDomainsAlone) {
+  run({"train", config_.string(), "--out", out("a")});
+  const auto found = json({"analyze", out("a"), "--domains", "english,arithmetic", "--batches", "2",
+                           "--permutations", "50"});
+  for (const auto& comparison : {found, found["chosen"]}) {
+    EXPECT_EQ(comparison["domains"].size(), 2u);
+    ASSERT_EQ(comparison["layers"].size(), 2u);
+    for (const auto& layer : comparison["layers"]) {
+      EXPECT_GE(layer["specialisation"].get<double>(), 0);
+      EXPECT_LE(layer["specialisation"].get<double>(), 1);
+      EXPECT_EQ(layer["load"].size(), 4u);
+    }
+  }
+  const auto text = run({"analyze", out("a"), "--permutations", "50"}).out;
+  EXPECT_PRED2(contains, text, "specialisation");
+  const auto refused = run_program({"analyze", out("a"), "--domains", "english,klingon"});
+  EXPECT_NE(refused.status, 0);
+  EXPECT_PRED2(contains, refused.err, "klingon");
+}
+
+TEST_F(RunCommands, CompareTrainsPairsAndGivesTheInterval) {
+  const auto found = json({"compare", config_.string(), "--out", out("pairs"), "--seeds", "2"});
+  EXPECT_EQ(found.at("pairs").size(), 2u);
+  EXPECT_GT(found.at("equal_steps").at("half_width_95").get<double>(), 0);
+}
+
+}  // namespace
+}  // namespace moe::test
