@@ -49,11 +49,14 @@ std::vector<LossPoint> read_evaluations(const Path& metrics) {
   return points;
 }
 
-double best_within(const std::vector<LossPoint>& points, double seconds) {
-  double best = points.front().loss;
-  for (const auto& point : points)
-    if (point.seconds <= seconds) best = std::min(best, point.loss);
-  return best;
+double loss_at(const std::vector<LossPoint>& points, double seconds) {
+  for (size_t i = 1; i < points.size(); ++i) {
+    const auto &a = points[i - 1], &b = points[i];
+    if (seconds > b.seconds) continue;
+    const double share = (seconds - a.seconds) / std::max(1e-9, b.seconds - a.seconds);
+    return a.loss + std::max(0.0, share) * (b.loss - a.loss);
+  }
+  return points.back().loss;
 }
 
 PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t seed,
@@ -76,8 +79,8 @@ PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t s
   result.dense_seconds = second.record.seconds;
   const double both = std::min(result.moe_seconds, result.dense_seconds);
   result.equal_time_difference =
-      best_within(read_evaluations(folder / "moe" / "metrics.jsonl"), both) -
-      best_within(read_evaluations(folder / "dense" / "metrics.jsonl"), both);
+      loss_at(read_evaluations(folder / "moe" / "metrics.jsonl"), both) -
+      loss_at(read_evaluations(folder / "dense" / "metrics.jsonl"), both);
   return result;
 }
 

@@ -19,8 +19,8 @@ struct PairResult {
   int64_t seed = 0;
   double moe_best = 0, dense_best = 0;
   double moe_seconds = 0, dense_seconds = 0;
-  /// The loss of the slower model when the faster one had finished, minus the faster one's best:
-  /// MoE - dense either way.
+  /// MoE - dense when the faster one had finished. The slower one's learning rate is then not at
+  /// its end yet, which makes it look a little worse than a run planned for that time.
   double equal_time_difference = 0;
 };
 
@@ -34,8 +34,9 @@ Interval confidence_interval(const std::vector<double>& values);
 /// The evaluations a run logged, in order.
 std::vector<LossPoint> read_evaluations(const Path& metrics);
 
-/// Lowest loss reached within `seconds`; the first point's when none was.
-double best_within(const std::vector<LossPoint>& points, double seconds);
+/// The loss after `seconds`: linear between evaluations, before the first and behind the last one
+/// theirs.
+double loss_at(const std::vector<LossPoint>& points, double seconds);
 
 /// Trains the MoE model of `options` and its dense twin of equal active FLOPs, both with `seed` and
 /// the same data order, in folder/moe and folder/dense. Goes on where checkpoints are.

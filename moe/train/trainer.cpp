@@ -135,7 +135,7 @@ bool Trainer::evaluate_now(Progress& progress, MetricsLog& metrics) {
   } else {
     ++record_.evaluations_since_best;
   }
-  metrics.evaluation(record_.step, result, record_.seconds + progress.seconds());
+  metrics.evaluation(record_.step, result, record_.seconds);
   progress.evaluation(record_.step, result.loss, best);
   return best;
 }
@@ -169,6 +169,7 @@ RunSummary Trainer::train(const RunControls& controls) {
   while (record_.step < last) {
     step(progress, metrics);
     summary.stopped_by = controls.stop();
+    record_.seconds = seconds_before + progress.seconds();
     const bool best =
         every(o.eval_every) && summary.stopped_by == 0 && evaluate_now(progress, metrics);
     record_.seconds = seconds_before + progress.seconds();
