@@ -1,0 +1,38 @@
+// The router of docs/howto/add_a_router.md, compiled from the page itself (tests/CMakeLists.txt)
+// and registered here, so that the contract suite runs over it as over the kinds of routers.def.
+#include <algorithm>
+#include <tests/support/routers.h>
+
+namespace moe::routing::kinds {
+RouterRegistry::Entry make_round_robin();
+}
+
+namespace moe::routing::howto_test {
+
+namespace {
+
+using moe::test::experts_by_token;
+using moe::test::make_router;
+using moe::test::normal;
+
+const bool kRegistered = [] {
+  const auto names = routers().names();  // whoever follows the page here has it in routers.def
+  if (std::find(names.begin(), names.end(), "round_robin") != names.end()) return true;
+  routers().add("round_robin", "round robin: experts in turn, weighted by softmax",
+                kinds::make_round_robin());
+  return true;
+}();
+
+TEST(HowTo, TheRouterOfThePageDealsTokensInTurn) {
+  ASSERT_TRUE(kRegistered);
+  Table settings;
+  settings.set("start", 1);
+  const auto router =
+      make_router("round_robin", {.d_model = 3, .num_experts = 4, .top_k = 2}, settings);
+  const auto chosen = experts_by_token(router->forward(normal({3, 3}, 1), {}));
+  EXPECT_EQ(chosen, (std::vector<std::vector<int64_t>>{{1, 2}, {3, 0}, {1, 2}}));
+}
+
+}  // namespace
+
+}  // namespace moe::routing::howto_test
