@@ -42,7 +42,10 @@ void add_batch(RoutingCounts& out, models::LanguageModel& model, const data::Bat
                const CountOptions& options) {
   const auto parameters = model.parameters();
   const auto device = parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
-  const auto layers = model.forward(batch.input_BS.to(device), {}).layers;
+  models::ForwardContext context;
+  context.first_token = batch.first_token;
+  if (batch.valid_BS.defined()) context.valid_BS = batch.valid_BS.to(device);
+  const auto layers = model.forward(batch.input_BS.to(device), context).layers;
   check(!layers.empty(), kPlaceOfCounts,
         "expected a model with MoE layers, got a dense one. There is no routing to look at.");
   const Tensor counted_BS = readable(batch.target_BS.ne(data::kIgnoredTarget));

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <mutex>
 #include <string>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <moe/base/log.h>
@@ -14,6 +15,21 @@ namespace {
 std::mutex mutex;
 std::string status;
 std::atomic<bool> quiet{false};
+
+/// `text` cut to one column less than the terminal has, so that it stays one row. One column a
+/// code point.
+std::string fitted(std::string_view text) {
+  winsize size{};
+  if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col < 2) return std::string(text);
+  int columns = size.ws_col - 1;
+  size_t end = 0;
+  while (end < text.size()) {
+    const bool begins = (static_cast<unsigned char>(text[end]) & 0xC0) != 0x80;
+    if (begins && columns-- == 0) break;
+    ++end;
+  }
+  return std::string(text.substr(0, end));
+}
 
 void write_line(std::string_view prefix, std::string_view text) {
   std::lock_guard lock(mutex);
@@ -44,7 +60,7 @@ bool is_terminal() {
 void status_line(std::string_view text) {
   std::lock_guard lock(mutex);
   if (text.empty() && status.empty()) return;
-  status = text;
+  status = fitted(text);
   std::fprintf(stderr, "\r\x1b[K%s", status.c_str());
   std::fflush(stderr);
 }

@@ -20,7 +20,7 @@ struct Kind {
   std::function<std::vector<FieldInfo>()> fields;
   /// Reads the settings into the kind's options and throws ConfigError if they do not fit.
   std::function<void(const Table& settings, const std::string& path)> check;
-  /// The settings with every default filled in.
+  /// The settings with every default filled in, also those that options.resolve() chooses.
   std::function<Table(const Table& settings)> resolve;
   std::function<std::shared_ptr<Interface>(const Shape&, const Table& settings)> make;
 };
@@ -36,7 +36,12 @@ Kind<Interface, Shape> kind_of() {
   return {.help = "",
           .fields = describe_fields<Options>,
           .check = [read](const Table& settings, const std::string& path) { read(settings, path); },
-          .resolve = [read](const Table& settings) { return write_fields(read(settings, "")); },
+          .resolve =
+              [read](const Table& settings) {
+                Options options = read(settings, "");
+                if constexpr (requires { options.resolve(); }) options.resolve();
+                return write_fields(options);
+              },
           .make = [read](const Shape& shape, const Table& settings) -> std::shared_ptr<Interface> {
             return std::make_shared<Class>(shape, read(settings, ""));
           }};

@@ -1,4 +1,6 @@
 // T tokens, D width, E experts.
+#include <cmath>
+
 #include <ATen/TensorOperators.h>
 
 #include <moe/layers/moe_layer.h>
@@ -53,8 +55,9 @@ MoEOutput MoELayerImpl::forward(const Tensor& x_TD, const RoutingContext& contex
 
 int64_t MoELayerImpl::flops_per_token() const {
   const int64_t router = 2 * options_.d_model * options_.num_experts;
-  return router + router_->experts_per_token() * experts_->flops_per_row() +
-         (shared_ ? shared_->flops_per_row() : 0);
+  const double routed =
+      router_->experts_per_token() * static_cast<double>(experts_->flops_per_row());
+  return router + std::llround(routed) + (shared_ ? shared_->flops_per_row() : 0);
 }
 
 }  // namespace moe::layers

@@ -32,7 +32,8 @@ struct ExpertSpec {
   void fields(Visitor& v) {
     v("kind", kind,
       "a registered expert (`moe inspect --list expert`); further keys are its options");
-    v("d_ff", d_ff, "hidden units of one expert; 0: 4 d_model");
+    v("d_ff", d_ff,
+      "hidden units of one expert; 0: the default of the layer (4 d_model) or model (2 d_model)");
     v.rest(options);
   }
   void validate(const std::string& place) const;

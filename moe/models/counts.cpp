@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include <moe/models/counts.h>
 
 namespace moe::models {
@@ -24,11 +26,6 @@ int64_t router_count(const ModelOptions& o, int64_t experts) {
   return experts * (o.d_model + (bias && bias->as<bool>() && *bias->as<bool>() ? 1 : 0));
 }
 
-/// Experts of layer `i` that one token meets.
-int64_t chosen(const ModelOptions& o, int64_t i) {
-  return o.moe.router.kind == "dense" ? o.experts_of(i) : o.top_k_of(i);
-}
-
 }  // namespace
 
 ModelCounts count(const ModelOptions& o) {
@@ -45,9 +42,10 @@ ModelCounts count(const ModelOptions& o) {
                                           o.feed_forward_bias);
       continue;
     }
-    const int64_t one = expert_count(o);
-    shared_by_all += router_count(o, E) + chosen(o, i) * one;
-    unused += (E - chosen(o, i)) * one;
+    const int64_t one = expert_count(o),
+                  met = std::llround(o.experts_per_token(i) * static_cast<double>(one));
+    shared_by_all += router_count(o, E) + met;
+    unused += E * one - met;
     if (o.moe.shared.d_ff > 0)
       shared_by_all +=
           feed_forward_count(D, o.moe.shared.d_ff, 2, false) + (o.moe.shared.gate ? D : 0);

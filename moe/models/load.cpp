@@ -14,13 +14,21 @@ constexpr uint64_t kLargestConfig = 16u << 20;
 /// The checkpoint folder that `path` means.
 Path find_checkpoint(const Path& path) {
   auto& files = real_files();
-  check(files.kind(path) == FileKind::kFolder, "models/load",
+  std::error_code ignored;
+  check(std::filesystem::is_directory(path, ignored), "models/load",
         "expected a folder with a model, found none at ", path.string(), ". Check the path.");
   if (files.exists(path / checkpoint::kManifestName)) return path;
   if (const auto newest = checkpoint::latest_checkpoint(path / "checkpoints")) return *newest;
   check(!files.exists(path / "config.json"), "models/load",
         "expected a run or a checkpoint of moe, found a Hugging Face model in ", path.string(),
         ". This version reads its own checkpoints only.");
+  std::vector<std::string> runs;
+  for (const auto& name : files.list(path))
+    if (files.exists(path / name / "checkpoints")) runs.push_back((path / name).string());
+  check(runs.empty(), "models/load", "expected one run, found several in ", path.string(),
+        ". Name one of them.", indented_list(runs));
+  check(!files.exists(path / "checkpoints"), "models/load", "expected a whole checkpoint in ",
+        (path / "checkpoints").string(), ", found none that verifies. Train again.");
   fail("models/load", "expected a run (with checkpoints/) or a checkpoint (with manifest.json) in ",
        path.string(), ", found neither. Train first, or wait for the run's first checkpoint.");
 }

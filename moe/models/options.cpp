@@ -1,10 +1,17 @@
 #include <algorithm>
+#include <cmath>
 
+#include <moe/balance/term.h>
+#include <moe/experts/experts.h>
 #include <moe/models/options.h>
+#include <moe/ops/grouped.h>
+#include <moe/routing/router.h>
 
 namespace moe::models {
 
 namespace {
+
+constexpr int64_t kMostLayers = 65536;
 
 void check_list(const std::vector<int64_t>& list, int64_t layers, const std::string& place,
                 const char* key) {
@@ -20,18 +27,43 @@ void check_positive(int64_t value, const std::string& place, const char* key) {
 
 }  // namespace
 
+void ModelOptions::resolve() {
+  moe.router.options = routing::routers().at(moe.router.kind).resolve(moe.router.options);
+  moe.expert.options = experts::expert_kinds().at(moe.expert.kind).resolve(moe.expert.options);
+  for (auto& term : moe.balance)
+    term.options = balance::terms().at(term.kind).resolve(term.options);
+  moe.expert.d_ff = expert_width();
+}
+
 void ModelOptions::validate(const std::string& place) const {
   check_positive(vocabulary, place, "vocabulary");
   check_positive(context_length, place, "context_length");
   check_positive(d_model, place, "d_model");
   check_positive(layers, place, "layers");
+  check<ConfigError>(layers <= kMostLayers, "config", "expected '", place, ".layers' of at most ",
+                     kMostLayers, ", got ", layers, ". Lower it.");
+  for (const auto& [key, width] :
+       {std::pair{"d_ff", d_ff}, std::pair{"moe.expert.d_ff", moe.expert.d_ff},
+        std::pair{"moe.shared.d_ff", moe.shared.d_ff}})
+    check<ConfigError>(width >= 0, "config", "expected '", place, '.', key, "' of at least 0, got ",
+                       width, ". Correct it.");
   check_positive(heads, place, "heads");
   check_positive(moe.every, place, "moe.every");
   check_list(d_ff_per_layer, layers, place, "d_ff_per_layer");
   check_list(moe.experts_per_layer, layers, place, "moe.experts_per_layer");
   check_list(moe.top_k_per_layer, layers, place, "moe.top_k_per_layer");
-  check<ConfigError>(norm_position == "pre" || norm_position == "post", "config", "expected '",
-                     place, ".norm_position' \"pre\" or \"post\", got \"", norm_position, "\".");
+  check_one_of("config", concat(place, ".norm_position"), norm_position, {"pre", "post"});
+  check_one_of("config", concat(place, ".norm"), norm, {"rmsnorm", "layernorm"});
+  check_one_of("config", concat(place, ".feed_forward"), feed_forward, {"gated", "ffn"});
+  ops::parse_activation(activation, "config");
+  check<ConfigError>(head_dim > 0 || d_model % heads == 0, "config", "expected '", place,
+                     ".d_model' to be a multiple of heads=", heads, ", got ", d_model,
+                     ". Change one of them, or set head_dim.");
+  check<ConfigError>(head_width() % 2 == 0, "config", "expected an even head width in '", place,
+                     "', got ", head_width(), ". Set head_dim, or change d_model or heads.");
+  check<ConfigError>(kv_heads >= 0 && heads % kv_head_count() == 0, "config", "expected '", place,
+                     ".heads' to be a multiple of kv_heads, got ", heads, " and ", kv_heads,
+                     ". Change one of them.");
   check<ConfigError>(dropout >= 0 && dropout < 1 && attention_dropout >= 0 && attention_dropout < 1,
                      "config", "expected '", place, ".dropout' and '", place,
                      ".attention_dropout' in [0, 1), got ", dropout, " and ", attention_dropout,
@@ -58,26 +90,41 @@ int64_t ModelOptions::top_k_of(int64_t i) const {
   return moe.top_k_per_layer.empty() ? moe.top_k : moe.top_k_per_layer[static_cast<size_t>(i)];
 }
 
+double ModelOptions::experts_per_token(int64_t i) const {
+  return routing::routers()
+      .at(moe.router.kind)
+      .make({.d_model = 1, .num_experts = experts_of(i), .top_k = top_k_of(i)}, moe.router.options)
+      ->experts_per_token();
+}
+
 int64_t ModelOptions::dense_width(int64_t i) const {
   if (!d_ff_per_layer.empty()) return d_ff_per_layer[static_cast<size_t>(i)];
   return d_ff > 0 ? d_ff : top_k_of(i) * expert_width() + moe.shared.d_ff;
 }
 
 ModelOptions dense_twin(const ModelOptions& options) {
-  const auto matrices = [](const std::string& form) -> int64_t { return form == "ffn" ? 2 : 3; };
+  const auto matrices = [](const std::string& form) { return form == "ffn" ? 2.0 : 3.0; };
   const std::string form = options.moe.expert.kind == "ffn" ? "ffn" : "gated";
   ModelOptions twin = options;
   twin.d_ff_per_layer.clear();
   for (int64_t i = 0; i < options.layers; ++i) {
     // Hidden units times the matrices that each belongs to, D numbers wide; rounded to whole units.
-    const int64_t active = options.experts_of(i) > 0
-                               ? options.top_k_of(i) * options.expert_width() * matrices(form) +
-                                     options.moe.shared.d_ff * matrices("gated")
-                               : options.dense_width(i) * matrices(options.feed_forward);
-    twin.d_ff_per_layer.push_back((active + matrices(form) / 2) / matrices(form));
+    const double active =
+        options.experts_of(i) > 0
+            ? options.experts_per_token(i) * static_cast<double>(options.expert_width()) *
+                      matrices(form) +
+                  static_cast<double>(options.moe.shared.d_ff) * matrices("gated")
+            : static_cast<double>(options.dense_width(i)) * matrices(options.feed_forward);
+    twin.d_ff_per_layer.push_back(std::llround(active / matrices(form)));
   }
   twin.feed_forward = form;
-  const Value* given = options.moe.expert.options.find("activation");
+  const Table& expert = options.moe.expert.options;
+  const Value *bias = expert.find("bias"), *dropout = expert.find("dropout");
+  twin.feed_forward_bias = bias && bias->as<bool>() && *bias->as<bool>();
+  check<ConfigError>(!dropout || !dropout->as<double>() || *dropout->as<double>() == 0, "models",
+                     "expected experts without dropout for a dense twin, got ",
+                     dropout ? dropout->text() : "", ". Use model.dropout, which both have.");
+  const Value* given = expert.find("activation");
   const auto* activation = given ? given->as<std::string>() : nullptr;
   twin.activation = activation ? *activation : form == "ffn" ? "gelu" : "silu";
   twin.moe.num_experts = 0;

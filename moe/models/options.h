@@ -29,7 +29,7 @@ struct MoEOptions {
     v("top_k_per_layer", top_k_per_layer,
       "choices in each of the model's layers; instead of top_k");
     v("router", router, "who goes where");
-    v("expert", expert, "what an expert computes; d_ff 0: 2 d_model");
+    v("expert", expert, "what an expert computes");
     v("balance", balance, "losses on the routing");
     v("shared", shared, "an expert that takes every token");
     v("dispatcher", dispatcher, "local, or all_to_all to shard the experts over ranks");
@@ -92,10 +92,14 @@ struct ModelOptions {
     v("init", init, "how parameters start");
   }
   void validate(const std::string& place) const;
+  /// Fills in the defaults of the chosen kinds and of `moe.expert.d_ff`.
+  void resolve();
 
   /// Experts of layer `i`; 0 when it is dense.
   int64_t experts_of(int64_t i) const;
   int64_t top_k_of(int64_t i) const;
+  /// Experts that meet a token of MoE layer `i`, on average: what the router says.
+  double experts_per_token(int64_t i) const;
   /// Hidden units of layer `i` were it dense.
   int64_t dense_width(int64_t i) const;
   int64_t expert_width() const { return moe.expert.d_ff > 0 ? moe.expert.d_ff : 2 * d_model; }
@@ -118,7 +122,8 @@ struct ModelSpec {
 
 /// The dense model of equal active FLOPs, but for the router's product and the shared expert's
 /// gate: every layer becomes a feed-forward block of the experts' form and activation, as wide as
-/// what a token meets there (K F hidden units and the shared expert's). For fair comparison.
+/// what a token meets there (K F hidden units and the shared expert's), with the experts' biases.
+/// For fair comparison. Throws ConfigError for dropout inside experts, which dense blocks lack.
 ModelOptions dense_twin(const ModelOptions& options);
 
 }  // namespace moe::models

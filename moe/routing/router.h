@@ -33,7 +33,7 @@ class Router : public torch::nn::Module {
   virtual void end_step(const StepStatistics& statistics);
 
   /// Experts that meet a token, on average.
-  virtual int64_t experts_per_token() const { return shape_.top_k; }
+  virtual double experts_per_token() const { return static_cast<double>(shape_.top_k); }
 
   const RouterShape& shape() const { return shape_; }
 

@@ -13,7 +13,8 @@ EvalResult evaluate(models::LanguageModel& model, const data::Corpus& corpus, in
     if (domain.valid.size() == 0) continue;
     const data::EvalPass pass(domain.valid, corpus.sequence(), batch, max_batches);
     const models::Evaluation part = models::evaluate(model, pass, compute);
-    result.domains.push_back({domain.name, part.tokens > 0 ? part.loss() : 0, part.tokens});
+    result.domains.push_back(
+        {domain.name, part.tokens > 0 ? part.loss() : std::nan(""), part.tokens});
     all += part;
   }
   result.loss = all.tokens > 0 ? all.loss() : std::nan("");

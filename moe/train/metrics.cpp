@@ -28,8 +28,9 @@ Json layer_json(const LayerLoad& layer) {
           {"unused", layer.unused()}};
 }
 
-/// The lines of `text` that speak of steps up to `last`; a line torn by a crash ends them.
-std::string lines_up_to(const std::string& text, int64_t last) {
+/// The lines of `text` that speak of steps up to `step` and of evaluations up to `evaluation`; a
+/// line torn by a crash ends them.
+std::string lines_up_to(const std::string& text, int64_t step, int64_t evaluation) {
   std::string kept;
   for (size_t begin = 0; begin < text.size();) {
     const size_t end = text.find('\n', begin);
@@ -38,6 +39,7 @@ std::string lines_up_to(const std::string& text, int64_t last) {
     const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
     if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer())
       break;
+    const int64_t last = object.contains("eval") ? evaluation : step;
     if (object["step"].get<int64_t>() <= last) kept += line + '\n';
     begin = end + 1;
   }
@@ -46,12 +48,13 @@ std::string lines_up_to(const std::string& text, int64_t last) {
 
 }  // namespace
 
-MetricsLog::MetricsLog(const Path& path, int64_t resumed_step) : path_(path) {
+void MetricsLog::keep_up_to(int64_t step, int64_t evaluation) {
   std::string kept;
-  if (resumed_step >= 0 && real_files().exists(path))
-    kept = lines_up_to(read_file(real_files(), path, 1u << 30), resumed_step);
-  write_file_atomically(real_files(), path, [&](OutputFile& out) { out.write(bytes_of(kept)); });
-  out_.open(path, std::ios::app);
+  if (step >= 0 && real_files().exists(path_))
+    kept = lines_up_to(read_file(real_files(), path_, 1u << 30), step, evaluation);
+  write_file_atomically(real_files(), path_, [&](OutputFile& out) { out.write(bytes_of(kept)); });
+  if (out_.is_open()) out_.close();
+  out_.open(path_, std::ios::app);
 }
 
 void MetricsLog::write(const std::string& line) {

@@ -12,9 +12,11 @@ namespace moe::train {
 /// `metrics.jsonl`: one JSON object a logged step, one an evaluation, as docs/metrics.md says.
 class MetricsLog {
  public:
-  /// Opens `path` for appending and removes what it says of steps after `resumed_step` (-1:
-  /// everything).
-  MetricsLog(const Path& path, int64_t resumed_step);
+  explicit MetricsLog(const Path& path) : path_(path) {}
+
+  /// Removes what the file says of steps after `step` and of evaluations after `evaluation`, and
+  /// goes on behind the rest. To be called before the first line.
+  void keep_up_to(int64_t step, int64_t evaluation);
 
   void step(int64_t step, int64_t tokens, const StepResult& result, double lr,
             double tokens_per_second);

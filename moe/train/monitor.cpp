@@ -37,6 +37,7 @@ std::vector<DeadExpert> ExpertMonitor::observe(const std::vector<LayerLoad>& lay
 }
 
 std::vector<int64_t> ExpertMonitor::state() const {
+  if (unused_.empty()) return restored_;  // no step since restore()
   std::vector<int64_t> out;
   for (const auto& layer : unused_) out.insert(out.end(), layer.begin(), layer.end());
   return out;

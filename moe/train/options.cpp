@@ -42,6 +42,9 @@ void TrainOptions::validate(const std::string& place) const {
        {std::pair{"threads", threads}, std::pair{"eval_every", eval_every},
         std::pair{"checkpoint_every", checkpoint_every}, std::pair{"early_stop", early_stop}})
     at_least(place, key, value, int64_t{0});
+  check<ConfigError>(eval_batches >= 1 || eval_batches == -1, "config", "expected '", place,
+                     ".eval_batches' to be at least 1, or -1 for all, got ", eval_batches,
+                     ". Use eval_every = 0 for no evaluation but the last.");
 }
 
 }  // namespace moe::train

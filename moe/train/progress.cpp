@@ -54,16 +54,18 @@ std::string Progress::line(int64_t step, const StepResult& result) const {
   char numbers[256];
   std::snprintf(numbers, sizeof numbers, "%ld/%ld  loss %.4f", static_cast<long>(step),
                 static_cast<long>(steps_), result.lm_loss);
-  std::string out = label_ + ' ';
-  if (log::is_terminal()) out += bar(static_cast<double>(step) / static_cast<double>(steps_)) + ' ';
-  out += numbers;
+  std::string out = label_ + ' ' + numbers;
   if (!result.layers.empty()) {
     std::snprintf(numbers, sizeof numbers, "  busiest expert %.2fx mean", worst);
     out += numbers;
   }
   std::snprintf(numbers, sizeof numbers, "  %.0f tokens/s  %s left", tokens_per_second_,
                 clock_text(left).c_str());
-  return out + numbers;
+  out += numbers;
+  // The bar stands last: a narrow terminal cuts it first.
+  if (log::is_terminal())
+    out += "  " + bar(static_cast<double>(step) / static_cast<double>(steps_));
+  return out;
 }
 
 void Progress::step(int64_t step, const StepResult& result) {
@@ -86,7 +88,6 @@ void Progress::evaluation(int64_t step, double loss, bool best) {
   std::snprintf(text, sizeof text, "  step %ld: validation loss %.4f%s", static_cast<long>(step),
                 loss, best ? " (best)" : "");
   log::info(label_ + text);
-  last_ = Clock::now();
 }
 
 void Progress::finish() {

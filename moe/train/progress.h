@@ -15,6 +15,8 @@ class Progress {
 
   void step(int64_t step, const StepResult& result);
   void evaluation(int64_t step, double loss, bool best);
+  /// What passed since the last step was no training.
+  void skip_time() { last_ = Clock::now(); }
   void finish();
 
   /// Tokens per second over the last steps.

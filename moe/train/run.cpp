@@ -1,4 +1,8 @@
+#include <algorithm>
+#include <regex>
+
 #include <moe/checkpoint/steps.h>
+#include <moe/config/differences.h>
 #include <moe/config/overrides.h>
 #include <moe/config/toml.h>
 #include <moe/train/run.h>
@@ -6,13 +10,38 @@
 
 namespace moe::train {
 
+namespace {
+
+/// Settings that say how far, how often, where from and with how many threads, and leave the steps
+/// themselves as they are.
+const std::regex kFree(
+    R"(train\.(steps|threads|log_every|eval_every|eval_batches|checkpoint_every|keep|keep_best|)"
+    R"(early_stop|on_nan|max_bad_steps|monitor\..*)|data\.domains\[\d+\]\.(path|train|valid))");
+
+/// Throws unless `options` continue the run that wrote `checkpoint`.
+void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {
+  RunOptions then;
+  read_fields(then, config::read_toml(checkpoint / "config.toml"), "");
+  std::vector<std::string> changed;
+  for (const auto& [key, was, is] : config::differences(resolved(then), resolved(options)))
+    if (!std::regex_match(key, kFree)) changed.push_back(concat(key, ": was ", was, ", is ", is));
+  if (!changed.empty())
+    fail<ConfigError>("train", "expected the settings of the run in ", folder.string(), ", got ",
+                      changed.size(), " other. Resume with ", (folder / "config.toml").string(),
+                      ", or choose another --out.", indented_list(changed));
+}
+
+}  // namespace
+
 Table resolved(const RunOptions& options) {
   RunOptions full = options;
   full.model.options = models::families().at(options.model.family).resolve(options.model.options);
   return write_fields(full);
 }
 
-Run::Run(const RunOptions& options, const Path& folder) : options_(options), folder_(folder) {}
+Run::Run(const RunOptions& options, const Path& folder) : folder_(folder) {
+  read_fields(options_, write_fields(options), "");  // validates what a program filled in
+}
 
 Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides,
                    const Path& folder) {
@@ -32,6 +61,7 @@ std::optional<Path> Run::newest() const {
 }
 
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
+  if (from) check_same_run(options_, *from, folder_);
   Trainer trainer(options_, folder_);
   if (from) trainer.restore(*from);
   return trainer.train(controls);

@@ -42,7 +42,9 @@ class Run {
 
   /// Begins anew; throws when the folder holds a run already.
   RunSummary start(const RunControls& controls = {});
-  /// Goes on from the newest whole checkpoint; throws when there is none. On one device the result
+  /// Goes on from the newest whole checkpoint; throws when there is none, and a ConfigError that
+  /// lists what differs when the settings are another run's (steps, periods, threads and the places
+  /// of data may change). On one device the result
   /// is bit for bit that of a run that was never interrupted.
   RunSummary resume(const RunControls& controls = {});
   /// resume() if there is a checkpoint, else start().

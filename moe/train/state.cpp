@@ -23,6 +23,7 @@ void visit(Record& record, Visitor&& v) {
   v("best_step", record.best_step);
   v("evaluations_since_best", record.evaluations_since_best);
   v("bad_steps", record.bad_steps);
+  v("bad_until", record.bad_until);
   v("data_shift", record.data_shift);
 }
 

@@ -21,6 +21,7 @@ struct RunRecord {
   int64_t best_step = -1;  // -1: not evaluated yet
   int64_t evaluations_since_best = 0;
   int64_t bad_steps = 0;   // not finite, in a row
+  int64_t bad_until = 0;   // the step behind the last of them
   int64_t data_shift = 0;  // batches passed over by rollbacks
   std::vector<int64_t> unused_steps = {};
 

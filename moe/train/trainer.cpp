@@ -66,9 +66,10 @@ std::vector<data::Batch> Trainer::batches() const {
   return out;
 }
 
-void Trainer::handle_bad_step(const StepResult& result) {
+void Trainer::handle_bad_step(const StepResult& result, MetricsLog& metrics) {
   const auto& o = options_.train;
   ++record_.bad_steps;
+  record_.bad_until = std::max(record_.bad_until, record_.step + 1);
   const std::string found = concat("loss ", result.loss, " and gradient norm ",
                                    result.gradient_norm, " in step ", record_.step + 1);
   check(o.on_nan != "stop" && record_.bad_steps <= o.max_bad_steps, "train",
@@ -83,23 +84,24 @@ void Trainer::handle_bad_step(const StepResult& result) {
     return;
   }
   // The same batches would end the same way: go on behind them.
-  const int64_t shift = record_.data_shift + record_.step + 1, bad_steps = record_.bad_steps,
-                tokens = record_.tokens;
+  const RunRecord failed = record_;
   restore(*newest);
-  record_.data_shift = shift - record_.step;
-  record_.bad_steps = bad_steps;
-  record_.tokens = tokens;
+  record_.data_shift = failed.data_shift + failed.step + 1 - record_.step;
+  record_.bad_steps = failed.bad_steps;
+  record_.bad_until = failed.bad_until;
+  record_.tokens = failed.tokens;
+  metrics.keep_up_to(record_.step, record_.last_evaluation);
   log::warn(concat(found, ": back to step ", record_.step, ", and on with other batches."));
 }
 
-void Trainer::step(Progress& progress, MetricsLog& metrics) {
+void Trainer::step(Progress& progress, MetricsLog& metrics, bool last) {
   const auto& o = options_.train;
   const StepInputs inputs{*model_, *group_, static_cast<uint64_t>(o.seed), compute_type(o)};
   const StepResult result =
       forward_backward(inputs, batches(), record_.step, optimizer_.parameters());
   if (!result.finite) {
     optimizer_.zero_gradients();
-    handle_bad_step(result);
+    handle_bad_step(result, metrics);
     return;
   }
   const double lr = o.optimizer.lr * learning_rate_share(o.schedule, record_.step, o.steps);
@@ -111,23 +113,27 @@ void Trainer::step(Progress& progress, MetricsLog& metrics) {
   for (const auto& layer : result.layers)
     statistics.push_back({layer.load_E.to(at::kLong), record_.step});
   model_->end_step(statistics);
-  record_.bad_steps = 0;
   ++record_.step;
+  // Steps that a rollback repeats prove nothing: the count ends behind the one that failed.
+  if (record_.step > record_.bad_until) record_.bad_steps = 0;
   record_.tokens += loader_.tokens() * o.accumulation;
   for (const auto& dead : monitor_.observe(result.layers, record_.step))
     if (o.monitor.revive) revive(dead, optimizer_, static_cast<uint64_t>(o.seed), record_.step);
   progress.step(record_.step, result);
-  if (record_.step % o.log_every == 0 || record_.step == o.steps)
+  if (record_.step % o.log_every == 0 || last)
     metrics.step(record_.step, record_.tokens, result, lr, progress.tokens_per_second());
 }
 
-bool Trainer::evaluate_now(Progress& progress, MetricsLog& metrics) {
+bool Trainer::evaluate_once(Progress& progress, MetricsLog& metrics) {
+  if (record_.last_evaluation == record_.step) return false;
   const EvalResult result = evaluate(*model_, *corpus_, options_.train.batch,
                                      options_.train.eval_batches, compute_type(options_.train));
   if (result.domains.empty()) return false;
   record_.last_loss = result.loss;
   record_.last_evaluation = record_.step;
-  const bool best = record_.best_step < 0 || result.loss < record_.best_loss;
+  saved_step_ = -1;  // what a checkpoint of this step says of evaluations is out of date
+  const bool best =
+      !std::isnan(result.loss) && (record_.best_step < 0 || result.loss < record_.best_loss);
   if (best) {
     record_.best_loss = result.loss;
     record_.best_step = record_.step;
@@ -159,31 +165,34 @@ RunSummary Trainer::train(const RunControls& controls) {
   make_folders(real_files(), folder_);
   write_file_atomically(real_files(), folder_ / "config.toml",
                         [&](OutputFile& out) { out.write(bytes_of(config_toml_)); });
-  MetricsLog metrics(folder_ / "metrics.jsonl", restored_ ? record_.step : -1);
+  MetricsLog metrics(folder_ / "metrics.jsonl");
+  metrics.keep_up_to(restored_ ? record_.step : -1, record_.last_evaluation);
   const int64_t last = controls.max_steps >= 0 ? std::min(controls.max_steps, o.steps) : o.steps;
   Progress progress(controls.label, record_.step, last, loader_.tokens() * o.accumulation);
   const double seconds_before = record_.seconds;
   const auto every = [&](int64_t period) { return period > 0 && record_.step % period == 0; };
 
+  const auto evaluate_if_due = [&] {
+    return every(o.eval_every) && record_.step > 0 && evaluate_once(progress, metrics);
+  };
+
   RunSummary summary;
-  while (record_.step < last) {
-    step(progress, metrics);
+  evaluate_if_due();  // a run that was stopped may owe the evaluation of its last step
+  while (summary.stopped_by == 0 && record_.step < last) {
+    summary.early_stopped = o.early_stop > 0 && record_.evaluations_since_best >= o.early_stop;
+    if (summary.early_stopped) break;
+    step(progress, metrics, record_.step + 1 == last);
     summary.stopped_by = controls.stop();
     record_.seconds = seconds_before + progress.seconds();
-    const bool best =
-        every(o.eval_every) && summary.stopped_by == 0 && evaluate_now(progress, metrics);
-    record_.seconds = seconds_before + progress.seconds();
-    summary.early_stopped = o.early_stop > 0 && record_.evaluations_since_best >= o.early_stop;
-    if (summary.early_stopped)
-      log::info(
-          concat(controls.label, " stops: no better loss in ", o.early_stop, " evaluations."));
-    if (summary.stopped_by != 0 || summary.early_stopped) break;
+    if (summary.stopped_by != 0) break;
+    const bool best = evaluate_if_due();
     // The last checkpoint waits for the last evaluation, which belongs to its record.
     if (record_.step < last && (every(o.checkpoint_every) || (best && o.keep_best))) save();
+    progress.skip_time();
   }
-  const bool stopped = summary.stopped_by != 0 || summary.early_stopped;
-  if (record_.step >= o.steps && !stopped && record_.last_evaluation != record_.step)
-    evaluate_now(progress, metrics);
+  if (summary.early_stopped)
+    log::info(concat(controls.label, " stops: no better loss in ", o.early_stop, " evaluations."));
+  if (record_.step >= o.steps && summary.stopped_by == 0) evaluate_once(progress, metrics);
   record_.seconds = seconds_before + progress.seconds();
   save();
   progress.finish();

@@ -25,11 +25,11 @@ class Trainer {
 
  private:
   /// One optimizer step, its metrics and warnings.
-  void step(Progress& progress, MetricsLog& metrics);
+  void step(Progress& progress, MetricsLog& metrics, bool last);
   /// What to do about a step whose loss or gradient is not finite.
-  void handle_bad_step(const StepResult& result);
-  /// True when the loss is the best so far.
-  bool evaluate_now(Progress& progress, MetricsLog& metrics);
+  void handle_bad_step(const StepResult& result, MetricsLog& metrics);
+  /// Evaluates unless this step has been; true when the loss is the best so far.
+  bool evaluate_once(Progress& progress, MetricsLog& metrics);
   void save();
   std::vector<data::Batch> batches() const;
 

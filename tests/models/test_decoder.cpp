@@ -152,6 +152,15 @@ TEST(Counts, FollowTheirFormulas) {
   EXPECT_EQ(counts.kv_cache_bytes, 2 * 2 * 4 * o.context_length * 4);
   o.moe.router.kind = "dense";
   EXPECT_EQ(count(o).active, count(o).total) << "every token meets every expert";
+  // 4 experts of 6 hidden units in each layer: the twin is as wide as all of them.
+  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{24, 24}));
+  o.moe.router.kind = "expert_choice";
+  o.moe.router.options.set("capacity_factor", 1.5);
+  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{9, 9}));
+  o.moe.expert.options.set("bias", true);
+  EXPECT_TRUE(dense_twin(o).feed_forward_bias);
+  o.moe.expert.options.set("dropout", 0.1);
+  EXPECT_ERROR(dense_twin(o), "experts without dropout");
   o.moe.expert.kind = "lora";
   EXPECT_ERROR(count(o), "expected the expert kind gated or ffn, got 'lora'");
 }
@@ -164,6 +173,10 @@ TEST(ModelOptions, RefuseWhatNoModelCanBe) {
   };
   using moe::test::contains;
   EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = 0; }), "layers");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = int64_t{1} << 60; }), "at most 65536");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.d_ff = -1; }), "d_ff' of at least 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.expert.d_ff = -8; }), "d_ff' of at least 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.activation = "tanh"; }), "tanh");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.top_k = 5; }), "num_experts=4] in layer 0");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.layers = {2}; }), "[0, layers=2), got 2");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.experts_per_layer = {4}; }), "one a layer");

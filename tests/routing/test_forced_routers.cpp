@@ -141,6 +141,12 @@ TEST(ReplayRouter, RefusesRecordingsThatAreNone) {
       fixed_choices(at::tensor({0, 1, 2, 3}, at::kLong).reshape({2, 2}), weights_TK, 4, {});
   recording.offsets = at::tensor({0, 3, 2}, at::kLong);
   EXPECT_ERROR(router.set_assignment(recording), "offsets that rise from 0 to the 4 pairs");
+  constexpr int64_t kMost = std::numeric_limits<int64_t>::max();  // differences that wrap around
+  Routing wrapping = recording;
+  wrapping.choices = 0;
+  wrapping.offsets =
+      at::tensor({int64_t{0}, kMost, -kMost - 1, int64_t{-1}, int64_t{4}}, at::kLong);
+  EXPECT_ERROR(router.set_assignment(wrapping), "offsets that rise from 0 to the 4 pairs");
   recording.offsets = at::tensor({0, 1, 4}, at::kLong);
   EXPECT_ERROR(router.set_assignment(recording), "2 choices for every token");
   recording.choices = 0;

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include <moe/checkpoint/steps.h>
+#include <moe/config/toml.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/python.h"
@@ -72,7 +73,7 @@ TEST(Run, RefusesToStartOverAnotherRunAndToResumeNothing) {
   EXPECT_ERROR(run.start(), "Pass --resume");
 }
 
-TEST(Run, RefusesACheckpointOfAnotherShape) {
+TEST(Run, RefusesToResumeWithSettingsOfAnotherRun) {
   const TemporaryFolder folder;
   auto options = tiny_run(folder.path());
   options.train.steps = 1;
@@ -83,7 +84,13 @@ TEST(Run, RefusesACheckpointOfAnotherShape) {
   options.model.options = write_fields(other);
   options.train.steps = 2;
   train::Run run(options, folder.path() / "run");
-  EXPECT_ERROR(run.resume(), "of another shape: layers.0.moe.experts.w_in");
+  EXPECT_ERROR(run.resume(), "model.moe.expert.d_ff: was 16, is 24");
+  EXPECT_ERROR(run.resume_or_start(), "model.moe.expert.d_ff: was 16, is 24");
+  auto more = tiny_run(folder.path());
+  more.train.steps = 2;  // the same run, longer and reported otherwise
+  more.train.log_every = 5;
+  more.train.threads = 1;
+  EXPECT_EQ(train::Run(more, folder.path() / "run").resume().record.step, 2);
 }
 
 TEST(Run, StopsWithACheckpointWhenTold) {
@@ -111,6 +118,62 @@ TEST(Run, ResumingAFinishedRunChangesNothing) {
   EXPECT_EQ(again.record.step, done.record.step);
   EXPECT_EQ(metrics_without_times(run_folder), metrics);
   EXPECT_EQ(tensor_files(run_folder), files);
+}
+
+/// What is left of a run that was told to stop in a step that owes an evaluation.
+TEST(Run, AnEvaluationThatAStopSignalPreventedIsMadeUpFor) {
+  for (const int last : {5, 12}) {  // in the middle, and the last step
+    SCOPED_TRACE(last);
+    const TemporaryFolder folder;
+    const auto options = tiny_run(folder.path());
+    train::Run(options, folder.path() / "whole").start();
+    train::Run cut(options, folder.path() / "cut");
+    int asked = 0;
+    const auto stopped = cut.start({.stop = [&] { return ++asked == last ? 15 : 0; }});
+    EXPECT_EQ(stopped.record.step, last);
+    for (int again = 0; again < 2; ++again) {  // the second time nothing is left to do
+      const auto done = cut.resume();
+      EXPECT_EQ(done.record.last_evaluation, 12);
+      EXPECT_EQ(metrics_without_times(folder.path() / "cut"),
+                metrics_without_times(folder.path() / "whole"));
+      EXPECT_EQ(tensor_files(folder.path() / "cut"), tensor_files(folder.path() / "whole"));
+    }
+  }
+}
+
+TEST(Run, AnEarlyStoppedRunStaysStoppedWhenResumed) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path());
+  models::ModelOptions model;
+  read_fields(model, options.model.options, "model");
+  model.moe.router = {.kind = "topk"};  // without a bias that moves by itself
+  options.model.options = write_fields(model);
+  options.train.optimizer.lr = 0;  // no evaluation is better than the first
+  options.train.steps = 40;
+  options.train.eval_every = 2;
+  options.train.early_stop = 2;
+  train::Run run(options, folder.path() / "run");
+  const auto stopped = run.start();
+  EXPECT_TRUE(stopped.early_stopped);
+  EXPECT_EQ(stopped.record.step, 6);
+  const auto again = run.resume();
+  EXPECT_TRUE(again.early_stopped);
+  EXPECT_EQ(again.record.step, 6);
+}
+
+TEST(Run, ValidatesWhatAProgramFilledIn) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path());
+  options.train.log_every = 0;
+  EXPECT_ERROR(train::Run(options, folder.path() / "run"), "log_every");
+}
+
+TEST(Run, WritesTheOptionsOfEveryKind) {
+  const TemporaryFolder folder;
+  const auto text = config::write_toml(train::resolved(tiny_run(folder.path())));
+  for (const char* key :
+       {"renormalise = true", "bias_rate = 0.001", "scope = \"batch\"", "activation = \"silu\""})
+    EXPECT_PRED2(contains, text, key);
 }
 
 TEST(Run, ErrorsOfAConfigurationNameItsFile) {

@@ -165,5 +165,11 @@ TEST(ExpertMonitor, GoesOnCountingAfterResume) {
   EXPECT_EQ(dead[0].moe_layer, 0u);
 }
 
+TEST(ExpertMonitor, KeepsWhatItRestoredUntilAStep) {
+  train::ExpertMonitor monitor({.unused_steps = 3, .overload = 0});
+  monitor.restore({0, 2, 0, 1});
+  EXPECT_EQ(monitor.state(), (std::vector<int64_t>{0, 2, 0, 1}));
+}
+
 }  // namespace
 }  // namespace moe::test

@@ -63,6 +63,10 @@ int run_compare(const CompareCommand& o) {
   catch_stop_signals();
   models::ModelOptions model;
   read_fields(model, run.options().model.options, "model");
+  int64_t experts = 0;
+  for (int64_t i = 0; i < model.layers; ++i) experts += model.experts_of(i);
+  check<ConfigError>(experts > 0, "compare", "expected a model with MoE layers in '", o.config,
+                     "', got a dense one, which is its own twin. Set model.moe.num_experts.");
   if (!o.json) print_counts(model);
 
   std::vector<double> at_equal_steps, at_equal_time;
@@ -70,7 +74,10 @@ int run_compare(const CompareCommand& o) {
   for (int64_t seed = 1; seed <= o.seeds; ++seed) {
     const Path folder = o.seeds == 1 ? Path(o.out) : Path(o.out) / concat("seed-", seed);
     const auto pair = train::compare_pair(run.options(), folder, seed, {.stop = caught_signal});
-    if (caught_signal() != 0) return exit_status_of(caught_signal());
+    if (caught_signal() != 0) {
+      log::info(concat("stopped by signal ", caught_signal(), "; the same command goes on."));
+      return exit_status_of(caught_signal());
+    }
     at_equal_steps.push_back(pair.moe_best - pair.dense_best);
     at_equal_time.push_back(pair.equal_time_difference);
     pairs.push_back({{"seed", seed},

@@ -69,7 +69,7 @@ void setup_eval(CLI::App& app, EvalCommand& o) {
 void add_eval(CLI::App& program, Session& session) {
   add_command<EvalCommand>(program, session,
                            {"eval", "Mean cross entropy of a model on files of text.",
-                            "moe eval out/demo --data text.txt --json", setup_eval, run_eval});
+                            "moe eval out/demo/moe --data text.txt --json", setup_eval, run_eval});
 }
 
 }  // namespace moe::tools

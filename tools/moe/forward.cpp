@@ -50,7 +50,7 @@ void add_forward(CLI::App& program, Session& session) {
   add_command<ForwardCommand>(
       program, session,
       {"forward", "Logits, routing and gradients of given token ids, as a safetensors file.",
-       "moe forward out/demo --tokens ids.json --out out.safetensors --routing --grads",
+       "moe forward out/demo/moe --tokens ids.json --out out.safetensors --routing --grads",
        setup_forward, run_forward});
 }
 

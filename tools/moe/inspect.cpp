@@ -10,6 +10,7 @@
 #include <moe/models/counts.h>
 #include <moe/models/load.h>
 #include <moe/routing/router.h>
+#include <moe/train/options.h>
 
 #include "tools/moe/common.h"
 
@@ -96,7 +97,8 @@ void print_listing(const std::vector<ListedFamily>& families) {
 Table configuration(const std::string& target) {
   auto& files = real_files();
   const bool toml = target.size() > 5 && target.compare(target.size() - 5, 5, ".toml") == 0;
-  if (files.kind(target) == FileKind::kFolder) return models::load_config(target);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(target, ignored)) return models::load_config(target);
   if (toml || files.exists(target)) return config::read_toml(target);
   fail<ConfigError>("inspect",
                     "expected a model folder, a CONFIG.toml or the name of a known model, "
@@ -118,7 +120,13 @@ Subject subject_of(const InspectOptions& o) {
   check<ConfigError>(section && section->as<Table>(), "inspect", "expected a [model] section in '",
                      o.target, "', found none. Name the configuration of a run.");
   models::ModelSpec spec;
-  read_fields(spec, *section->as<Table>(), "model");
+  if (table.find("data")) {  // a run's configuration: refuse whatever training would refuse
+    train::RunOptions run;
+    read_fields(run, table, "");
+    spec = run.model;
+  } else {
+    read_fields(spec, *section->as<Table>(), "model");
+  }
   check<ConfigError>(spec.family == "decoder", "inspect", "expected the family decoder, got '",
                      spec.family, "', whose parameters are not counted from its options.");
   Subject subject{spec.family, {}};

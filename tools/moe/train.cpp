@@ -45,33 +45,35 @@ void announce(const train::Run& run) {
 }
 
 int run_train(const TrainCommand& o) {
-  if (o.threads != 0) use_threads(o.threads);
-  auto run = train::Run::from_toml(o.config, o.settings, o.out);
-  if (o.threads == 0)
-    use_threads(run.options().train.threads > 0 ? run.options().train.threads : usable_cores());
+  auto settings = o.settings;
+  if (o.threads != 0) settings.push_back(concat("train.threads=", o.threads));
+  auto run = train::Run::from_toml(o.config, settings, o.out);
+  use_threads(run.options().train.threads > 0 ? run.options().train.threads : usable_cores());
   if (run.options().model.family == "decoder") announce(run);
   catch_stop_signals();
   const train::RunControls controls{
       .stop = caught_signal, .max_steps = o.max_steps, .label = "train"};
   const auto summary = o.resume ? run.resume(controls) : run.start(controls);
   const auto& record = summary.record;
+  const bool evaluated = record.best_step >= 0;
   if (o.json) {
     print_json({{"steps", record.step},
                 {"tokens", record.tokens},
                 {"seconds", record.seconds},
-                {"loss", summary.final_loss},
-                {"best_loss", record.best_loss},
-                {"best_step", record.best_step}});
+                {"loss", evaluated ? Json(summary.final_loss) : Json()},
+                {"best_loss", evaluated ? Json(record.best_loss) : Json()},
+                {"best_step", evaluated ? Json(record.best_step) : Json()}});
   } else {
     std::cout << "step " << record.step << " after " << train::clock_text(record.seconds);
-    if (record.best_step >= 0)
+    if (evaluated)
       std::cout << ", validation loss " << summary.final_loss << " (best " << record.best_loss
                 << " at step " << record.best_step << ")";
     std::cout << "\n";
   }
   if (summary.stopped_by == 0) return 0;
-  log::info(concat("stopped by signal ", summary.stopped_by, "; `moe train ", o.config, " --out ",
-                   o.out, " --resume` goes on."));
+  log::info(concat("stopped by signal ", summary.stopped_by, "; `moe train ",
+                   (run.folder() / "config.toml").string(), " --out ", run.folder().string(),
+                   " --resume` goes on."));
   return exit_status_of(summary.stopped_by);
 }
 
@@ -81,7 +83,8 @@ void add_train(CLI::App& program, Session& session) {
   add_command<TrainCommand>(
       program, session,
       {"train", "Train a model from a TOML run.",
-       "moe train configs/shakespeare.toml --out out/shakespeare", setup_train, run_train});
+       "moe data synth --out out/demo/data && moe train configs/demo.toml --out out/mine",
+       setup_train, run_train});
 }
 
 }  // namespace moe::tools

@@ -25,7 +25,7 @@ class DenseRouter final : public LinearRouter {
   DenseRouter(const RouterShape& shape, const DenseOptions& options)
       : LinearRouter(shape, options.bias) {}
 
-  int64_t experts_per_token() const override { return shape_.num_experts; }
+  double experts_per_token() const override { return static_cast<double>(shape_.num_experts); }
 
   Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
     const Tensor logits_TE = logits(x_TD);

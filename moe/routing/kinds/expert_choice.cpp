@@ -62,6 +62,8 @@ class ExpertChoiceRouter final : public LinearRouter {
     if (options_.capacity_factor == 0) options_.capacity_factor = static_cast<double>(shape.top_k);
   }
 
+  double experts_per_token() const override { return options_.capacity_factor; }
+
   Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
     check<ConfigError>(
         !context.causal || options_.allow_future, "routing/expert_choice",

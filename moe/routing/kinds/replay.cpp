@@ -28,7 +28,9 @@ void check_recording(const Routing& recording, int64_t num_experts) {
          "int64 offsets (T+1), int64 experts (N) and floating weights (N), got ", offsets.sizes(),
          ", ", experts_N.sizes(), " and ", weights_N.sizes());
   const Tensor steps_T = offsets.diff();
+  // Offsets out of [0, N] could make differences wrap around.
   expect(offsets[0].item<int64_t>() == 0 && offsets[-1].item<int64_t>() == experts_N.size(0) &&
+             offsets.ge(0).logical_and(offsets.le(experts_N.size(0))).all().item<bool>() &&
              steps_T.ge(0).all().item<bool>(),
          "offsets that rise from 0 to the ", experts_N.size(0), " pairs, got others");
   expect(recording.choices == 0 || steps_T.eq(recording.choices).all().item<bool>(),
