@@ -5,14 +5,16 @@
 
 namespace moe::balance {
 
-BalanceReport measure(const std::vector<WeightedTerm>& terms, const Routing& routing,
-                      const RoutingContext& context, parallel::Communicator& group) {
+BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inputs,
+                      parallel::Communicator& group) {
+  inputs.first_rank = group.rank() == 0;
+  const Routing& routing = inputs.routing;
   const int64_t E = routing.num_experts;
   std::vector<Tensor> parts = {routing.counts_E().to(at::kDouble),
                                routing.dropped().to(at::kDouble).reshape({1}),
                                routing.valid_tokens().to(at::kDouble).reshape({1})};
   for (const auto& [name, coefficient, term] : terms)
-    parts.push_back(term->sums(routing, context).to(at::kDouble));
+    parts.push_back(term->sums(inputs).to(at::kDouble));
   const Tensor mine = at::cat(parts);
 
   Tensor all = mine;
@@ -30,7 +32,7 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, const Routing& rou
   int64_t begin = E + 2;
   for (size_t i = 0; i < terms.size(); ++i) {
     const int64_t length = parts[i + 3].size(0);
-    const Tensor value = terms[i].term->value(all.slice(0, begin, begin + length), context);
+    const Tensor value = terms[i].term->value(all.slice(0, begin, begin + length), inputs.context);
     report.terms.push_back({terms[i].name, terms[i].coefficient, value});
     begin += length;
   }

@@ -2,6 +2,8 @@
 
 namespace moe::balance {
 
+void Term::end_step(const StepStatistics&) {}
+
 namespace kinds {
 #define X(name, help) TermRegistry::Entry make_##name();
 #include <moe/balance/losses.def>

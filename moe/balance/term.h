@@ -1,7 +1,12 @@
 #pragma once
-// T tokens, E experts, K choices per token, G groups (sequences).
+// T tokens, E experts, L experts on this rank.
+
+#include <string>
+#include <utility>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
+#include <torch/nn/module.h>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
@@ -17,23 +22,45 @@ struct TermShape {
   int64_t top_k = 1;
 };
 
-/// A loss on the routing. A swap point: one file in kinds/ and one line in losses.def add a kind.
+/// The parameters of a layer by name, for terms on weights.
+struct LayerWeights {
+  /// The same on every rank.
+  std::vector<std::pair<std::string, Tensor>> router;
+  /// Stacked on dimension 0: experts first_expert .. first_expert + L, this rank's own.
+  std::vector<std::pair<std::string, Tensor>> experts;
+  int64_t first_expert = 0;
+};
+
+/// What a term looks at; refers to what the caller holds.
+struct BalanceInputs {
+  const Routing& routing;
+  const RoutingContext& context;
+  /// Null where nothing learns from a loss on weights (inference): such terms are 0 then.
+  const LayerWeights* weights = nullptr;
+  /// True on one rank of the group: what every rank holds counts in the sums of that rank alone.
+  bool first_rank = true;
+};
+
+/// A loss on the routing or on the weights behind it. A swap point: one file in kinds/ and one line
+/// in losses.def add a kind.
 ///
 /// Two halves, so that ranks change nothing: `sums` gives local sums, which the layer adds over
-/// ranks in one all-reduce; `value` finishes them. Gradient flows through scores and logits only,
-/// never through counts. Padding tokens take no part. Stateless and thread-safe.
-class Term {
+/// ranks in one all-reduce; `value` finishes them. Gradient flows through scores, logits and
+/// weights only, never through counts. Padding tokens take no part. `sums` and `value` change
+/// nothing and are thread-safe; state across steps lives in registered buffers, the same on every
+/// rank, and moves only in end_step.
+class Term : public torch::nn::Module {
  public:
-  virtual ~Term() = default;
-
-  /// 1-D local sums, differentiable, of a length that depends on the shape only. Routings without
-  /// scores give zeros.
-  virtual Tensor sums(const Routing& routing, const RoutingContext& context) const = 0;
+  /// 1-D local sums, differentiable, of a length that is the same on every rank and for any number
+  /// of tokens. Routings without scores give zeros.
+  virtual Tensor sums(const BalanceInputs& inputs) const = 0;
   /// () the loss before its coefficient. `sums` is 1-D as above, added over ranks.
   virtual Tensor value(const Tensor& sums, const RoutingContext& context) const = 0;
   /// What `value` returns when load and probability are uniform; NaN where that depends on the
-  /// logits.
+  /// logits or weights.
   virtual double value_at_balance() const = 0;
+  /// Called once after an optimizer step, with counts over all ranks and micro-batches.
+  virtual void end_step(const StepStatistics& statistics);
 };
 
 using TermRegistry = Registry<Term, TermShape>;

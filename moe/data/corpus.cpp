@@ -39,9 +39,7 @@ Tokens tokens_of(std::string_view text, const std::shared_ptr<const MappedFile>&
     return read_prompt_completion(text, tokenizer, file->path().string(),
                                   1 + std::ranges::count(before, '\n'));
   }
-  if (tokenizer.is_bytes()) return Tokens(file, text);
-  const auto ids = tokenizer.encode(text);
-  return Tokens(std::vector<int32_t>(ids.begin(), ids.end()));
+  return tokens_of_text(file, text, tokenizer);
 }
 
 void check_length(const Tokens& tokens, const char* split, const DomainOptions& domain,

@@ -20,8 +20,9 @@ struct Domain {
   double weight = 0;  // share of the rows of a batch; all domains together have 1
 };
 
-/// Immutable and thread-safe; files stay mapped while it lives. With the byte tokenizer a text file
-/// is its own token data, and nothing is copied.
+/// Immutable and thread-safe. With the byte tokenizer a text file is its own token data: it stays
+/// mapped while the corpus lives, and nothing is copied. Another tokenizer encodes every file once,
+/// when it is opened, into two or four bytes of memory a token.
 class Corpus {
  public:
   /// Opens every domain of `options`. Throws ConfigError, naming domain and path, for a file that

@@ -64,7 +64,7 @@ struct DataOptions {
 
   template <class Visitor>
   void fields(Visitor& v) {
-    v("tokenizer", tokenizer, "byte");
+    v("tokenizer", tokenizer, "byte, or the path of a tokenizer.json");
     v("sequence", sequence, "tokens of one row of a batch");
     v("domains", domains, "sources of text");
     v("split", split, "how `path` is split: head (the first part trains, the rest validates)");

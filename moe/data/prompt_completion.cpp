@@ -23,12 +23,7 @@ std::string json_text(const nlohmann::json& object, const char* key, std::string
 
 Tokens read_prompt_completion(std::string_view text, const Tokenizer& tokenizer,
                               std::string_view source, int64_t first_line) {
-  std::vector<int32_t> ids;
-  std::vector<uint8_t> trained;
-  const auto append = [&](std::string_view part, uint8_t counts) {
-    for (const int64_t id : tokenizer.encode(part)) ids.push_back(static_cast<int32_t>(id));
-    trained.resize(ids.size(), counts);
-  };
+  TokensBuilder tokens(tokenizer.vocabulary());
   for (int64_t line_number = first_line; !text.empty(); ++line_number) {
     const size_t end = std::min(text.find('\n'), text.size());
     const std::string_view line = text.substr(0, end);
@@ -48,11 +43,11 @@ Tokens read_prompt_completion(std::string_view text, const Tokenizer& tokenizer,
     const std::string completion = json_text(object, "completion", place);
     check(!completion.empty(), "data/corpus", "expected a completion in ", place,
           ", got an empty one. Remove the line.");
-    append(prompt, 0);
-    append(completion, 1);
-    append(kDocumentEnd, 1);
+    tokens.append(tokenizer.encode(prompt), false);
+    tokens.append(tokenizer.encode(completion), true);
+    tokens.append(tokenizer.encode(kDocumentEnd), true);
   }
-  return Tokens(std::move(ids), std::move(trained));
+  return std::move(tokens).finish();
 }
 
 }  // namespace moe::data

@@ -1,4 +1,5 @@
 #include <moe/base/error.h>
+#include <moe/data/bpe/bpe_tokenizer.h>
 #include <moe/data/tokenizer.h>
 
 namespace moe::data {
@@ -24,8 +25,14 @@ std::string ByteTokenizer::decode(std::span<const int64_t> tokens) const {
 
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind) {
   if (kind == "byte") return std::make_shared<ByteTokenizer>();
-  fail<ConfigError>("data/tokenizer", "expected the tokenizer byte, got '", kind, "'.",
-                    did_you_mean(kind, {"byte"}));
+  check<ConfigError>(kind.ends_with(".json"), "data/tokenizer",
+                     "expected the tokenizer byte or the path of a tokenizer.json, got '", kind,
+                     "'.", did_you_mean(kind, {"byte"}));
+  std::error_code error;
+  check<ConfigError>(std::filesystem::is_regular_file(kind, error), "data/tokenizer",
+                     "expected a tokenizer.json, found no file at '", kind,
+                     "'. Correct the path, or make one with `moe tokenize --train`.");
+  return read_bpe_tokenizer(kind);
 }
 
 }  // namespace moe::data

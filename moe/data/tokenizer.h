@@ -2,6 +2,7 @@
 // Text to token ids and back.
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -10,20 +11,31 @@
 
 namespace moe::data {
 
-/// Immutable and thread-safe. decode(encode(text)) == text for every sequence of bytes a tokenizer
-/// accepts.
+/// Immutable and thread-safe. decode(encode(text)) == text for every sequence of bytes, but for
+/// what a kind says it adds.
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
 
-  /// The kind, as make_tokenizer takes it.
+  /// As make_tokenizer takes it.
   virtual std::string name() const = 0;
   /// Ids lie in [0, vocabulary()).
   virtual int64_t vocabulary() const = 0;
   virtual std::vector<int64_t> encode(std::string_view text) const = 0;
+  /// The ids of `encode`, handed on in order and in parts, so that those of a long text need not
+  /// stand in memory at once.
+  using TakeIds = std::function<void(std::span<const int64_t> ids)>;
+  virtual void encode_in_parts(std::string_view text, const TakeIds& take) const {
+    take(encode(text));
+  }
   /// Bytes, which may end inside a UTF-8 character (see Utf8Stream). Throws Error for an id out of
   /// range.
   virtual std::string decode(std::span<const int64_t> tokens) const = 0;
+  /// As decode, but special tokens (end of text, padding) leave nothing.
+  virtual std::string decode_plain(std::span<const int64_t> tokens) const { return decode(tokens); }
+  /// The tokenizer.json that makes this tokenizer again, the same text each time; "" for one that
+  /// its name alone makes.
+  virtual std::string tokenizer_json() const { return ""; }
   /// True when token i is byte i, so that a mapped file needs no encoding.
   virtual bool is_bytes() const { return false; }
 };
@@ -38,7 +50,12 @@ class ByteTokenizer final : public Tokenizer {
   bool is_bytes() const override { return true; }
 };
 
-/// Kinds: "byte". Throws ConfigError for another.
+/// The name of the file that goes with a model.
+inline constexpr const char* kTokenizerFile = "tokenizer.json";
+
+/// "byte", or the path of a tokenizer.json (any name that ends in ".json"). Throws ConfigError for
+/// another kind and for a path without a file, Error for a file that is no tokenizer this library
+/// reads.
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind);
 
 }  // namespace moe::data

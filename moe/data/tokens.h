@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include <moe/data/tokenizer.h>
+
 namespace moe::data {
 
 /// Cheap to copy (shares what it shows); thread-safe.
@@ -21,7 +23,9 @@ class Tokens {
   /// target.
   explicit Tokens(std::vector<int32_t> ids, std::vector<uint8_t> trained = {});
 
-  int64_t size() const { return static_cast<int64_t>(bytes_.size() + ids_.size()); }
+  int64_t size() const {
+    return static_cast<int64_t>(bytes_.size() + short_ids_.size() + ids_.size());
+  }
   bool empty() const { return size() == 0; }
   bool is_masked() const { return !trained_.empty(); }
   int64_t operator[](int64_t i) const;
@@ -33,10 +37,40 @@ class Tokens {
   void copy(int64_t begin, std::span<int64_t> out) const;
 
  private:
+  friend class TokensBuilder;
+  struct Storage {
+    std::vector<uint16_t> short_ids;
+    std::vector<int32_t> ids;
+    std::vector<uint8_t> trained;
+  };
+  explicit Tokens(Storage storage);
+
+  /// One of bytes_, short_ids_ and ids_ has all tokens, the others none.
   std::shared_ptr<const void> owner_;
   std::string_view bytes_;
+  std::span<const uint16_t> short_ids_;
   std::span<const int32_t> ids_;
   std::span<const uint8_t> trained_;
 };
+
+/// Collects ids, in two bytes each when the vocabulary allows it and in four otherwise.
+class TokensBuilder {
+ public:
+  /// Ids will lie in [0, vocabulary).
+  explicit TokensBuilder(int64_t vocabulary) : is_short_(vocabulary <= int64_t{1} << 16) {}
+
+  void append(std::span<const int64_t> ids);
+  /// As above; `trained` says whether these may be targets. Call one of the two throughout.
+  void append(std::span<const int64_t> ids, bool trained);
+  Tokens finish() &&;
+
+ private:
+  bool is_short_;
+  Tokens::Storage storage_;
+};
+
+/// The tokens of `text`, which `owner` keeps alive: the bytes themselves when they are the tokens.
+Tokens tokens_of_text(std::shared_ptr<const void> owner, std::string_view text,
+                      const Tokenizer& tokenizer);
 
 }  // namespace moe::data

@@ -25,6 +25,10 @@ struct Routing {
   Tensor logits_TE;
   /// (T, E) probabilities (or sigmoid scores) for the losses; undefined where logits are.
   Tensor scores_TE;
+  /// (T, E) of the dtype of the logits: the logits with the random noise that the selection saw,
+  /// and the standard deviation of that noise (losses on the chance of being chosen, B6).
+  /// Undefined when no noise was drawn, as in evaluation.
+  Tensor noisy_logits_TE, noise_std_TE;
   /// (T,) bool; undefined when every token is real. Routers drop all pairs of a token that is not.
   Tensor valid_T;
   /// K when every token has exactly K pairs, 0 when ragged. Lets consumers skip the offsets.

@@ -1,11 +1,24 @@
 // T tokens, D width, E experts.
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 
 #include <moe/layers/moe_layer.h>
+#include <moe/routing/expert_dropout.h>
 
 namespace moe::layers {
+
+namespace {
+
+std::vector<std::pair<std::string, Tensor>> parameters_of(const torch::nn::Module& module) {
+  std::vector<std::pair<std::string, Tensor>> out;
+  for (const auto& item : module.named_parameters()) out.emplace_back(item.key(), item.value());
+  return out;
+}
+
+}  // namespace
 
 MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
                            std::shared_ptr<parallel::Communicator> group)
@@ -30,31 +43,59 @@ MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
                                                    .first = first,
                                                    .local = local},
                                                   o.expert.options));
-  for (const auto& [kind, coefficient, settings] : o.balance)
-    balance_.push_back({kind, coefficient,
-                        balance::terms().at(kind).make(
-                            {.num_experts = o.num_experts, .top_k = o.top_k}, settings)});
+  check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
+                     "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Lower it.");
+  for (const auto& spec : o.balance) add_balance_term(spec);
   if (o.shared.d_ff > 0)
     shared_ = register_module("shared", FeedForward("gated", o.d_model, o.shared.d_ff,
                                                     experts::GatedOptions(), o.shared.gate));
   initialise(*this, o.init, static_cast<uint64_t>(o.seed));
 }
 
+void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
+  // Reported and saved under its kind; a second term of a kind gets a number.
+  std::string name = spec.kind;
+  const auto taken = [&](const auto& other) { return other.name == name; };
+  for (int64_t number = 2; std::any_of(balance_.begin(), balance_.end(), taken); ++number)
+    name = concat(spec.kind, '_', number);
+  const auto term = balance::terms().at(spec.kind).make(
+      {.num_experts = options_.num_experts, .top_k = options_.top_k}, spec.options);
+  balance_.push_back({name, spec.coefficient, register_module("balance_" + name, term)});
+}
+
 MoEOutput MoELayerImpl::forward(const Tensor& x_TD, const RoutingContext& context) {
   check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
         "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
         ". Flatten batch and sequence first.");
-  const Routing routing = router_->forward(x_TD, context);
+  // Balance looks at what the router chose; who sits out this step is not its doing.
+  const Routing chosen = router_->forward(x_TD, context);
+  const Routing routing = routing::drop_experts(chosen, context, options_.expert_dropout);
   const DispatchPlan plan = dispatcher_->plan(routing);
   const ExpertRows rows = dispatcher_->dispatch(x_TD.to(context.compute_type(x_TD)), routing, plan);
   Tensor y_TD = dispatcher_->combine(experts_->forward(rows, context), routing, plan);
   if (shared_) y_TD = y_TD + shared_(x_TD, context);
-  return {y_TD.to(x_TD.scalar_type()), balance::measure(balance_, routing, context, *group_),
-          routing};
+  return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, context), routing};
+}
+
+BalanceReport MoELayerImpl::measure_balance(const Routing& routing,
+                                            const RoutingContext& context) const {
+  balance::LayerWeights weights;
+  // Reading all weights would slow inference, where nothing learns from the loss.
+  const bool learns = context.training || at::GradMode::is_enabled();
+  if (learns)
+    weights = {parameters_of(*router_), parameters_of(*experts_), experts_->shape().first};
+  return balance::measure(balance_, {routing, context, learns ? &weights : nullptr}, *group_);
+}
+
+void MoELayerImpl::end_step(const StepStatistics& statistics) {
+  router_->end_step(statistics);
+  for (const auto& weighted : balance_) weighted.term->end_step(statistics);
 }
 
 int64_t MoELayerImpl::flops_per_token() const {
-  const int64_t router = 2 * options_.d_model * options_.num_experts;
+  int64_t router = 0;
+  for (const auto& parameter : router_->parameters())
+    if (parameter.dim() >= 2) router += 2 * parameter.numel();
   const double routed =
       router_->experts_per_token() * static_cast<double>(experts_->flops_per_row());
   return router + std::llround(routed) + (shared_ ? shared_->flops_per_row() : 0);

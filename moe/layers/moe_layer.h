@@ -20,9 +20,9 @@ namespace moe::layers {
 /// The block that replaces a feed-forward block: y_t = sum over t's choices of weight *
 /// expert(x_t), plus the shared expert's output.
 ///
-/// Forward has no side effects; router state moves in end_step only. Safe to call from several
-/// threads at once as long as nobody changes parameters. With a group of more than one rank and the
-/// all_to_all dispatcher the experts are sharded.
+/// Forward has no side effects; the state of router and balance terms moves in end_step only. Safe
+/// to call from several threads at once as long as nobody changes parameters. With a group of more
+/// than one rank and the all_to_all dispatcher the experts are sharded.
 class MoELayerImpl : public torch::nn::Module {
  public:
   explicit MoELayerImpl(const MoELayerOptions& options,
@@ -32,7 +32,7 @@ class MoELayerImpl : public torch::nn::Module {
   MoEOutput forward(const Tensor& x_TD, const RoutingContext& context = {});
 
   /// Once after each optimizer step, with counts over ranks and micro-batches.
-  void end_step(const StepStatistics& statistics) { router_->end_step(statistics); }
+  void end_step(const StepStatistics& statistics);
 
   const MoELayerOptions& options() const { return options_; }
   routing::Router& router() { return *router_; }
@@ -41,6 +41,9 @@ class MoELayerImpl : public torch::nn::Module {
   int64_t flops_per_token() const;
 
  private:
+  void add_balance_term(const BalanceSpec& spec);
+  BalanceReport measure_balance(const Routing& routing, const RoutingContext& context) const;
+
   MoELayerOptions options_;
   std::shared_ptr<parallel::Communicator> group_;
   std::shared_ptr<routing::Router> router_;

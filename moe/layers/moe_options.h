@@ -77,6 +77,7 @@ struct MoELayerOptions {
   std::vector<BalanceSpec> balance = {};
   SharedSpec shared = {};
   std::string dispatcher = "local";
+  double expert_dropout = 0;
   InitOptions init = {};
   int64_t seed = 0;
 
@@ -91,6 +92,9 @@ struct MoELayerOptions {
     v("shared", shared, "an expert that takes every token");
     v("dispatcher", dispatcher,
       "a registered dispatcher: local, or all_to_all to shard the experts over ranks");
+    v("expert_dropout", expert_dropout,
+      "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
+      "weights of the others grow by 1 / (1 - chance); never all experts");
     v("init", init, "how parameters start");
     v("seed", seed, "of the parameters");
   }

@@ -19,6 +19,7 @@ layers::MoELayerOptions moe_layer_options(const ModelOptions& o, int64_t layer, 
   out.balance = o.moe.balance;
   out.shared = o.moe.shared;
   out.dispatcher = o.moe.dispatcher;
+  out.expert_dropout = o.moe.expert_dropout;
   out.init = o.init;
   out.seed = static_cast<int64_t>(seed);
   return out;

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include <moe/models/counts.h>
+#include <moe/routing/router.h>
 
 namespace moe::models {
 
@@ -21,9 +22,10 @@ int64_t expert_count(const ModelOptions& o) {
                             bias && bias->as<bool>() && *bias->as<bool>());
 }
 
-int64_t router_count(const ModelOptions& o, int64_t experts) {
-  const Value* bias = o.moe.router.options.find("bias");
-  return experts * (o.d_model + (bias && bias->as<bool>() && *bias->as<bool>() ? 1 : 0));
+int64_t router_count(const routing::Router& router) {
+  int64_t numbers = 0;
+  for (const auto& parameter : router.parameters()) numbers += parameter.numel();
+  return numbers;
 }
 
 }  // namespace
@@ -42,9 +44,10 @@ ModelCounts count(const ModelOptions& o) {
                                           o.feed_forward_bias);
       continue;
     }
+    const auto router = o.router_of(i);
     const int64_t one = expert_count(o),
-                  met = std::llround(o.experts_per_token(i) * static_cast<double>(one));
-    shared_by_all += router_count(o, E) + met;
+                  met = std::llround(router->experts_per_token() * static_cast<double>(one));
+    shared_by_all += router_count(*router) + met;
     unused += E * one - met;
     if (o.moe.shared.d_ff > 0)
       shared_by_all +=

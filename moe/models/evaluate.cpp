@@ -31,9 +31,7 @@ data::Tokens open_tokens(const std::filesystem::path& path, const std::string& f
         "', got an empty file. Give at least 2 tokens.");
   if (format == "jsonl_prompt_completion")
     return data::read_prompt_completion(text, tokenizer, path.string());
-  if (tokenizer.is_bytes()) return {std::move(file), text};
-  const auto ids = tokenizer.encode(text);
-  return data::Tokens(std::vector<int32_t>(ids.begin(), ids.end()));
+  return data::tokens_of_text(std::move(file), text, tokenizer);
 }
 
 int64_t bytes_of_targets(const data::Tokens& tokens, const data::Tokenizer& tokenizer) {

@@ -2,6 +2,7 @@
 #include <moe/checkpoint/steps.h>
 #include <moe/checkpoint/tensors.h>
 #include <moe/config/toml.h>
+#include <moe/data/bpe/bpe_tokenizer.h>
 #include <moe/models/load.h>
 #include <moe/models/tensors.h>
 
@@ -46,6 +47,18 @@ const Table& section(const Table& config, const char* name) {
   return *table;
 }
 
+/// A checkpoint holds its tokenizer, whatever path the run read it from.
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, const Table& config) {
+  const Path file = checkpoint / data::kTokenizerFile;
+  if (real_files().exists(file)) return data::read_bpe_tokenizer(file);
+  const Value* kind = section(config, "data").find("tokenizer");
+  const auto* name = kind ? kind->as<std::string>() : nullptr;
+  check(!name || *name == "byte", "models/load", "expected ", data::kTokenizerFile, " in '",
+        checkpoint.string(), "', found none; the run's tokenizer was '", name ? *name : "",
+        "'. The checkpoint is damaged: use another.");
+  return data::make_tokenizer("byte");
+}
+
 }  // namespace
 
 std::shared_ptr<LanguageModel> make_model(const Table& settings, const ModelShape& shape) {
@@ -58,6 +71,18 @@ Table load_config(const std::filesystem::path& path) {
   return config_of(find_checkpoint(path));
 }
 
+std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path) {
+  auto& files = real_files();
+  std::error_code error;
+  if (std::filesystem::is_regular_file(path, error)) return data::read_bpe_tokenizer(path);
+  const bool is_ours =
+      files.exists(path / checkpoint::kManifestName) || files.exists(path / "checkpoints");
+  if (!is_ours && files.exists(path / data::kTokenizerFile))
+    return data::read_bpe_tokenizer(path / data::kTokenizerFile);
+  const Path checkpoint = find_checkpoint(path);
+  return tokenizer_of(checkpoint, config_of(checkpoint));
+}
+
 LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype) {
   LoadedModel out;
   out.folder = find_checkpoint(path);
@@ -67,9 +92,7 @@ LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype) {
   out.model->to(dtype);
   checkpoint::load_tensors(out.folder, "model", named_tensors(*out.model), *group);
   out.model->eval();
-  const Value* kind = section(out.config, "data").find("tokenizer");
-  out.tokenizer =
-      data::make_tokenizer(kind && kind->as<std::string>() ? *kind->as<std::string>() : "byte");
+  out.tokenizer = tokenizer_of(out.folder, out.config);
   const auto metadata = checkpoint::read_manifest(out.folder).metadata;
   if (const auto step = metadata.find("step"); step != metadata.end())
     out.step = std::strtoll(step->second.c_str(), nullptr, 10);

@@ -28,6 +28,10 @@ LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype = at::k
 /// The resolved configuration of a run or checkpoint without its tensors.
 Table load_config(const std::filesystem::path& path);
 
+/// The tokenizer of a run or checkpoint without its tensors; of a folder of another program that
+/// has a tokenizer.json, or of such a file itself, that one.
+std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path);
+
 /// Makes the model that a `[model]` table describes: `family` (default decoder) and that family's
 /// options.
 std::shared_ptr<LanguageModel> make_model(const Table& settings, const ModelShape& shape);

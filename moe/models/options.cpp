@@ -90,11 +90,15 @@ int64_t ModelOptions::top_k_of(int64_t i) const {
   return moe.top_k_per_layer.empty() ? moe.top_k : moe.top_k_per_layer[static_cast<size_t>(i)];
 }
 
-double ModelOptions::experts_per_token(int64_t i) const {
+std::shared_ptr<routing::Router> ModelOptions::router_of(int64_t i) const {
   return routing::routers()
       .at(moe.router.kind)
-      .make({.d_model = 1, .num_experts = experts_of(i), .top_k = top_k_of(i)}, moe.router.options)
-      ->experts_per_token();
+      .make({.d_model = d_model, .num_experts = experts_of(i), .top_k = top_k_of(i)},
+            moe.router.options);
+}
+
+double ModelOptions::experts_per_token(int64_t i) const {
+  return router_of(i)->experts_per_token();
 }
 
 int64_t ModelOptions::dense_width(int64_t i) const {

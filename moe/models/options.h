@@ -1,6 +1,12 @@
 #pragma once
 
+#include <memory>
+
 #include <moe/layers/moe_options.h>
+
+namespace moe::routing {
+class Router;
+}
 
 namespace moe::models {
 
@@ -17,6 +23,7 @@ struct MoEOptions {
   std::vector<layers::BalanceSpec> balance = {{"switch", 0.01, {}}, {"z_loss", 0.001, {}}};
   layers::SharedSpec shared = {};
   std::string dispatcher = "local";
+  double expert_dropout = 0;
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -33,6 +40,9 @@ struct MoEOptions {
     v("balance", balance, "losses on the routing");
     v("shared", shared, "an expert that takes every token");
     v("dispatcher", dispatcher, "local, or all_to_all to shard the experts over ranks");
+    v("expert_dropout", expert_dropout,
+      "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
+      "weights of the others grow by 1 / (1 - chance); never all experts");
   }
 };
 
@@ -98,6 +108,8 @@ struct ModelOptions {
   /// Experts of layer `i`; 0 when it is dense.
   int64_t experts_of(int64_t i) const;
   int64_t top_k_of(int64_t i) const;
+  /// The router of MoE layer `i`, its parameters not filled in: for what it says of itself.
+  std::shared_ptr<routing::Router> router_of(int64_t i) const;
   /// Experts that meet a token of MoE layer `i`, on average: what the router says.
   double experts_per_token(int64_t i) const;
   /// Hidden units of layer `i` were it dense.

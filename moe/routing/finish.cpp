@@ -1,4 +1,7 @@
-// T tokens, E experts, K choices per token.
+// T tokens, E experts, K choices per token, N pairs.
+#include <ATen/ops/cumsum.h>
+#include <ATen/ops/zeros.h>
+
 #include <moe/base/log.h>
 #include <moe/routing/finish.h>
 
@@ -19,6 +22,27 @@ Routing finish_fixed(const Tensor& experts_TK, const Tensor& weights_TK, const T
   Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1), context.valid_T);
   routing.logits_TE = logits_TE;
   routing.scores_TE = scores_TE;
+  routing.first_token = context.first_token;
+  return routing;
+}
+
+Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& kept_TK,
+                      const Tensor& logits_TE, const Tensor& scores_TE,
+                      const RoutingContext& context) {
+  const int64_t T = experts_TK.size(0), K = experts_TK.size(1);
+  check_padding(context, T);
+  const Tensor real_TK =
+      context.valid_T.defined() ? kept_TK.logical_and(context.valid_T.unsqueeze(1)) : kept_TK;
+  const Tensor cell_N = real_TK.reshape({T * K}).nonzero().squeeze(1);
+  Routing routing;
+  routing.num_experts = logits_TE.size(1);
+  routing.experts_N = experts_TK.reshape({T * K}).index_select(0, cell_N);
+  routing.weights_N = weights_TK.reshape({T * K}).index_select(0, cell_N);
+  routing.offsets = at::zeros({T + 1}, cell_N.options());
+  routing.offsets.slice(0, 1).copy_(at::cumsum(real_TK.sum(1), 0));
+  routing.logits_TE = logits_TE;
+  routing.scores_TE = scores_TE;
+  routing.valid_T = context.valid_T;
   routing.first_token = context.first_token;
   return routing;
 }

@@ -13,6 +13,12 @@ namespace moe::routing {
 Routing finish_fixed(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& logits_TE,
                      const Tensor& scores_TE, const RoutingContext& context);
 
+/// The same for rules that leave some of the K out: token t keeps the pairs where kept_TK (bool)
+/// holds, in the order of columns, and none when it is padding.
+Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& kept_TK,
+                      const Tensor& logits_TE, const Tensor& scores_TE,
+                      const RoutingContext& context);
+
 /// Throws unless valid_T is undefined or (T,) bool.
 void check_padding(const RoutingContext& context, int64_t tokens);
 

@@ -2,12 +2,11 @@
 #include <cmath>
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/zeros.h>
-#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <moe/ops/random_fill.h>
 #include <moe/routing/linear_router.h>
+#include <moe/routing/wide_linear.h>
 
 namespace moe::routing {
 
@@ -21,19 +20,12 @@ LinearRouter::LinearRouter(const RouterShape& shape, bool with_bias) : Router(sh
 }
 
 at::ScalarType LinearRouter::score_type(const Tensor& x_TD) const {
-  const bool wide = x_TD.scalar_type() == at::kDouble || weight_ED_.scalar_type() == at::kDouble;
-  return wide ? at::kDouble : at::kFloat;
+  return wide_type(x_TD, weight_ED_);
 }
 
 Tensor LinearRouter::logits(const Tensor& x_TD) const {
-  check(x_TD.dim() == 2 && x_TD.size(1) == shape_.d_model && at::isFloatingType(x_TD.scalar_type()),
-        "routing", "expected a floating input of shape (T, d_model=", shape_.d_model, "), got ",
-        x_TD.scalar_type(), ' ', x_TD.sizes(),
-        ". Flatten batch and sequence, and give the router the layer's width.");
-  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
-  const auto type = score_type(x_TD);
-  return at::linear(x_TD.to(type), weight_ED_.to(type),
-                    bias_E_.defined() ? bias_E_.to(type) : bias_E_);
+  check_input(x_TD, shape_);
+  return wide_linear(x_TD, weight_ED_, bias_E_);
 }
 
 }  // namespace moe::routing

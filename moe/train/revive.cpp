@@ -14,7 +14,12 @@ constexpr double kNoise = 0.01;
 
 /// Whether `name` is indexed by expert on dimension 0 in the layer called `prefix`.
 bool belongs(const std::string& name, const std::string& prefix) {
-  return name.rfind(prefix + "experts.", 0) == 0 || name.rfind(prefix + "router.", 0) == 0;
+  const std::string router = prefix + "router.";
+  if (name.rfind(router, 0) != 0) return name.rfind(prefix + "experts.", 0) == 0;
+  // What belongs to a child of the router ("hidden.w_in") is shared by all experts; a dot may also
+  // begin the name of an optimizer moment ("weight.exp_avg").
+  const size_t dot = name.find('.', router.size());
+  return dot == std::string::npos || name.compare(dot, 8, ".exp_avg") == 0;
 }
 
 }  // namespace

@@ -68,13 +68,14 @@ RunRecord RunRecord::from_metadata(const std::map<std::string, std::string>& met
   return record;
 }
 
-void save_checkpoint(const Path& folder, const std::string& config_toml,
+void save_checkpoint(const Path& folder, const CheckpointTexts& texts,
                      const models::LanguageModel& model, const AdamW& optimizer,
                      const RunRecord& record, parallel::Communicator& group, FileSystem& files) {
   std::optional<checkpoint::Publication> publication;
   if (group.rank() == 0) {
     publication.emplace(folder, files);
-    publication->add("config.toml", [&](OutputFile& out) { out.write(bytes_of(config_toml)); });
+    for (const auto& [name, text] : texts)
+      publication->add(name, [&text = text](OutputFile& out) { out.write(bytes_of(text)); });
   }
   auto* target = publication ? &*publication : nullptr;
   checkpoint::add_tensors(target, "model", models::named_tensors(model), group);

@@ -30,10 +30,12 @@ struct RunRecord {
   static RunRecord from_metadata(const std::map<std::string, std::string>& metadata);
 };
 
-/// Writes everything a run needs to go on: "config.toml", the model's tensors, the optimizer's
-/// state, the record. All ranks call it; rank 0 writes. A crash leaves the previous checkpoints
-/// usable.
-void save_checkpoint(const Path& folder, const std::string& config_toml,
+/// The texts of a checkpoint, by file name: config.toml, and tokenizer.json when there is one.
+using CheckpointTexts = std::map<std::string, std::string>;
+
+/// Writes everything a run needs to go on: `texts`, the model's tensors, the optimizer's state, the
+/// record. All ranks call it; rank 0 writes. A crash leaves the previous checkpoints usable.
+void save_checkpoint(const Path& folder, const CheckpointTexts& texts,
                      const models::LanguageModel& model, const AdamW& optimizer,
                      const RunRecord& record, parallel::Communicator& group,
                      FileSystem& files = real_files());

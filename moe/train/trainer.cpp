@@ -15,6 +15,8 @@ namespace moe::train {
 
 namespace {
 
+constexpr const char* kConfigFile = "config.toml";
+
 std::shared_ptr<models::LanguageModel> make_fitting_model(const RunOptions& options,
                                                           const data::Corpus& corpus) {
   auto model = models::make_model(
@@ -32,6 +34,26 @@ std::shared_ptr<models::LanguageModel> make_fitting_model(const RunOptions& opti
   return model;
 }
 
+CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Corpus& corpus) {
+  CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))}};
+  if (auto json = corpus.tokenizer()->tokenizer_json(); !json.empty())
+    out.emplace(data::kTokenizerFile, std::move(json));
+  return out;
+}
+
+/// A model goes on with the tokens it began with.
+void check_same_tokenizer(const Path& checkpoint, const CheckpointTexts& texts,
+                          const std::string& name) {
+  const Path file = checkpoint / data::kTokenizerFile;
+  const auto now = texts.find(data::kTokenizerFile);
+  const std::string before =
+      real_files().exists(file) ? read_file(real_files(), file, uint64_t{1} << 28) : "";
+  check<ConfigError>(before == (now == texts.end() ? "" : now->second), "config",
+                     "expected data.tokenizer to be the tokenizer of ", checkpoint.string(),
+                     ", got '", name, "', which differs. Set data.tokenizer to ",
+                     before.empty() ? "byte" : file.string(), '.');
+}
+
 at::ScalarType compute_type(const TrainOptions& options) {
   return options.dtype == "bfloat16" ? at::kBFloat16 : at::ScalarType::Undefined;
 }
@@ -41,8 +63,8 @@ at::ScalarType compute_type(const TrainOptions& options) {
 Trainer::Trainer(const RunOptions& options, const Path& folder)
     : options_(options),
       folder_(folder),
-      config_toml_(config::write_toml(resolved(options))),
       corpus_(std::make_shared<data::Corpus>(options.data)),
+      texts_(checkpoint_texts(options, *corpus_)),
       loader_(corpus_,
               {.batch = options.train.batch, .seed = static_cast<uint64_t>(options.train.seed)}),
       model_(make_fitting_model(options, *corpus_)),
@@ -52,6 +74,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder)
 }
 
 void Trainer::restore(const Path& checkpoint) {
+  check_same_tokenizer(checkpoint, texts_, corpus_->tokenizer()->name());
   record_ = load_checkpoint(checkpoint, *model_, optimizer_, *group_);
   monitor_.restore(record_.unused_steps);
   saved_step_ = record_.step;
@@ -152,7 +175,7 @@ void Trainer::save() {
   const Path checkpoints = folder_ / "checkpoints";
   make_folders(real_files(), checkpoints);
   save_checkpoint(checkpoints / checkpoint::step_folder(static_cast<uint64_t>(record_.step)),
-                  config_toml_, *model_, optimizer_, record_, *group_);
+                  texts_, *model_, optimizer_, record_, *group_);
   saved_step_ = record_.step;
   std::set<std::string> protect;
   if (options_.train.keep_best && record_.best_step >= 0)
@@ -163,8 +186,8 @@ void Trainer::save() {
 RunSummary Trainer::train(const RunControls& controls) {
   const auto& o = options_.train;
   make_folders(real_files(), folder_);
-  write_file_atomically(real_files(), folder_ / "config.toml",
-                        [&](OutputFile& out) { out.write(bytes_of(config_toml_)); });
+  write_file_atomically(real_files(), folder_ / kConfigFile,
+                        [&](OutputFile& out) { out.write(bytes_of(texts_.at(kConfigFile))); });
   MetricsLog metrics(folder_ / "metrics.jsonl");
   metrics.keep_up_to(restored_ ? record_.step : -1, record_.last_evaluation);
   const int64_t last = controls.max_steps >= 0 ? std::min(controls.max_steps, o.steps) : o.steps;

@@ -35,9 +35,9 @@ class Trainer {
 
   RunOptions options_;
   Path folder_;
-  std::string config_toml_;
   std::shared_ptr<parallel::Communicator> group_ = parallel::local();
   std::shared_ptr<const data::Corpus> corpus_;
+  CheckpointTexts texts_;
   data::Loader loader_;
   std::shared_ptr<models::LanguageModel> model_;
   AdamW optimizer_;

@@ -1,76 +1,44 @@
 // What every registered balance term must do, and each against its naive twin. T tokens, E experts,
 // K choices per token.
 #include <cmath>
-#include <tests/support/gradcheck.h>
+#include <tests/balance/fixtures.h>
 #include <tests/support/message_of.h>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <moe/balance/convert.h>
 #include <moe/balance/measure.h>
-#include <moe/balance/term.h>
-#include <moe/ops/order.h>
 
 namespace moe::balance::terms_test {
 
 namespace {
 
 using moe::test::expect_gradients;
-using moe::test::normal;
-using moe::test::spread;
-
-constexpr int64_t kTokens = 6, kExperts = 4, kChoices = 2;
-
-std::shared_ptr<Term> make(const std::string& kind, const Table& settings = {},
-                           int64_t experts = kExperts, int64_t top_k = kChoices) {
-  return terms().at(kind).make({.num_experts = experts, .top_k = top_k}, settings);
-}
-
-Table setting(const std::string& key, Value value) {
-  Table table;
-  table.set(key, std::move(value));
-  return table;
-}
-
-/// The K best of softmax(logits_TE).
-Routing routing_of(const Tensor& logits_TE, int64_t top_k = kChoices, const Tensor& valid_T = {}) {
-  const Tensor scores_TE = at::softmax(logits_TE, 1);
-  const auto [weights_TK, experts_TK] = ops::topk(scores_TE, top_k);
-  Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1), valid_T);
-  routing.logits_TE = logits_TE;
-  routing.scores_TE = scores_TE;
-  return routing;
-}
-
-Tensor logits_of(uint64_t seed, int64_t tokens = kTokens) {
-  return spread(normal({tokens, kExperts}, seed), 1e-3);
-}
-
-Tensor value_of(const Term& term, const Routing& routing, const RoutingContext& context = {}) {
-  return term.value(term.sums(routing, context).to(at::kDouble), context);
-}
-
-Tensor bools(const std::vector<int64_t>& values) {
-  return at::tensor(values, at::kLong).to(at::kBool);
-}
+using moe::test::balance::bools;
+using moe::test::balance::kChoices;
+using moe::test::balance::kExperts;
+using moe::test::balance::kTokens;
+using moe::test::balance::logits_of;
+using moe::test::balance::make;
+using moe::test::balance::routing_of;
+using moe::test::balance::setting;
+using moe::test::balance::value_of;
 
 class TermContract : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(TermContract, IsFiniteWithoutTokensScoresOrRealTokens) {
   const auto term = make(GetParam());
-  const int64_t length = term->sums(routing_of(logits_of(1)), {}).size(0);
+  const int64_t length = term->sums({routing_of(logits_of(1)), {}}).size(0);
   Routing without_scores = routing_of(logits_of(1));
   without_scores.logits_TE = without_scores.scores_TE = Tensor();
   const Tensor none_T = at::zeros({kTokens}, at::kBool);
   for (const Routing& routing :
        {routing_of(logits_of(1, 0)), without_scores, routing_of(logits_of(1), 2, none_T),
         routing_of(logits_of(1) * 0), routing_of(logits_of(1).to(at::kFloat) * 1e4)}) {
-    const Tensor sums = term->sums(routing, {});
+    const Tensor sums = term->sums({routing, {}});
     ASSERT_EQ(sums.dim(), 1);
     EXPECT_EQ(sums.size(0), length) << "the length may depend on the shape only";
     const Tensor value = term->value(sums, {});
@@ -129,10 +97,20 @@ TEST_P(TermContract, PaddingTakesNoPart) {
 TEST_P(TermContract, SumsOfTwoRanksGiveTheValueOfOne) {
   const auto term = make(GetParam());
   const Tensor logits_TE = logits_of(6, 9);
-  const Tensor left = term->sums(routing_of(logits_TE.slice(0, 0, 4)), {});
-  const Tensor right = term->sums(routing_of(logits_TE.slice(0, 4, 9)), {});
-  EXPECT_NEAR(term->value(left + right, {}).item<double>(),
-              value_of(*term, routing_of(logits_TE)).item<double>(), 1e-12);
+  const RoutingContext context{.sequence_length = 3};  // a sequence belongs to one rank
+  const Tensor left = term->sums({routing_of(logits_TE.slice(0, 0, 3)), context});
+  const Tensor right = term->sums({routing_of(logits_TE.slice(0, 3, 9)), context});
+  EXPECT_NEAR(term->value(left + right, context).item<double>(),
+              value_of(*term, routing_of(logits_TE), context).item<double>(), 1e-12);
+}
+
+TEST_P(TermContract, GradientsAreFiniteWhereProbabilitiesVanish) {
+  const auto term = make(GetParam());
+  Tensor logits_TE = (logits_of(14).to(at::kFloat) * 1e4).set_requires_grad(true);
+  const Tensor value = value_of(*term, routing_of(logits_TE));
+  if (!value.requires_grad()) return;
+  value.backward();
+  EXPECT_TRUE(logits_TE.grad().isfinite().all().item<bool>());
 }
 
 TEST_P(TermContract, RefusesUnknownOptionsAndExplainsItsOwn) {
@@ -197,7 +175,7 @@ TEST(SwitchTerm, SequenceScopeIsDifferentiableAndFiniteWithoutTokens) {
   expect_gradients([&](const auto& in) { return value_of(*term, routing_of(in[0]), context); },
                    {logits_of(8)});
   EXPECT_EQ(value_of(*term, routing_of(logits_of(8, 0)), context).item<double>(), 0);
-  EXPECT_ERROR(term->sums(routing_of(logits_of(8, 4)), context), "sequence_length=3");
+  EXPECT_ERROR(value_of(*term, routing_of(logits_of(8, 4)), context), "sequence_length=3");
 }
 
 TEST(SwitchTerm, NormalisesScoresThatDoNotSumToOne) {
@@ -261,13 +239,20 @@ TEST(Terms, RefuseSettingsThatMeanNothing) {
   EXPECT_ERROR(make("switch", setting("scope", "batches")), "Did you mean 'batch'?");
   EXPECT_ERROR(make("z_loss", setting("form", "log")),
                "expected form to be one of logsumexp, plain");
+  EXPECT_ERROR(make("squared_deviation", setting("form", "max")), "one of sum, mean");
+  EXPECT_ERROR(make("load", setting("form", "shazer")), "Did you mean 'shazeer'?");
+  EXPECT_ERROR(make("load", setting("noise_std", -1.0)), "noise_std >= 0, got -1");
+  EXPECT_ERROR(make("sequence", setting("counts", "all")), "one of routing, scores");
+  EXPECT_ERROR(make("usage_variance", setting("decay", 1.0)), "decay in [0, 1), got 1");
+  EXPECT_ERROR(make("usage_variance", setting("average", "mean")), "exponential, cumulative");
+  EXPECT_ERROR(make("orthogonality", setting("of", "expert")), "Did you mean 'experts'?");
 }
 
 TEST(Measure, ReportsLoadDropsTokensAndEveryTerm) {
   Routing routing = routing_of(logits_of(13), kChoices, bools({1, 0, 1, 1, 1, 1}));
   routing.experts_N[4] = kExperts;  // dropped by capacity
   const BalanceReport report =
-      measure({{"switch", 0.5, make("switch")}, {"z_loss", 0.25, make("z_loss")}}, routing, {},
+      measure({{"switch", 0.5, make("switch")}, {"z_loss", 0.25, make("z_loss")}}, {routing, {}},
               *parallel::local());
   EXPECT_TRUE(at::equal(report.load_E, routing.counts_E().to(at::kDouble)));
   EXPECT_EQ(report.dropped.item<double>(), 1);

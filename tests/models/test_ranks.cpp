@@ -68,6 +68,14 @@ std::vector<Case> cases() {
   add("weight_on_input", true, [](auto& o) {
     o.moe.router = {.kind = "topk", .options = tiny::with("weight_on", "input")};
   });
+  add("terms_with_state_and_on_weights", true, [](auto& o) {
+    o.moe.balance = {{"usage_variance", 0.5, tiny::with("decay", 0.5)},
+                     {"orthogonality", 0.5},
+                     {"orthogonality", 0.5, tiny::with("of", "experts")},
+                     {"expert_l2", 0.1},
+                     {"load", 0.1}};
+    o.moe.expert_dropout = 0.3;
+  });
   return out;
 }
 

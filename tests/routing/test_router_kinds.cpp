@@ -1,10 +1,9 @@
 // The learned routers against naive twins. T tokens, D width, E experts, K choices per token.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <tests/routing/naive.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
-#include <tests/support/routers.h>
 
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/tensor.h>
@@ -16,71 +15,18 @@ namespace {
 
 using moe::test::experts_by_token;
 using moe::test::normal;
-using moe::test::weights_of;
 
-using Row = std::vector<double>;
+using naive::by_value;
+using naive::expect_pairs;
+using naive::Row;
+using naive::settings_of;
+using naive::softmax;
+using naive::state_of;
 
 constexpr int64_t kTokens = 8, kWidth = 5, kExperts = 4;
 
-Table settings_of(std::initializer_list<std::pair<std::string, Value>> entries) {
-  Table table;
-  for (const auto& [key, value] : entries) table.set(key, value);
-  return table;
-}
-
 std::shared_ptr<Router> make(const std::string& kind, int64_t top_k, const Table& settings = {}) {
-  auto router = routers().at(kind).make(
-      {.d_model = kWidth, .num_experts = kExperts, .top_k = top_k}, settings);
-  router->to(at::kDouble);
-  return router;
-}
-
-Tensor state_of(Router& router, const std::string& name) {
-  if (const Tensor* parameter = router.named_parameters().find(name)) return *parameter;
-  return router.named_buffers()[name];
-}
-
-/// Logits by loops.
-std::vector<Row> naive_logits(Router& router, const Tensor& x_TD) {
-  const Tensor weight_ED = state_of(router, "weight").detach();
-  const bool with_bias = router.named_parameters().contains("bias");
-  std::vector<Row> logits(static_cast<size_t>(x_TD.size(0)), Row(kExperts));
-  for (int64_t t = 0; t < x_TD.size(0); ++t)
-    for (int64_t e = 0; e < kExperts; ++e) {
-      double sum = with_bias ? state_of(router, "bias")[e].item<double>() : 0;
-      for (int64_t d = 0; d < kWidth; ++d)
-        sum += x_TD[t][d].item<double>() * weight_ED[e][d].item<double>();
-      logits[static_cast<size_t>(t)][static_cast<size_t>(e)] = sum;
-    }
-  return logits;
-}
-
-Row softmax(const Row& row) {
-  Row out;
-  double total = 0;
-  for (const double v : row) total += std::exp(v);
-  for (const double v : row) out.push_back(std::exp(v) / total);
-  return out;
-}
-
-/// Ids by falling value, ties to the lower id.
-std::vector<int64_t> by_value(const Row& row) {
-  std::vector<int64_t> ids(row.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  std::stable_sort(ids.begin(), ids.end(), [&](int64_t a, int64_t b) {
-    return row[static_cast<size_t>(a)] > row[static_cast<size_t>(b)];
-  });
-  return ids;
-}
-
-void expect_pairs(const Routing& routing, int64_t token, const std::vector<int64_t>& experts,
-                  const Row& weights) {
-  EXPECT_EQ(experts_by_token(routing)[static_cast<size_t>(token)], experts) << "token " << token;
-  const Tensor found = weights_of(routing, token);
-  ASSERT_EQ(found.size(0), static_cast<int64_t>(weights.size()));
-  for (size_t j = 0; j < weights.size(); ++j)
-    EXPECT_NEAR(found[static_cast<int64_t>(j)].item<double>(), weights[j], 1e-12)
-        << "token " << token;
+  return naive::make(kind, {.d_model = kWidth, .num_experts = kExperts, .top_k = top_k}, settings);
 }
 
 TEST(TopKRouter, AgreesWithItsNaiveTwin) {
@@ -99,7 +45,7 @@ TEST(TopKRouter, AgreesWithItsNaiveTwin) {
           state_of(*router, "bias").copy_(normal({kExperts}, 9));
         }
         const Routing routing = router->forward(x_TD, {});
-        const auto logits = naive_logits(*router, x_TD);
+        const auto logits = naive::linear_logits(*router, x_TD);
         for (int64_t t = 0; t < kTokens; ++t) {
           Row scaled = logits[static_cast<size_t>(t)];
           for (double& l : scaled) l /= 0.7;
@@ -177,7 +123,7 @@ TEST(SwitchRouter, WeighsTheBestExpertWithItsProbability) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
   const auto router = make("switch", 1);
   const Routing routing = router->forward(x_TD, {.training = true});
-  const auto logits = naive_logits(*router, x_TD);
+  const auto logits = naive::linear_logits(*router, x_TD);
   for (int64_t t = 0; t < kTokens; ++t) {
     const Row p = softmax(logits[static_cast<size_t>(t)]);
     const int64_t best = by_value(p)[0];
@@ -240,7 +186,7 @@ TEST(ExpertChoiceRouter, AgreesWithItsNaiveTwin) {
         const Routing routing =
             router->forward(x_TD, {.sequence_length = 4, .valid_T = padded ? valid_T : Tensor()});
         std::vector<Row> p;
-        for (const Row& row : naive_logits(*router, x_TD)) p.push_back(softmax(row));
+        for (const Row& row : naive::linear_logits(*router, x_TD)) p.push_back(softmax(row));
         const auto chosen =
             naive_expert_choice(p, padded ? real : all, group == "sequence" ? 4 : 8, [&](double n) {
               const double exact = n * 1.3 / kExperts;
@@ -282,7 +228,7 @@ TEST(DenseRouter, UsesEveryExpertWithItsProbability) {
   const auto router = make("dense", 1);
   const Routing routing = router->forward(x_TD, {});
   EXPECT_EQ(routing.choices, kExperts);
-  const auto logits = naive_logits(*router, x_TD);
+  const auto logits = naive::linear_logits(*router, x_TD);
   for (int64_t t = 0; t < kTokens; ++t)
     expect_pairs(routing, t, {0, 1, 2, 3}, softmax(logits[static_cast<size_t>(t)]));
 }
@@ -295,7 +241,7 @@ TEST(SigmoidRouter, AgreesWithItsNaiveTwin) {
     const Row bias = {0.3, -0.2, 0.0, 0.4};
     state_of(*router, "selection_bias").copy_(at::tensor(bias, at::kDouble));
     const Routing routing = router->forward(x_TD, {});
-    const auto logits = naive_logits(*router, x_TD);
+    const auto logits = naive::linear_logits(*router, x_TD);
     for (int64_t t = 0; t < kTokens; ++t) {
       Row s, biased;
       for (size_t e = 0; e < kExperts; ++e) {

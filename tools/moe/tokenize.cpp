@@ -1,8 +1,11 @@
-// moe tokenize: text to token ids and back, one JSON document a line.
+// moe tokenize: text to token ids and back, one JSON document a line; and training a vocabulary.
 
 #include <iostream>
 
 #include <moe/base/error.h>
+#include <moe/base/files.h>
+#include <moe/base/log.h>
+#include <moe/data/bpe/bpe_trainer.h>
 #include <moe/data/tokenizer.h>
 #include <moe/models/load.h>
 
@@ -13,20 +16,19 @@ namespace moe::tools {
 namespace {
 
 struct TokenizeOptions {
-  std::string model;
+  std::vector<std::string> inputs;
   bool decode = false;
   bool no_special = false;
+  bool train = false;
+  data::BpeTrainerOptions trainer;
+  std::string out;
 };
 
-/// The tokenizer of a model's run; without a model the bytes themselves.
-std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::string& model) {
-  if (model.empty()) return data::make_tokenizer("byte");
-  const Table config = models::load_config(model);
-  const Value* section = config.find("data");
-  const Table* table = section ? section->as<Table>() : nullptr;
-  const Value* kind = table ? table->find("tokenizer") : nullptr;
-  const auto* name = kind ? kind->as<std::string>() : nullptr;
-  return data::make_tokenizer(name ? *name : "byte");
+/// The tokenizer of a model; without a model the bytes themselves.
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::vector<std::string>& inputs) {
+  check<ConfigError>(inputs.size() <= 1, "tokenize", "expected one MODEL, got ", inputs.size(),
+                     " names. Text comes on standard input; files are for --train.");
+  return inputs.empty() ? data::make_tokenizer("byte") : models::load_tokenizer(inputs[0]);
 }
 
 Json read_line(const std::string& line, int64_t number, bool decode) {
@@ -41,24 +43,82 @@ Json read_line(const std::string& line, int64_t number, bool decode) {
   return document;
 }
 
+Json convert_line(const data::Tokenizer& tokenizer, const Json& document,
+                  const TokenizeOptions& o) {
+  if (!o.decode) return tokenizer.encode(document.get_ref<const std::string&>());
+  const auto ids = document.get<std::vector<int64_t>>();
+  return o.no_special ? tokenizer.decode_plain(ids) : tokenizer.decode(ids);
+}
+
+int train_tokenizer(const TokenizeOptions& o) {
+  check<ConfigError>(!o.decode && !o.no_special, "tokenize",
+                     "expected no --decode and no --no-special beside --train.");
+  check<ConfigError>(!o.out.empty() && o.out.ends_with(".json"), "tokenize",
+                     "expected --out with a file that ends in .json beside --train, got '", o.out,
+                     "'. Give --out DIR/tokenizer.json.");
+  check<ConfigError>(!o.inputs.empty(), "tokenize",
+                     "expected files of text beside --train, got none. Name at least one.");
+  o.trainer.validate("tokenize");
+  data::BpeTrainer trainer(o.trainer);
+  for (const auto& path : o.inputs) {
+    std::error_code error;
+    check<ConfigError>(std::filesystem::is_regular_file(path, error), "tokenize",
+                       "expected a file of text, found none at '", path, "'. Correct the path.");
+    const auto file = MappedFile::open(path);
+    const auto bytes = file->bytes();
+    trainer.add({reinterpret_cast<const char*>(bytes.data()), bytes.size()});
+    log::info(concat(path, ": ", grouped(static_cast<int64_t>(bytes.size())), " bytes; ",
+                     grouped(trainer.different_words()), " different words so far"));
+  }
+  const data::BpeModel model = trainer.train();
+  const auto tokens = static_cast<int64_t>(model.tokens.size());
+  if (tokens < o.trainer.vocabulary)
+    log::warn(concat("no pair is left that occurs ", o.trainer.min_count,
+                     " times: ", grouped(tokens), " tokens instead of ",
+                     grouped(o.trainer.vocabulary), ". Give more text for more."));
+  const Path out = o.out;
+  make_folders(real_files(), folder_of(out));
+  const std::string json = data::write_tokenizer_json(model);
+  write_file_atomically(real_files(), out,
+                        [&](OutputFile& target) { target.write(bytes_of(json)); });
+  std::cout << o.out << ": " << grouped(tokens) << " tokens, "
+            << grouped(static_cast<int64_t>(model.merges.size())) << " merges\n";
+  return 0;
+}
+
 int tokenize(const TokenizeOptions& o) {
-  const auto tokenizer = tokenizer_of(o.model);
+  if (o.train) return train_tokenizer(o);
+  check<ConfigError>(o.out.empty() && o.trainer.special.empty(), "tokenize",
+                     "expected --train beside --out and --special, got none. Add it, or leave "
+                     "them out.");
+  const auto tokenizer = tokenizer_of(o.inputs);
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     if (line.empty()) continue;
     const Json document = read_line(line, number, o.decode);
-    const Json answer = o.decode ? Json(tokenizer->decode(document.get<std::vector<int64_t>>()))
-                                 : Json(tokenizer->encode(document.get<std::string>()));
+    const Json answer = convert_line(*tokenizer, document, o);
     std::cout << answer.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
   }
   return 0;
 }
 
 void setup_tokenize(CLI::App& app, TokenizeOptions& o) {
-  app.add_option("MODEL", o.model, "a run or checkpoint; without one a token is a byte");
+  app.add_option("INPUT", o.inputs,
+                 "MODEL: a run, a checkpoint or a tokenizer.json; without one a token is a byte. "
+                 "With --train: files of text");
   app.add_flag("--decode", o.decode, "from ids to text");
   app.add_flag("--no-special", o.no_special,
-               "plain text without special tokens; the byte tokenizer has none");
+               "plain text, without special tokens; encoding adds none in any case");
+  app.add_flag("--train", o.train, "learn a byte-level BPE vocabulary from files of text");
+  app.add_option("--vocabulary", o.trainer.vocabulary,
+                 "tokens to learn, with the 256 bytes and special tokens")
+      ->capture_default_str();
+  app.add_option("--min-count", o.trainer.min_count, "least occurrences of a pair that is merged")
+      ->capture_default_str();
+  app.add_option("--special", o.trainer.special,
+                 "a special token, as <|endoftext|>; may be repeated; ids from 0 in this order")
+      ->allow_extra_args(false);
+  app.add_option("--out", o.out, "the tokenizer.json that --train writes")->type_name("FILE");
 }
 
 }  // namespace
@@ -66,7 +126,9 @@ void setup_tokenize(CLI::App& app, TokenizeOptions& o) {
 void add_tokenize(CLI::App& program, Session& session) {
   add_command<TokenizeOptions>(
       program, session,
-      {"tokenize", "Text to token ids: one JSON string a line in, one JSON array a line out.",
+      {"tokenize",
+       "Text to token ids: one JSON string a line in, one JSON array a line out. With --train: "
+       "learns a vocabulary.",
        "echo '\"To be\"' | moe tokenize", setup_tokenize, tokenize});
 }
 

@@ -1,14 +1,10 @@
-// T tokens, E experts, G groups (sequences) of S tokens.
+// T tokens, E experts.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
-#include <ATen/ops/bincount.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/stack.h>
-#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
+#include <moe/balance/load_times_probability.h>
+#include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 
 namespace moe::balance {
@@ -46,20 +42,15 @@ class SwitchTerm final : public Term {
   SwitchTerm(const TermShape& shape, const SwitchTermOptions& options)
       : experts_(shape.num_experts), options_(options), by_sequence_(options.scope == "sequence") {}
 
-  Tensor sums(const Routing& routing, const RoutingContext& context) const override {
+  Tensor sums(const BalanceInputs& inputs) const override {
+    const Routing& routing = inputs.routing;
     if (!routing.scores_TE.defined())
       return at::zeros({by_sequence_ ? 2 : 2 * experts_ + 1},
                        routing.experts_N.options().dtype(at::kDouble));
-    const int64_t T = routing.tokens(), E = experts_;
-    const int64_t S = by_sequence_ ? context.tokens_per_sequence(T) : std::max<int64_t>(T, 1),
-                  G = T / S;
-    const Tensor p_GE =
-        probabilities(routing).reshape({G, S, E}).sum(1, /*keepdim=*/false, at::kDouble);
-    const Tensor counts_GE = counts(routing, G, S).to(at::kDouble);
-    const Tensor tokens_G = valid(routing).reshape({G, S}).sum(1).to(at::kDouble);
-    if (!by_sequence_)
-      return at::cat({counts_GE.sum(0), p_GE.sum(0), tokens_G.sum(0, /*keepdim=*/true)});
-    return at::stack({loss(counts_GE, p_GE, tokens_G).sum(), tokens_G.gt(0).sum().to(at::kDouble)});
+    const Tensor p_TE = probabilities(routing, options_.normalise);
+    if (by_sequence_) return load_times_probability_by_sequence(p_TE, routing, inputs.context);
+    return at::cat({routing.counts_E().to(at::kDouble), p_TE.sum(0, /*keepdim=*/false, at::kDouble),
+                    routing.valid_tokens().to(at::kDouble).reshape({1})});
   }
 
   Tensor value(const Tensor& sums, const RoutingContext& context) const override {
@@ -67,41 +58,13 @@ class SwitchTerm final : public Term {
     Tensor counts_E = sums.slice(0, 0, experts_).detach();
     if (options_.scope == "global" && context.counts_so_far_E.defined())
       counts_E = counts_E + context.counts_so_far_E.to(sums.options());
-    return loss(counts_E, sums.slice(0, experts_, 2 * experts_), sums[2 * experts_]);
+    return load_times_probability(counts_E, sums.slice(0, experts_, 2 * experts_),
+                                  sums[2 * experts_]);
   }
 
   double value_at_balance() const override { return 1; }
 
  private:
-  /// E * sum_e f_e P_e along the last dimension; 0 where there are no tokens.
-  Tensor loss(const Tensor& counts_E, const Tensor& p_E, const Tensor& tokens) const {
-    const Tensor f_E = counts_E / counts_E.sum(-1, /*keepdim=*/true).clamp_min(1);
-    return (f_E * p_E).sum(-1) / tokens.clamp_min(1) * static_cast<double>(experts_);
-  }
-
-  Tensor valid(const Routing& routing) const {
-    if (routing.valid_T.defined()) return routing.valid_T;
-    return at::ones({routing.tokens()}, routing.offsets.options().dtype(at::kBool));
-  }
-
-  /// (T, E), zeros for padding.
-  Tensor probabilities(const Routing& routing) const {
-    Tensor p_TE = routing.scores_TE;
-    if (options_.normalise) p_TE = p_TE / p_TE.sum(1, /*keepdim=*/true).clamp_min(1e-20);
-    return routing.valid_T.defined()
-               ? at::where(routing.valid_T.unsqueeze(1), p_TE, at::zeros_like(p_TE))
-               : p_TE;
-  }
-
-  /// (G, E) pairs of each expert in each group, dropped ones not counted.
-  Tensor counts(const Routing& routing, int64_t G, int64_t S) const {
-    if (G == 1) return routing.counts_E().unsqueeze(0);
-    const Tensor group_N = routing.tokens_N().div(S, "floor");
-    const Tensor cells =
-        at::bincount(group_N * (experts_ + 1) + routing.experts_N, {}, G * (experts_ + 1));
-    return cells.reshape({G, experts_ + 1}).slice(1, 0, experts_);
-  }
-
   int64_t experts_;
   SwitchTermOptions options_;
   bool by_sequence_;

@@ -34,7 +34,8 @@ class ZLossTerm final : public Term {
  public:
   ZLossTerm(const TermShape&, const ZLossOptions& options) : plain_(options.form == "plain") {}
 
-  Tensor sums(const Routing& routing, const RoutingContext&) const override {
+  Tensor sums(const BalanceInputs& inputs) const override {
+    const Routing& routing = inputs.routing;
     const Tensor& logits_TE = routing.logits_TE;
     if (!logits_TE.defined()) return at::zeros({2}, routing.experts_N.options().dtype(at::kDouble));
     Tensor loss_T = plain_ ? logits_TE.square().sum(1) : at::logsumexp(logits_TE, 1).square();

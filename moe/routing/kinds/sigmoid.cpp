@@ -8,6 +8,7 @@
 
 #include <moe/ops/order.h>
 #include <moe/routing/finish.h>
+#include <moe/routing/group_limit.h>
 #include <moe/routing/linear_router.h>
 
 namespace moe::routing {
@@ -20,6 +21,7 @@ struct SigmoidOptions {
   double bias_rate = 0.001;
   bool bias = false;
   std::string weight_on = "output";
+  GroupLimit limit = {.group_score = "best_two"};
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -30,17 +32,19 @@ struct SigmoidOptions {
     v("bias", bias, "add a learned bias to the logits");
     v("weight_on", weight_on,
       "the weight multiplies the expert's \"output\" or its \"input\" (Llama 4)");
+    limit.fields(v);
   }
 
   void validate(const std::string&) const {
     check_one_of("routing/sigmoid", "weight_on", weight_on, {"output", "input"});
+    limit.validate("routing/sigmoid");
     check<ConfigError>(bias_rate >= 0, "routing/sigmoid", "expected bias_rate >= 0, got ",
                        bias_rate, ". A negative rate would feed the busy experts.");
   }
 };
 
 /// R12 (DeepSeek-V3): s = sigmoid(l); the K largest of s + b; weight = s / (sum of chosen s +
-/// 1e-20) * scale.
+/// 1e-20) * scale. With groups (R13) only experts of the best groups by s + b are candidates.
 ///
 /// b is the buffer "selection_bias" (E) float32: it takes part in the selection only, no gradient
 /// reaches it, and end_step moves it (B9): b_e += bias_rate * sign(mean(c) - c_e). scores_TE is s,
@@ -51,6 +55,7 @@ class SigmoidRouter final : public LinearRouter {
       : LinearRouter(shape, options.bias), options_(options) {
     selection_bias_E_ =
         register_buffer("selection_bias", at::zeros({shape.num_experts}, at::kFloat));
+    options.limit.check_shape("routing/sigmoid", shape);
     warn_if_constant(shape, options.renormalise, "routing/sigmoid");
   }
 
@@ -58,7 +63,8 @@ class SigmoidRouter final : public LinearRouter {
     const Tensor logits_TE = logits(x_TD);
     const Tensor scores_TE = at::sigmoid(logits_TE);
     const Tensor biased_TE = scores_TE.detach() + selection_bias_E_.to(scores_TE.scalar_type());
-    const Tensor experts_TK = ops::topk(biased_TE, shape_.top_k).second;
+    const Tensor candidates_TE = limited_to_groups(biased_TE, biased_TE, options_.limit);
+    const Tensor experts_TK = ops::topk(candidates_TE, shape_.top_k).second;
     Tensor weights_TK = at::gather(scores_TE, 1, experts_TK);
     if (options_.renormalise)
       weights_TK = weights_TK / (weights_TK.sum(1, /*keepdim=*/true) + 1e-20);

@@ -1,0 +1,38 @@
+// E experts.
+#include <cmath>
+
+#include <ATen/TensorOperators.h>
+
+#include <moe/balance/probabilities.h>
+#include <moe/balance/term.h>
+
+namespace moe::balance {
+
+namespace {
+
+/// B4: sum_e P_e ln P_e, the negative entropy of the mean probabilities over the tokens of all
+/// ranks. -ln E at balance, which is its minimum; 0 when one expert has all probability. Sums:
+/// [p_E, tokens].
+class EntropyTerm final : public Term {
+ public:
+  EntropyTerm(const TermShape& shape, const NoOptions&) : experts_(shape.num_experts) {}
+
+  Tensor sums(const BalanceInputs& inputs) const override {
+    return probability_sums(inputs.routing);
+  }
+
+  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+    return p_log_p(mean_probability(sums)).sum();
+  }
+
+  double value_at_balance() const override { return -std::log(static_cast<double>(experts_)); }
+
+ private:
+  int64_t experts_;
+};
+
+}  // namespace
+
+}  // namespace moe::balance
+
+MOE_BALANCE_TERM(entropy, EntropyTerm, NoOptions)

@@ -1,0 +1,50 @@
+// L experts on this rank.
+#include <limits>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+
+#include <moe/balance/term.h>
+
+namespace moe::balance {
+
+namespace {
+
+struct ExpertL2Options {
+  bool biases = false;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("biases", biases, "count the experts' biases too, not their matrices only");
+  }
+};
+
+/// B13: half the sum of squares of the weights of all experts, so that the coefficient is a weight
+/// decay of the experts alone (its gradient is coefficient * w). Vectors of an expert (biases) take
+/// part if asked for. Sums: [sum of squares of this rank's experts].
+class ExpertL2Term final : public Term {
+ public:
+  ExpertL2Term(const TermShape&, const ExpertL2Options& options)
+      : smallest_(options.biases ? 1 : 3) {}
+
+  Tensor sums(const BalanceInputs& inputs) const override {
+    Tensor total = at::zeros({1}, inputs.routing.experts_N.options().dtype(at::kDouble));
+    if (!inputs.weights) return total;
+    for (const auto& [name, stacked] : inputs.weights->experts)
+      if (stacked.dim() >= smallest_) total = total + stacked.square().sum(at::kDouble);
+    return total;
+  }
+
+  Tensor value(const Tensor& sums, const RoutingContext&) const override { return sums[0] / 2; }
+
+  double value_at_balance() const override { return std::numeric_limits<double>::quiet_NaN(); }
+
+ private:
+  int64_t smallest_;
+};
+
+}  // namespace
+
+}  // namespace moe::balance
+
+MOE_BALANCE_TERM(expert_l2, ExpertL2Term, ExpertL2Options)

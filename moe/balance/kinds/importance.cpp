@@ -1,0 +1,33 @@
+// T tokens, E experts.
+#include <ATen/TensorOperators.h>
+
+#include <moe/balance/probabilities.h>
+#include <moe/balance/term.h>
+
+namespace moe::balance {
+
+namespace {
+
+/// B5 (Shazeer 2017, V-MoE): (std / mean)^2 over experts of the importance sum_t p_te, with the
+/// population variance, over the tokens of all ranks. 0 at balance, E - 1 when one expert has all
+/// probability. Sums: [p_E, tokens].
+class ImportanceTerm final : public Term {
+ public:
+  ImportanceTerm(const TermShape&, const NoOptions&) {}
+
+  Tensor sums(const BalanceInputs& inputs) const override {
+    return probability_sums(inputs.routing);
+  }
+
+  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+    return squared_variation(mean_probability(sums));
+  }
+
+  double value_at_balance() const override { return 0; }
+};
+
+}  // namespace
+
+}  // namespace moe::balance
+
+MOE_BALANCE_TERM(importance, ImportanceTerm, NoOptions)

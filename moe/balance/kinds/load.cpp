@@ -1,0 +1,105 @@
+// T tokens, E experts, K choices per token.
+#include <numbers>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/erfc.h>
+#include <ATen/ops/ones_like.h>
+#include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <moe/balance/probabilities.h>
+#include <moe/balance/term.h>
+#include <moe/ops/order.h>
+
+namespace moe::balance {
+
+namespace {
+
+struct LoadOptions {
+  std::string form = "shazeer";
+  double noise_std = 0;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("form", form,
+      "what an expert must beat to be chosen: the K-th largest noisy logit of the other experts "
+      "(\"shazeer\"), or of all experts (\"vmoe\")");
+    v("noise_std", noise_std,
+      "standard deviation of the noise where the router reports none (without noise, in "
+      "evaluation); 0: 1/E");
+  }
+
+  void validate(const std::string&) const {
+    check_one_of("balance/load", "form", form, {"shazeer", "vmoe"});
+    check<ConfigError>(noise_std >= 0, "balance/load", "expected noise_std >= 0, got ", noise_std,
+                       ". Use 0 for 1/E.");
+  }
+};
+
+/// B6: (std / mean)^2 over experts, with the population variance, of the smooth load sum_t
+/// Phi((l_te
+/// - threshold_te) / sigma_te): the chance that e would be among the K best of token t were its
+/// noise drawn anew. 0 at balance.
+///
+/// l are the logits without noise. Thresholds come from the noisy logits: the K-th largest without
+/// e (Shazeer 2017; every expert is chosen when K = E), or the K-th largest (V-MoE, Riquelme 2021).
+/// Routers without noise are taken as if they had noise of `noise_std`. Gradient flows through
+/// logits, thresholds and sigma. Sums: the load (E).
+class LoadTerm final : public Term {
+ public:
+  LoadTerm(const TermShape& shape, const LoadOptions& options)
+      : shape_(shape),
+        all_(options.form == "vmoe"),
+        noise_std_(options.noise_std > 0 ? options.noise_std
+                                         : 1 / static_cast<double>(shape.num_experts)) {}
+
+  Tensor sums(const BalanceInputs& inputs) const override {
+    const Routing& routing = inputs.routing;
+    if (!routing.logits_TE.defined())
+      return at::zeros({shape_.num_experts}, routing.experts_N.options().dtype(at::kDouble));
+    Tensor chance_TE = chance(routing);
+    if (routing.valid_T.defined())
+      chance_TE = at::where(routing.valid_T.unsqueeze(1), chance_TE, at::zeros_like(chance_TE));
+    return chance_TE.sum(0, /*keepdim=*/false, at::kDouble);
+  }
+
+  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+    return squared_variation(sums);
+  }
+
+  double value_at_balance() const override { return 0; }
+
+ private:
+  /// (T, E) the chance that an expert is chosen when its noise is drawn anew.
+  Tensor chance(const Routing& routing) const {
+    const Tensor& logits_TE = routing.logits_TE;
+    if (!all_ && shape_.top_k == shape_.num_experts) return at::ones_like(logits_TE);
+    const Tensor noisy_TE = routing.noisy_logits_TE.defined() ? routing.noisy_logits_TE : logits_TE;
+    const Tensor margin_TE = logits_TE - thresholds(noisy_TE);
+    const Tensor deviations_TE = routing.noise_std_TE.defined()
+                                     ? margin_TE / routing.noise_std_TE.clamp_min(1e-6)
+                                     : margin_TE / noise_std_;
+    return at::erfc(deviations_TE / -std::numbers::sqrt2) * 0.5;
+  }
+
+  /// (T, E), or (T, 1) when it is the same for all experts.
+  Tensor thresholds(const Tensor& noisy_TE) const {
+    const int64_t K = shape_.top_k;
+    if (all_) return ops::topk(noisy_TE, K).first.slice(1, K - 1, K);
+    const Tensor best_TK = ops::topk(noisy_TE, K + 1).first;
+    const Tensor last_T1 = best_TK.slice(1, K - 1, K), next_T1 = best_TK.slice(1, K, K + 1);
+    // Without an expert that is chosen, the (K+1)-th is the K-th.
+    return at::where(noisy_TE.gt(next_T1), next_T1, last_T1);
+  }
+
+  TermShape shape_;
+  bool all_;
+  double noise_std_;
+};
+
+}  // namespace
+
+}  // namespace moe::balance
+
+MOE_BALANCE_TERM(load, LoadTerm, LoadOptions)

@@ -1,0 +1,102 @@
+// E experts, L experts on this rank, P numbers an expert.
+#include <algorithm>
+#include <limits>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/triu.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <moe/balance/term.h>
+
+namespace moe::balance {
+
+namespace {
+
+struct OrthogonalityOptions {
+  std::string of = "router";
+  std::string form = "squared";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("of", of,
+      "whose weights are pushed apart: each expert's row of the \"router\"'s weight, or all "
+      "matrices of each of the \"experts\" (costs a copy of them in each call, over ranks too)");
+    v("form", form,
+      "\"squared\" cosines, which are smallest when weights are orthogonal, or \"signed\" ones, "
+      "which reward opposite weights too");
+  }
+
+  void validate(const std::string&) const {
+    check_one_of("balance/orthogonality", "of", of, {"router", "experts"});
+    check_one_of("balance/orthogonality", "form", form, {"squared", "signed"});
+  }
+};
+
+/// B12: mean over pairs of experts of cos(w_i, w_j)^2, or of cos(w_i, w_j), where w_i are all
+/// numbers of expert i in one row. 0 when the weights are orthogonal, 1 when they are parallel;
+/// signed cosines go down to -1/(E-1).
+///
+/// Sums: the unit rows (E, P) flattened, each from the rank that holds the expert (the router's
+/// from the first rank), so that adding over ranks gathers them.
+class OrthogonalityTerm final : public Term {
+ public:
+  OrthogonalityTerm(const TermShape& shape, const OrthogonalityOptions& options)
+      : experts_(shape.num_experts),
+        of_router_(options.of == "router"),
+        squared_(options.form == "squared") {}
+
+  Tensor sums(const BalanceInputs& inputs) const override {
+    if (!inputs.weights)
+      return at::zeros({0}, inputs.routing.experts_N.options().dtype(at::kDouble));
+    const Tensor w_EP = of_router_ ? router_rows(inputs) : expert_rows(*inputs.weights);
+    const Tensor squares_E1 = w_EP.square().sum(1, /*keepdim=*/true);
+    return (w_EP / squares_E1.clamp_min(1e-24).sqrt()).to(at::kDouble).flatten();
+  }
+
+  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+    if (sums.numel() == 0) return at::zeros({}, sums.options());
+    const Tensor unit_EP = sums.reshape({experts_, -1});
+    const Tensor cosine_EE = at::triu(at::matmul(unit_EP, unit_EP.t()), /*diagonal=*/1);
+    const double pairs = static_cast<double>(experts_ * (experts_ - 1)) / 2;
+    return (squared_ ? cosine_EE.square() : cosine_EE).sum() / std::max(pairs, 1.0);
+  }
+
+  double value_at_balance() const override { return std::numeric_limits<double>::quiet_NaN(); }
+
+ private:
+  /// (E, P), zeros on all ranks but the first.
+  Tensor router_rows(const BalanceInputs& inputs) const {
+    for (const auto& [name, weight] : inputs.weights->router)
+      if (name == "weight" && weight.dim() >= 2 && weight.size(0) == experts_)
+        return inputs.first_rank ? weight.flatten(1) : at::zeros_like(weight.flatten(1));
+    fail<ConfigError>("balance/orthogonality", "expected a router with a parameter 'weight' of ",
+                      experts_,
+                      " rows, one an expert, got none. Take of = \"experts\", or another router.");
+  }
+
+  /// (E, P), zeros for the experts of other ranks.
+  Tensor expert_rows(const LayerWeights& weights) const {
+    std::vector<Tensor> parts;
+    for (const auto& [name, stacked] : weights.experts)
+      if (stacked.dim() >= 3) parts.push_back(stacked.flatten(1));
+    check<ConfigError>(!parts.empty(), "balance/orthogonality",
+                       "expected experts with stacked matrices (L, rows, columns), got none. Take "
+                       "of = \"router\".");
+    const Tensor w_LP = at::cat(parts, 1);
+    const int64_t first = weights.first_expert;
+    return at::constant_pad_nd(w_LP, {0, 0, first, experts_ - first - w_LP.size(0)});
+  }
+
+  int64_t experts_;
+  bool of_router_, squared_;
+};
+
+}  // namespace
+
+}  // namespace moe::balance
+
+MOE_BALANCE_TERM(orthogonality, OrthogonalityTerm, OrthogonalityOptions)

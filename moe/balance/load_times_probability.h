@@ -1,0 +1,23 @@
+#pragma once
+// sum_e f_e P_e, over a batch and over each sequence. T tokens, E experts, G groups (sequences).
+
+#include <ATen/core/Tensor.h>
+
+#include <moe/flow/context.h>
+#include <moe/flow/routing.h>
+
+namespace moe::balance {
+
+using at::Tensor;
+
+/// E * sum_e f_e P_e along the last dimension, with f_e = pairs of e / all pairs and P_e = p_e /
+/// tokens; 0 where there are no tokens. Counts and probability sums (…, E), tokens (…).
+Tensor load_times_probability(const Tensor& counts_GE, const Tensor& p_GE, const Tensor& tokens_G);
+
+/// (2) float64 [loss, sequences]: load_times_probability of each sequence of the context, added up,
+/// and the number of sequences with a real token. Counts are those of `routing`, dropped pairs left
+/// out; p_TE is zero for padding.
+Tensor load_times_probability_by_sequence(const Tensor& p_TE, const Routing& routing,
+                                          const RoutingContext& context);
+
+}  // namespace moe::balance

@@ -1,0 +1,30 @@
+#pragma once
+// What terms on probabilities share. T tokens, E experts.
+
+#include <ATen/core/Tensor.h>
+
+#include <moe/flow/routing.h>
+
+namespace moe::balance {
+
+using at::Tensor;
+
+/// (T, E) the routing's scores; each row divided by its sum when `normalise`, which changes nothing
+/// for a softmax and makes sigmoid scores comparable. Zeros for padding.
+Tensor probabilities(const Routing& routing, bool normalise = true);
+
+/// (E+1) float64 [p_E, tokens]: normalised probabilities summed over real tokens, and their number.
+/// Zeros when the routing has no scores.
+Tensor probability_sums(const Routing& routing);
+
+/// (E) P_e, the mean probability of each expert, of probability_sums added over ranks; 1/E where
+/// there are no tokens, so that nothing counts as balance.
+Tensor mean_probability(const Tensor& sums);
+
+/// p ln p elementwise; 0 at p = 0, with a finite gradient.
+Tensor p_log_p(const Tensor& p);
+
+/// () (std / mean)^2 with the population variance; 0 where all are zero.
+Tensor squared_variation(const Tensor& values_E);
+
+}  // namespace moe::balance

@@ -1,0 +1,92 @@
+// T tokens, D model width, E experts, K choices per token.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/softmax.h>
+
+#include <moe/ops/order.h>
+#include <moe/routing/finish.h>
+#include <moe/routing/linear_router.h>
+#include <moe/routing/random.h>
+
+namespace moe::routing {
+
+namespace {
+
+struct GShardOptions {
+  std::string second = "random";
+  std::string second_eval = "same";
+  double threshold = 0.2;
+  bool bias = false;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("second", second,
+      "who keeps the second expert: \"all\", \"none\", those whose second weight g2 is above the "
+      "\"threshold\", or each with probability min(1, g2 / threshold), drawn at \"random\"");
+    v("second_eval", second_eval,
+      "the same in evaluation, which draws nothing: \"all\", \"none\", \"threshold\", or \"same\": "
+      "as `second`, where random becomes all");
+    v("threshold", threshold, "of second = threshold and random, in (0, 1]");
+    v("bias", bias, "add a learned bias to the logits");
+  }
+
+  void validate(const std::string&) const {
+    check_one_of("routing/gshard", "second", second, {"all", "none", "threshold", "random"});
+    check_one_of("routing/gshard", "second_eval", second_eval,
+                 {"all", "none", "threshold", "same"});
+    check<ConfigError>(threshold > 0 && threshold <= 1, "routing/gshard",
+                       "expected threshold in (0, 1], got ", threshold,
+                       ". Mesh TensorFlow uses 0.2; use second = \"all\" to keep every expert.");
+  }
+
+  const std::string& policy(bool training) const {
+    static const std::string kAll = "all";
+    if (training) return second;
+    if (second_eval != "same") return second_eval;
+    return second == "random" ? kAll : second;
+  }
+};
+
+/// R3 (GShard): p = softmax(l); the two largest, each divided by their sum; the first is kept, the
+/// second as the policy says. Dropping the second leaves the weight of the first as it is.
+///
+/// With top_k > 2 the same holds for K experts: weights over the sum of K, and the policy decides
+/// on every choice after the first. Tokens that keep fewer experts have fewer pairs; nothing is
+/// marked as dropped. The draw depends on seed, step, layer and the token's global number.
+class GShardRouter final : public LinearRouter {
+ public:
+  GShardRouter(const RouterShape& shape, const GShardOptions& options)
+      : LinearRouter(shape, options.bias), options_(options) {
+    warn_if_constant(shape, /*weights_sum_to_one=*/true, "routing/gshard");
+  }
+
+  /// An upper bound where the policy looks at weights.
+  double experts_per_token() const override {
+    return options_.policy(/*training=*/true) == "none" ? 1 : shape_.top_k;
+  }
+
+  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+    const Tensor logits_TE = logits(x_TD);
+    const Tensor scores_TE = at::softmax(logits_TE, 1);
+    const auto [chosen_TK, experts_TK] = ops::topk(logits_TE, shape_.top_k);
+    const Tensor weights_TK = at::softmax(chosen_TK, 1);
+    const std::string& policy = options_.policy(context.training);
+    if (policy == "all") return finish_fixed(experts_TK, weights_TK, logits_TE, scores_TE, context);
+    if (policy == "none")
+      return finish_fixed(experts_TK.slice(1, 0, 1), weights_TK.slice(1, 0, 1), logits_TE,
+                          scores_TE, context);
+    Tensor kept_TK = policy == "threshold"
+                         ? weights_TK.gt(options_.threshold)
+                         : uniform_like(weights_TK, context).lt(weights_TK / options_.threshold);
+    kept_TK.select(1, 0).fill_(true);
+    return finish_ragged(experts_TK, weights_TK, kept_TK, logits_TE, scores_TE, context);
+  }
+
+ private:
+  GShardOptions options_;
+};
+
+}  // namespace
+
+}  // namespace moe::routing
+
+MOE_ROUTER(gshard, GShardRouter, GShardOptions)

@@ -1,0 +1,27 @@
+// T tokens, D model width, I inputs, O outputs.
+#include <ATen/ops/linear.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
+
+#include <moe/routing/wide_linear.h>
+
+namespace moe::routing {
+
+void check_input(const Tensor& x_TD, const RouterShape& shape) {
+  check(x_TD.dim() == 2 && x_TD.size(1) == shape.d_model && at::isFloatingType(x_TD.scalar_type()),
+        "routing", "expected a floating input of shape (T, d_model=", shape.d_model, "), got ",
+        x_TD.scalar_type(), ' ', x_TD.sizes(),
+        ". Flatten batch and sequence, and give the router the layer's width.");
+}
+
+at::ScalarType wide_type(const Tensor& x, const Tensor& parameter) {
+  const bool wide = x.scalar_type() == at::kDouble || parameter.scalar_type() == at::kDouble;
+  return wide ? at::kDouble : at::kFloat;
+}
+
+Tensor wide_linear(const Tensor& x_TI, const Tensor& w_OI, const Tensor& b_O) {
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  const auto type = wide_type(x_TI, w_OI);
+  return at::linear(x_TI.to(type), w_OI.to(type), b_O.defined() ? b_O.to(type) : b_O);
+}
+
+}  // namespace moe::routing
