@@ -3,10 +3,10 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include <moe/data/corpus.h>
-#include <moe/models/model.h>
+#include <moe/analyze/routed_rows.h>
 
 namespace moe::analyze {
 
@@ -18,7 +18,7 @@ enum class Choices {
 
 struct CountOptions {
   int64_t batch = 32;
-  /// Batches of each domain; -1: all of its validation data.
+  /// Batches of each domain; -1: all of it.
   int64_t max_batches = 20;
   Choices choices = Choices::kAll;
 };
@@ -43,12 +43,20 @@ struct RoutingCounts {
   int64_t rows() const { return static_cast<int64_t>(domain_U.size()); }
 };
 
-/// Runs `model` over the validation data of every domain that has any, in windows of the corpus'
-/// sequence that do not overlap, as an evaluation does. Only positions with a target count, so
-/// padding does not, nor do prompts of prompt-completion data. Nothing of the model's state
-/// changes. Throws ConfigError when no domain has validation data, and moe::Error for a dense
-/// model.
+/// Adds the pairs of tokens that count, row by row, behind those of earlier rows. Throws moe::Error
+/// for rows of another model, and when the counts would take more than 8 GiB.
+void add_rows(RoutingCounts& counts, const RoutedRows& rows, Choices choices = Choices::kAll);
+
+/// The counts of all rows that route_rows hands on. Only positions with a target count, so padding
+/// does not, nor do prompts of prompt-completion data. Throws as route_rows does.
 RoutingCounts count_routing(models::LanguageModel& model, const data::Corpus& corpus,
                             const CountOptions& options = {});
+
+/// The pairs of token t of `pairs` that count: [begin, end) in expert_N.
+inline std::pair<int64_t, int64_t> counted_pairs(const LayerPairs& pairs, size_t t,
+                                                 Choices choices) {
+  const int64_t begin = pairs.offset_T[t], end = pairs.offset_T[t + 1];
+  return {begin, choices == Choices::kFirst && end > begin ? begin + 1 : end};
+}
 
 }  // namespace moe::analyze
