@@ -27,6 +27,20 @@ class Moments {
     last_ = x;
   }
 
+  /// Adds what `other` has seen, as if it came behind (Chan, Golub and LeVeque 1979).
+  void merge(const Moments& other) {
+    not_finite_ += other.not_finite_;
+    if (other.count_ == 0) return;
+    const auto n = static_cast<double>(count_), m = static_cast<double>(other.count_);
+    const double between = other.mean_ - mean_;
+    min_ = count_ == 0 ? other.min_ : std::min(min_, other.min_);
+    max_ = count_ == 0 ? other.max_ : std::max(max_, other.max_);
+    squares_ += other.squares_ + between * between * n * m / (n + m);
+    mean_ += between * m / (n + m);
+    count_ += other.count_;
+    last_ = other.last_;
+  }
+
   /// Finite numbers seen; numbers that were not.
   int64_t count() const { return count_; }
   int64_t not_finite() const { return not_finite_; }
