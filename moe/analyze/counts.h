@@ -33,12 +33,12 @@ struct LayerCounts {
 
 /// Routing counts of rows of several domains.
 struct RoutingCounts {
-  std::vector<std::string> domains;
+  std::vector<std::string> domains = {};
   /// Index into `domains` of each row.
-  std::vector<int64_t> domain_U;
+  std::vector<int64_t> domain_U = {};
   /// Positions that counted, over all rows.
   int64_t tokens = 0;
-  std::vector<LayerCounts> layers;
+  std::vector<LayerCounts> layers = {};
 
   int64_t rows() const { return static_cast<int64_t>(domain_U.size()); }
 };

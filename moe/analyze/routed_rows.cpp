@@ -45,6 +45,7 @@ LayerPairs pairs_of(const models::LayerReport& report, const std::vector<bool>& 
   const Routing& routing = report.routing;
   const int64_t E = routing.num_experts;
   LayerPairs out{.layer = report.layer, .experts = E, .offset_T = {0}};
+  out.weight_on_input = routing.weight_on_input;
   const Tensor offsets = readable(routing.offsets, at::kLong);
   const Tensor experts_N = readable(routing.experts_N, at::kLong);
   const Tensor weights_N = readable(routing.weights_N, at::kFloat);
@@ -101,6 +102,12 @@ RoutedRows route_batch(models::LanguageModel& model, const data::Batch& batch, i
 
 }  // namespace
 
+void RowOptions::validate() const {
+  check<ConfigError>(batch >= 1, kPlaceOfRoutedRows, "expected batch >= 1, got ", batch, '.');
+  check<ConfigError>(max_batches >= 1 || max_batches == -1, kPlaceOfRoutedRows,
+                     "expected at least one batch, or -1 for all, got ", max_batches, '.');
+}
+
 std::vector<std::string> validated_domains(const data::Corpus& corpus) {
   std::vector<std::string> out;
   for (const auto& domain : corpus.domains())
@@ -113,10 +120,7 @@ std::vector<std::string> validated_domains(const data::Corpus& corpus) {
 
 void route_rows(models::LanguageModel& model, const data::Corpus& corpus, const RowOptions& options,
                 const TakeRows& take) {
-  check<ConfigError>(options.batch >= 1, kPlaceOfRoutedRows, "expected batch >= 1, got ",
-                     options.batch, '.');
-  check<ConfigError>(options.max_batches >= 1 || options.max_batches == -1, kPlaceOfRoutedRows,
-                     "expected at least one batch, or -1 for all, got ", options.max_batches, '.');
+  options.validate();
   const at::NoGradGuard no_grad;
   int64_t index = 0;
   for (const auto& domain : corpus.domains()) {

@@ -24,6 +24,8 @@ struct LayerPairs {
   /// (T,) nats: entropy of the router's scores of all experts, divided by their sum. Empty for
   /// routers without scores; NaN where they add up to nothing.
   std::vector<float> score_entropy_T = {};
+  /// The weight multiplies the expert's input instead of its output.
+  bool weight_on_input = false;
   /// (T, E): empty unless asked for, and for routers without scores.
   std::vector<float> logits_TE = {};
 };
@@ -53,6 +55,9 @@ struct RowOptions {
   /// Batches of each domain; -1: all of it.
   int64_t max_batches = 20;
   bool logits = false;
+
+  /// Throws ConfigError for numbers out of range.
+  void validate() const;
 };
 
 /// The domains that have validation data, in their order. Throws ConfigError when none has.

@@ -76,6 +76,36 @@ TEST_F(RunCommands, AnalyzeGivesInformationPerLayerAndForDomainsAlone) {
   EXPECT_PRED2(contains, refused.err, "klingon");
 }
 
+TEST_F(RunCommands, AnalyzeGivesTheSameFromATraceAsFromTheRun) {
+  const auto trained =
+      run_program({"train", config_.string(), "--out", out("a"), "--threads", "1"});
+  EXPECT_EQ(trained.status, 0);
+  EXPECT_PRED2(contains, trained.err, "grad_norm");  // the table of metrics
+  auto from_run = json({"analyze", out("a"), "--batches", "2", "--permutations", "50", "--trace",
+                        out("t.safetensors"), "--trace-logits"});
+  auto from_trace = json({"analyze", out("t.safetensors"), "--permutations", "50"});
+  EXPECT_EQ(from_run["metrics"]["loss"]["count"], 6);
+  EXPECT_GT(from_run["metrics"]["layers.1.entropy"]["mean"].get<double>(), 0);
+  from_run.erase("metrics");
+  EXPECT_EQ(from_run, from_trace);
+  const auto& layer = from_run["statistics"]["layers"][0];
+  EXPECT_EQ(layer["experts"].size(), 4u);
+  EXPECT_EQ(layer["experts"][0]["positions"].size(), 8u);
+  EXPECT_GT(layer["weight_entropy"]["mean"].get<double>(), 0);
+  EXPECT_EQ(from_run["statistics"]["flows"].size(), 1u);
+
+  const auto text = run({"analyze", out("t.safetensors"), "--permutations", "50"}).out;
+  EXPECT_PRED2(contains, text, "settles");
+  EXPECT_PRED2(contains, text, "typical");
+  const auto set = run_program({"analyze", out("t.safetensors"), "--set", "data.sequence=8"});
+  EXPECT_EQ(set.status, 2);
+  const auto logits = run_program({"analyze", out("a"), "--trace-logits"});
+  EXPECT_EQ(logits.status, 2);
+  EXPECT_PRED2(contains, logits.err, "--trace beside --trace-logits");
+  const auto wrong = run_program({"analyze", config_.string()});
+  EXPECT_EQ(wrong.status, 1);
+}
+
 TEST_F(RunCommands, CompareTrainsPairsAndGivesTheInterval) {
   const auto found = json({"compare", config_.string(), "--out", out("pairs"), "--seeds", "2"});
   EXPECT_EQ(found.at("pairs").size(), 2u);

@@ -1,12 +1,14 @@
-// moe analyze RUN_OR_CHECKPOINT: load per expert, and how far experts divide the domains.
+// moe analyze RUN_OR_TRACE: load per expert, how far experts divide the domains, which tokens they
+// take and which of them go together.
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
 
 #include <moe/analyze/specialisation.h>
-#include <moe/models/load.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/analyze_source.h"
+#include "tools/moe/analyze_statistics.h"
 
 namespace moe::tools {
 
@@ -16,44 +18,49 @@ struct AnalyzeCommand {
   std::string model;
   std::vector<std::string> domains, settings;
   std::string choices = "all";
-  analyze::CountOptions count;
+  std::string trace;
+  analyze::RowOptions rows;
+  int64_t positions = 8;
+  ListLengths lengths;
   analyze::PermutationOptions test;
   int64_t seed = 1, threads = 0;
   bool json = false;
 };
 
 void setup_analyze(CLI::App& app, AnalyzeCommand& o) {
-  app.add_option("RUN", o.model, "a run (its newest checkpoint) or one checkpoint")->required();
+  app.add_option("RUN_OR_TRACE", o.model,
+                 "a run (its newest checkpoint), one checkpoint, or a routing trace")
+      ->required();
   app.add_option("--domains", o.domains, "also compare these domains alone, e.g. english,turkish")
       ->delimiter(',')
       ->allow_extra_args(false)
       ->type_name("A,B");
-  app.add_option("--batches", o.count.max_batches,
+  app.add_option("--batches", o.rows.max_batches,
                  "batches of each domain's validation data; -1: all of it")
       ->capture_default_str();
-  app.add_option("--batch", o.count.batch, "rows of a batch")->capture_default_str();
+  app.add_option("--batch", o.rows.batch, "rows of a batch")->capture_default_str();
   app.add_option("--choices", o.choices, "what counts: all choices of a token, or the first")
       ->capture_default_str();
   app.add_option("--permutations", o.test.permutations, "permutations of the rows' domains")
       ->capture_default_str();
+  app.add_option("--trace", o.trace, "also write the routing trace of these rows (docs/traces.md)")
+      ->type_name("OUT.safetensors");
+  app.add_flag("--trace-logits", o.rows.logits, "with --trace: the router's logits too");
+  app.add_option("--positions", o.positions, "equal parts of the sequence to tell apart")
+      ->capture_default_str();
+  app.add_option("--tokens", o.lengths.tokens, "token ids to list of each expert")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  app.add_option("--pairs", o.lengths.pairs, "pairs of experts to list of each layer")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
   add_seed(app, o.seed);
   add_set(app, o.settings);
   add_threads(app, o.threads);
   add_json(app, o.json);
 }
 
-/// The data that the run was trained on.
-data::DataOptions data_of(Table config, const std::vector<std::string>& settings) {
-  apply_settings(config, settings);
-  const Value* section = config.find("data");
-  check(section && section->as<Table>(), "analyze",
-        "expected a [data] section in the run's config.toml, found none. The run is damaged.");
-  data::DataOptions options;
-  read_fields(options, *section->as<Table>(), "data");
-  return options;
-}
-
-Json layer_json(const analyze::LayerSpecialisation& layer, bool tested) {
+Json division_json(const analyze::LayerSpecialisation& layer, bool tested) {
   Json out;
   out["layer"] = layer.layer;
   out["load"] = layer.load_E;
@@ -71,7 +78,7 @@ Json layer_json(const analyze::LayerSpecialisation& layer, bool tested) {
 Json comparison_json(const analyze::Specialisation& found) {
   Json layers = Json::array();
   for (const auto& layer : found.layers)
-    layers.push_back(layer_json(layer, found.domains.size() > 1));
+    layers.push_back(division_json(layer, found.domains.size() > 1));
   return {{"domains", found.domains}, {"rows", found.rows}, {"layers", std::move(layers)}};
 }
 
@@ -113,38 +120,65 @@ void print_comparison(const analyze::Specialisation& found) {
   std::fflush(stdout);
 }
 
+/// What one pass over the rows gives.
+struct Findings {
+  analyze::RoutingCounts counts;
+  analyze::RoutingStatistics statistics;
+  analyze::MetricSummary metrics;
+};
+
+Findings look_at(const AnalyzeSource& source, const AnalyzeCommand& o) {
+  const auto choices = o.choices == "first" ? analyze::Choices::kFirst : analyze::Choices::kAll;
+  Findings out;
+  out.counts.domains = source.info.domains;
+  analyze::StatisticsCollector collector(
+      {.vocabulary = source.info.vocabulary, .position_bins = o.positions, .choices = choices});
+  std::optional<analyze::TraceWriter> trace;
+  if (!o.trace.empty()) trace.emplace(real_files(), o.trace, source.info);
+  source.rows(o.rows, [&](const analyze::RoutedRows& rows) {
+    analyze::add_rows(out.counts, rows, choices);
+    collector.add(rows);
+    if (trace) trace->add(rows);
+  });
+  if (trace) trace->finish();
+  out.statistics = std::move(collector).finish();
+  if (source.metrics) out.metrics = analyze::summarise_metrics(*source.metrics);
+  return out;
+}
+
 int run_analyze(const AnalyzeCommand& o) {
   check_one_of("analyze", "--choices", o.choices, {"all", "first"});
+  check<ConfigError>(!o.rows.logits || !o.trace.empty(), "analyze",
+                     "expected --trace beside --trace-logits, got none. Name the file to write.");
   use_threads(o.threads != 0 ? o.threads : usable_cores());
-  const auto loaded = models::load(o.model);
-  const data::Corpus corpus(data_of(loaded.config, o.settings));
-  auto count = o.count;
-  count.choices = o.choices == "first" ? analyze::Choices::kFirst : analyze::Choices::kAll;
+  const AnalyzeSource source = open_source(o.model, o.settings);
   auto test = o.test;
   test.seed = static_cast<uint64_t>(o.seed);
 
-  const auto counts = analyze::count_routing(*loaded.model, corpus, count);
+  const auto [counts, statistics, metrics] = look_at(source, o);
   const auto all = analyze::specialisation(counts, {}, test);
   std::vector<analyze::Specialisation> found = {all};
   if (!o.domains.empty()) found.push_back(analyze::specialisation(counts, o.domains, test));
 
   if (o.json) {
-    Json document = {{"checkpoint", loaded.folder.string()},
-                     {"step", loaded.step},
-                     {"tokens", counts.tokens},
-                     {"choices", o.choices},
-                     {"permutations", test.permutations},
-                     {"seed", o.seed}};
+    Json document = {{"checkpoint", source.info.model},   {"step", source.info.step},
+                     {"tokens", counts.tokens},           {"choices", o.choices},
+                     {"permutations", test.permutations}, {"seed", o.seed}};
     document.update(comparison_json(all));
     if (found.size() > 1) document["chosen"] = comparison_json(found[1]);
+    document["statistics"] = statistics_json(statistics, *source.tokenizer, o.lengths);
+    if (!metrics.empty()) document["metrics"] = metrics_json(metrics);
     print_json(document);
     return 0;
   }
-  std::printf("%s, step %s: %s tokens of validation data\n", loaded.folder.string().c_str(),
-              grouped(loaded.step).c_str(), grouped(counts.tokens).c_str());
+  std::printf("%s, step %s: %s tokens of validation data\n", source.info.model.c_str(),
+              grouped(source.info.step).c_str(), grouped(counts.tokens).c_str());
   std::printf("Columns of domains: the share of the domain's %s that each expert takes.\n",
               o.choices == "all" ? "choices" : "first choices");
   for (const auto& comparison : found) print_comparison(comparison);
+  print_statistics(statistics, *source.tokenizer, o.lengths);
+  if (!metrics.empty())
+    std::printf("\nWhat the run logged:\n%s\n", analyze::summary_table(metrics).c_str());
   return 0;
 }
 
@@ -153,7 +187,8 @@ int run_analyze(const AnalyzeCommand& o) {
 void add_analyze(CLI::App& program, Session& session) {
   add_command<AnalyzeCommand>(
       program, session,
-      {"analyze", "Which experts serve which domains, and whether that is more than chance.",
+      {"analyze",
+       "Which experts serve which domains and tokens, and whether that is more than chance.",
        "moe analyze out/demo/moe --domains english,turkish", setup_analyze, run_analyze});
 }
 

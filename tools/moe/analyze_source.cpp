@@ -1,0 +1,80 @@
+#include "tools/moe/analyze_source.h"
+
+#include <moe/analyze/trace_file.h>
+#include <moe/checkpoint/checksum.h>
+#include <moe/checkpoint/manifest.h>
+#include <moe/models/load.h>
+
+#include "tools/moe/common.h"
+
+namespace moe::tools {
+
+namespace {
+
+constexpr uint64_t kLargestManifest = uint64_t{64} << 20;
+
+/// The data that the run was trained on.
+data::DataOptions data_of(Table config, const std::vector<std::string>& settings) {
+  apply_settings(config, settings);
+  const Value* section = config.find("data");
+  check(section && section->as<Table>(), "analyze",
+        "expected a [data] section in the run's config.toml, found none. The run is damaged.");
+  data::DataOptions options;
+  read_fields(options, *section->as<Table>(), "data");
+  return options;
+}
+
+/// metrics.jsonl of the run that `path`, a run or its checkpoint `folder`, belongs to.
+std::optional<Path> metrics_of(const Path& folder) {
+  const Path file =
+      std::filesystem::absolute(folder).lexically_normal().parent_path().parent_path() /
+      "metrics.jsonl";
+  return real_files().exists(file) ? std::optional(file) : std::nullopt;
+}
+
+AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>& settings) {
+  check<ConfigError>(settings.empty(), "analyze", "expected no --set for the trace ", path,
+                     ", got ", join(settings),
+                     ". A trace has its data in it: name the run instead.");
+  auto file = std::make_shared<const analyze::TraceFile>(analyze::TraceFile::open(path));
+  AnalyzeSource out;
+  out.info = file->info();
+  out.tokenizer = file->tokenizer();
+  out.rows = [file](const analyze::RowOptions& options, const analyze::TakeRows& take) {
+    file->rows(options, take);
+  };
+  return out;
+}
+
+AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& settings) {
+  const auto loaded = models::load(path);
+  const auto corpus = std::make_shared<const data::Corpus>(data_of(loaded.config, settings));
+  const Path manifest = loaded.folder / checkpoint::kManifestName;
+  AnalyzeSource out;
+  out.info = {.domains = analyze::validated_domains(*corpus),
+              .sequence = corpus->sequence(),
+              .vocabulary = loaded.model->options().vocabulary,
+              .tokenizer = corpus->tokenizer()->name(),
+              .tokenizer_json = corpus->tokenizer()->tokenizer_json(),
+              .model = loaded.folder.string(),
+              .step = loaded.step,
+              .checksum = checkpoint::checksum_text(
+                  checkpoint::checksum_of(read_file(real_files(), manifest, kLargestManifest)))};
+  out.tokenizer = corpus->tokenizer();
+  out.metrics = metrics_of(loaded.folder);
+  out.rows = [model = loaded.model, corpus](const analyze::RowOptions& options,
+                                            const analyze::TakeRows& take) {
+    analyze::route_rows(*model, *corpus, options, take);
+  };
+  return out;
+}
+
+}  // namespace
+
+AnalyzeSource open_source(const std::string& path, const std::vector<std::string>& settings) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error) ? open_trace(path, settings)
+                                                       : open_run(path, settings);
+}
+
+}  // namespace moe::tools

@@ -1,0 +1,28 @@
+#pragma once
+// What `moe analyze` looks at: a run, whose model it has to run, or a trace of one.
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <moe/analyze/routed_rows.h>
+#include <moe/analyze/trace_writer.h>
+
+namespace moe::tools {
+
+struct AnalyzeSource {
+  analyze::TraceInfo info;
+  std::shared_ptr<const data::Tokenizer> tokenizer;
+  /// metrics.jsonl of the run, if there is one.
+  std::optional<Path> metrics;
+  /// Hands on rows as options say.
+  std::function<void(const analyze::RowOptions& options, const analyze::TakeRows& take)> rows;
+};
+
+/// A file is a trace, a folder a run or checkpoint. `settings` are those of --set, for a run's
+/// data.
+AnalyzeSource open_source(const std::string& path, const std::vector<std::string>& settings);
+
+}  // namespace moe::tools
