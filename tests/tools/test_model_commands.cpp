@@ -73,6 +73,25 @@ TEST_F(ModelCommands, GenerateWritesTheTextAlone) {
   EXPECT_EQ(output(words, "To be"), json(as_json, "To be").at("text").get<std::string>());
 }
 
+TEST_F(ModelCommands, DiffTellsWhereTwoForwardPassesFirstDiffer) {
+  const auto dump = [&](const std::string& name, const std::string& ids) {
+    const std::string out = (folder_ / name).string();
+    output({"forward", "--tokens", write("in.json", ids), "--out", out, "--routing", "--grads"});
+    return out;
+  };
+  const std::string a = dump("a", R"({"input_ids": [[1, 2, 3, 4]]})"),
+                    b = dump("b", R"({"input_ids": [[1, 2, 9, 4]]})");
+  const auto same = run_program({"diff", a, a, "--json"});
+  EXPECT_EQ(same.status, 0) << same.err;
+  EXPECT_EQ(nlohmann::json::parse(same.out)["same"], true);
+  const auto other = run_program({"diff", a, b, "--json"});
+  EXPECT_EQ(other.status, 1);
+  EXPECT_EQ(nlohmann::json::parse(other.out)["first"], "layers.1.router_logits");
+  const auto text = run_program({"diff", a, b}).out;
+  EXPECT_PRED2(contains, text, "first difference: layers.1.router_logits");
+  EXPECT_PRED2(contains, text, "grad.");
+}
+
 TEST_F(ModelCommands, GenerateTakesAnEmptyPrompt) {
   const auto empty = json({"generate", "--prompt", "", "--max-tokens", "4", "--json"}, "not read");
   const auto newline = json({"generate", "--max-tokens", "4", "--json"}, "\n");
