@@ -2,8 +2,7 @@
 #include <array>
 #include <cmath>
 
-#include <nlohmann/json.hpp>
-
+#include <moe/analyze/metrics_file.h>
 #include <moe/train/compare.h>
 
 namespace moe::train {
@@ -36,14 +35,11 @@ Interval confidence_interval(const std::vector<double>& values) {
 
 std::vector<LossPoint> read_evaluations(const Path& metrics) {
   std::vector<LossPoint> points;
-  std::istringstream lines(read_file(real_files(), metrics, 1u << 30));
-  for (std::string line; std::getline(lines, line);) {
-    const auto object = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object() || !object.contains("eval") || !object["eval"]["loss"].is_number())
-      continue;
-    points.push_back({object.value("step", int64_t{0}), object.value("seconds", 0.0),
-                      object["eval"]["loss"].get<double>()});
-  }
+  analyze::read_metrics(metrics, [&](const analyze::MetricsLine& line, std::string_view) {
+    const auto loss = line.find("eval.loss");
+    if (line.is_evaluation && loss && !std::isnan(*loss))
+      points.push_back({line.step, line.find("seconds").value_or(0), *loss});
+  });
   check(!points.empty(), "train/compare", "expected evaluations in ", metrics.string(),
         ", found none. Set train.eval_every and validation data.");
   return points;

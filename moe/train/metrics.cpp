@@ -28,39 +28,38 @@ Json layer_json(const LayerLoad& layer) {
           {"unused", layer.unused()}};
 }
 
-/// The lines of `text` that speak of steps up to `step` and of evaluations up to `evaluation`; a
-/// line torn by a crash ends them.
-std::string lines_up_to(const std::string& text, int64_t step, int64_t evaluation) {
-  std::string kept;
-  for (size_t begin = 0; begin < text.size();) {
-    const size_t end = text.find('\n', begin);
-    if (end == std::string::npos) break;
-    const std::string line = text.substr(begin, end - begin);
-    const Json object = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!object.is_object() || !object.contains("step") || !object["step"].is_number_integer())
-      break;
-    const int64_t last = object.contains("eval") ? evaluation : step;
-    if (object["step"].get<int64_t>() <= last) kept += line + '\n';
-    begin = end + 1;
-  }
-  return kept;
-}
-
 }  // namespace
 
 void MetricsLog::keep_up_to(int64_t step, int64_t evaluation) {
   std::string kept;
+  summary_ = {};
   if (step >= 0 && real_files().exists(path_))
-    kept = lines_up_to(read_file(real_files(), path_, 1u << 30), step, evaluation);
+    analyze::read_metrics(
+        path_,
+        [&](const analyze::MetricsLine& line, std::string_view text) {
+          if (line.step > (line.is_evaluation ? evaluation : step)) return;
+          kept.append(text) += '\n';
+          summary_.add(line);
+        },
+        // A line torn by a crash ends what can be trusted.
+        analyze::DamagedLines::kEnd);
   write_file_atomically(real_files(), path_, [&](OutputFile& out) { out.write(bytes_of(kept)); });
   if (out_.is_open()) out_.close();
   out_.open(path_, std::ios::app);
+  if (board_) board_->keep_up_to(step, evaluation);
 }
 
 void MetricsLog::write(const std::string& line) {
   out_ << line << '\n' << std::flush;
   check(out_.good(), "train/metrics", "could not write to ", path_.string(),
         ". Free space on the disk, or choose another --out.");
+  const auto read = analyze::parse_metrics_line(line, "the line just written");
+  summary_.add(read);
+  if (board_) board_->add(read);
+}
+
+void MetricsLog::text(int64_t step, std::string_view tag, std::string_view text) {
+  if (board_) board_->text(step, tag, verbatim(text));
 }
 
 void MetricsLog::step(int64_t step, int64_t tokens, const StepResult& result, double lr,

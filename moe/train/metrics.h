@@ -1,18 +1,25 @@
 #pragma once
 
 #include <fstream>
+#include <memory>
 #include <string>
 
+#include <moe/analyze/metric_summary.h>
 #include <moe/base/files.h>
 #include <moe/train/evaluate.h>
 #include <moe/train/step.h>
+#include <moe/train/tensorboard_log.h>
 
 namespace moe::train {
 
-/// `metrics.jsonl`: one JSON object a logged step, one an evaluation, as docs/metrics.md says.
+/// `metrics.jsonl`: one JSON object a logged step, one an evaluation, as docs/metrics.md says; and
+/// the same for TensorBoard.
 class MetricsLog {
  public:
-  explicit MetricsLog(const Path& path) : path_(path) {}
+  /// `tensorboard` is the folder of its event files; empty: none.
+  explicit MetricsLog(const Path& path, const Path& tensorboard = {}) : path_(path) {
+    if (!tensorboard.empty()) board_ = std::make_unique<TensorBoardLog>(tensorboard);
+  }
 
   /// Removes what the file says of steps after `step` and of evaluations after `evaluation`, and
   /// goes on behind the rest. To be called before the first line.
@@ -22,11 +29,19 @@ class MetricsLog {
             double tokens_per_second);
   void evaluation(int64_t step, const EvalResult& result, double seconds);
 
+  /// Text for TensorBoard alone, shown as it stands.
+  void text(int64_t step, std::string_view tag, std::string_view text);
+
+  /// Of every line in the file, those of before a resume too.
+  const analyze::MetricSummary& summary() const { return summary_; }
+
  private:
   void write(const std::string& line);
 
   Path path_;
   std::ofstream out_;
+  std::unique_ptr<TensorBoardLog> board_;
+  analyze::MetricSummary summary_;
 };
 
 }  // namespace moe::train

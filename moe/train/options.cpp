@@ -31,6 +31,10 @@ void ScheduleOptions::validate(const std::string& place) const {
                      ".decay_share' in [0, 1], got ", final_share, " and ", decay_share, ".");
 }
 
+void TensorBoardOptions::validate(const std::string& place) const {
+  at_least(place, "sample_tokens", sample_tokens, int64_t{0});
+}
+
 void TrainOptions::validate(const std::string& place) const {
   check_one_of("config", concat("'", place, ".dtype'"), dtype, {"float32", "bfloat16", "float64"});
   check_one_of("config", concat("'", place, ".on_nan'"), on_nan, {"skip", "rollback", "stop"});

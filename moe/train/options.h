@@ -65,6 +65,22 @@ struct MonitorOptions {
   }
 };
 
+/// What goes to DIR/tensorboard beside DIR/metrics.jsonl.
+struct TensorBoardOptions {
+  bool enabled = true;
+  int64_t sample_tokens = 64;
+  std::string sample_prompt = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("enabled", enabled, "write event files for TensorBoard");
+    v("sample_tokens", sample_tokens,
+      "length of the text that the model writes after each evaluation; 0: none");
+    v("sample_prompt", sample_prompt, "what it goes on from; empty: a newline");
+  }
+  void validate(const std::string& place) const;
+};
+
 struct TrainOptions {
   int64_t steps = 1000;
   int64_t batch = 32;
@@ -84,6 +100,7 @@ struct TrainOptions {
   OptimizerOptions optimizer = {};
   ScheduleOptions schedule = {};
   MonitorOptions monitor = {};
+  TensorBoardOptions tensorboard = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -108,6 +125,7 @@ struct TrainOptions {
     v("optimizer", optimizer, "AdamW and clipping");
     v("schedule", schedule, "learning rate over steps");
     v("monitor", monitor, "warnings about experts");
+    v("tensorboard", tensorboard, "event files");
   }
   void validate(const std::string& place) const;
 };

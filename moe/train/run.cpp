@@ -16,7 +16,7 @@ namespace {
 /// themselves as they are.
 const std::regex kFree(
     R"(train\.(steps|threads|log_every|eval_every|eval_batches|checkpoint_every|keep|keep_best|)"
-    R"(early_stop|on_nan|max_bad_steps|monitor\..*)|data\.domains\[\d+\]\.(path|train|valid))");
+    R"(early_stop|on_nan|max_bad_steps|monitor\..*|tensorboard\..*)|data\.domains\[\d+\]\.(path|train|valid))");
 
 /// Throws unless `options` continue the run that wrote `checkpoint`.
 void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {
@@ -65,6 +65,10 @@ RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls)
   Trainer trainer(options_, folder_);
   if (from) trainer.restore(*from);
   return trainer.train(controls);
+}
+
+analyze::MetricSummary Run::metrics() const {
+  return analyze::summarise_metrics(folder_ / "metrics.jsonl");
 }
 
 RunSummary Run::start(const RunControls& controls) {

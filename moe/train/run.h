@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include <moe/analyze/metric_summary.h>
 #include <moe/base/files.h>
 #include <moe/train/options.h>
 #include <moe/train/state.h>
@@ -27,10 +28,12 @@ struct RunSummary {
   double final_loss = 0;  // last validation loss; NaN without validation data
   int stopped_by = 0;     // what controls.stop said
   bool early_stopped = false;
+  /// Mean, deviation and range of everything that was logged, before a resume too.
+  analyze::MetricSummary metrics = {};
 };
 
 /// A whole run from a configuration: trains, logs, evaluates, writes checkpoints, in one folder
-///   config.toml  metrics.jsonl  checkpoints/step-NNNNNN/
+///   config.toml  metrics.jsonl  tensorboard/  checkpoints/step-NNNNNN/
 /// One run a process at a time: the number of threads is process-wide.
 class Run {
  public:
@@ -49,6 +52,10 @@ class Run {
   RunSummary resume(const RunControls& controls = {});
   /// resume() if there is a checkpoint, else start().
   RunSummary resume_or_start(const RunControls& controls = {});
+
+  /// The same summary of what the folder's metrics.jsonl holds, at any time. Throws moe::Error when
+  /// there is none.
+  analyze::MetricSummary metrics() const;
 
   const RunOptions& options() const { return options_; }
   const Path& folder() const { return folder_; }

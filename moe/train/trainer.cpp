@@ -5,6 +5,7 @@
 #include <moe/base/log.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
+#include <moe/generation/generate.h>
 #include <moe/models/load.h>
 #include <moe/models/tensors.h>
 #include <moe/train/revive.h>
@@ -165,8 +166,21 @@ bool Trainer::evaluate_once(Progress& progress, MetricsLog& metrics) {
     ++record_.evaluations_since_best;
   }
   metrics.evaluation(record_.step, result, record_.seconds);
+  if (!std::isnan(result.loss)) log_sample(metrics);
   progress.evaluation(record_.step, result.loss, best);
   return best;
+}
+
+void Trainer::log_sample(MetricsLog& metrics) const {
+  const auto& o = options_.train.tensorboard;
+  if (!o.enabled || o.sample_tokens == 0 || !model_->options().causal) return;
+  models::LoadedModel model;
+  model.model = model_;
+  model.tokenizer = corpus_->tokenizer();
+  const auto written = generation::generate(
+      model, o.sample_prompt,
+      {.max_tokens = o.sample_tokens, .temperature = 0.8, .seed = options_.train.seed});
+  metrics.text(record_.step, "sample", o.sample_prompt + written.text);
 }
 
 void Trainer::save() {
@@ -188,8 +202,10 @@ RunSummary Trainer::train(const RunControls& controls) {
   make_folders(real_files(), folder_);
   write_file_atomically(real_files(), folder_ / kConfigFile,
                         [&](OutputFile& out) { out.write(bytes_of(texts_.at(kConfigFile))); });
-  MetricsLog metrics(folder_ / "metrics.jsonl");
+  MetricsLog metrics(folder_ / "metrics.jsonl",
+                     o.tensorboard.enabled ? folder_ / "tensorboard" : Path());
   metrics.keep_up_to(restored_ ? record_.step : -1, record_.last_evaluation);
+  metrics.text(record_.step, "config", texts_.at(kConfigFile));
   const int64_t last = controls.max_steps >= 0 ? std::min(controls.max_steps, o.steps) : o.steps;
   Progress progress(controls.label, record_.step, last, loader_.tokens() * o.accumulation);
   const double seconds_before = record_.seconds;
@@ -221,6 +237,7 @@ RunSummary Trainer::train(const RunControls& controls) {
   progress.finish();
   summary.record = record_;
   summary.final_loss = record_.last_loss;
+  summary.metrics = metrics.summary();
   return summary;
 }
 

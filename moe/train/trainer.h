@@ -30,6 +30,8 @@ class Trainer {
   void handle_bad_step(const StepResult& result, MetricsLog& metrics);
   /// Evaluates unless this step has been; true when the loss is the best so far.
   bool evaluate_once(Progress& progress, MetricsLog& metrics);
+  /// Lets the model write a few words for the log.
+  void log_sample(MetricsLog& metrics) const;
   void save();
   std::vector<data::Batch> batches() const;
 

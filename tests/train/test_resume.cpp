@@ -48,6 +48,31 @@ TEST_P(Resume, IsBitExactAfterAnInterruption) {
 }
 INSTANTIATE_TEST_SUITE_P(Types, Resume, testing::Values("float32", "bfloat16", "float64"));
 
+TEST(Summary, SurvivesAResumeAndIsThatOfTheFile) {
+  const TemporaryFolder folder;
+  const auto options = tiny_run(folder.path());
+  const auto whole = train::Run(options, folder.path() / "whole").start().metrics;
+  train::Run cut(options, folder.path() / "cut");
+  EXPECT_EQ(cut.start({.max_steps = 7}).metrics.find("loss")->count(), 7);
+  const auto resumed = cut.resume().metrics, read = cut.metrics();
+  ASSERT_EQ(resumed.metrics().size(), whole.metrics().size());
+  for (const auto& [name, expected] : whole.metrics()) {
+    if (name == "tokens_per_second" || name == "seconds") continue;
+    for (const auto* summary : {&resumed, &read}) {
+      const auto* found = summary->find(name);
+      ASSERT_TRUE(found) << name;
+      EXPECT_EQ(found->count(), expected.count()) << name;
+      EXPECT_EQ(found->mean(), expected.mean()) << name;
+      EXPECT_EQ(found->deviation(), expected.deviation()) << name;
+      EXPECT_EQ(found->min(), expected.min()) << name;
+      EXPECT_EQ(found->max(), expected.max()) << name;
+      EXPECT_EQ(found->last(), expected.last()) << name;
+    }
+  }
+  EXPECT_EQ(whole.find("layers.1.max_over_mean")->count(), 12);
+  EXPECT_EQ(whole.find("eval.loss")->count(), 3);
+}
+
 TEST(ResumeAfterKill, ContinuesFromTheLastCheckpointBitForBit) {
   const TemporaryFolder folder;
   const auto options = tiny_run(folder.path());

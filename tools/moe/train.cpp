@@ -55,6 +55,7 @@ int run_train(const TrainCommand& o) {
       .stop = caught_signal, .max_steps = o.max_steps, .label = "train"};
   const auto summary = o.resume ? run.resume(controls) : run.start(controls);
   const auto& record = summary.record;
+  if (!summary.metrics.empty()) log::info(analyze::summary_table(summary.metrics));
   const bool evaluated = record.best_step >= 0;
   if (o.json) {
     print_json({{"steps", record.step},
