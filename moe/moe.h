@@ -6,7 +6,11 @@
 // So that `std::cout << tensor` works.
 #include <ATen/core/Formatting.h>
 
+#include <moe/analyze/coactivation.h>
+#include <moe/analyze/expert_tokens.h>
 #include <moe/analyze/specialisation.h>
+#include <moe/analyze/statistics.h>
+#include <moe/analyze/trace_file.h>
 #include <moe/balance/term.h>
 #include <moe/base/error.h>
 #include <moe/base/random.h>

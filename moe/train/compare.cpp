@@ -59,6 +59,8 @@ PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t s
                         const RunControls& controls) {
   RunOptions moe = options;
   moe.train.seed = seed;
+  // Writing text takes the two models different times, and it is training that is timed.
+  moe.train.tensorboard.sample_tokens = 0;
   models::ModelOptions model;
   read_fields(model, options.model.options, "model");
   RunOptions dense = moe;

@@ -1,6 +1,7 @@
 // E experts, P bins of positions.
 #include "tools/moe/analyze_statistics.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 
@@ -119,6 +120,10 @@ void print_tokens(const char* title, const std::vector<TokenOfExpert>& tokens,
                 token.lift);
 }
 
+bool same_tokens(const std::vector<TokenOfExpert>& a, const std::vector<TokenOfExpert>& b) {
+  return std::ranges::equal(a, b, {}, &TokenOfExpert::token, &TokenOfExpert::token);
+}
+
 void print_pairs(const char* title, const std::vector<ExpertPair>& pairs, const char* arrow,
                  int64_t most) {
   const auto strongest = analyze::strongest(pairs, most);
@@ -149,7 +154,8 @@ void print_layer(const analyze::LayerStatistics& layer, const data::Tokenizer& t
   for (size_t e = 0; e < tokens_E.size() && lengths.tokens > 0; ++e) {
     std::printf("  expert %zu:", e);
     print_tokens("most", tokens_E[e].frequent, tokenizer);
-    print_tokens(" typical", tokens_E[e].typical, tokenizer);
+    if (!same_tokens(tokens_E[e].frequent, tokens_E[e].typical))
+      print_tokens(" typical", tokens_E[e].typical, tokenizer);
     std::printf("\n");
   }
   print_pairs("together more than by chance:",
