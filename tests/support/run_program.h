@@ -1,5 +1,6 @@
 #pragma once
-// Runs the built program (the compile definition MOE_PROGRAM) as a process of its own.
+// Runs a program, above all the built one (the compile definition MOE_PROGRAM), as a process of its
+// own.
 
 #include <fcntl.h>
 #include <fstream>
@@ -19,13 +20,13 @@ struct ProgramResult {
   std::string out, err;
 };
 
-/// `moe ARGUMENTS…` with `input` on its standard input.
-inline ProgramResult run_program(const std::vector<std::string>& arguments,
+/// `program ARGUMENTS…` with `input` on its standard input.
+inline ProgramResult run_process(const char* program, const std::vector<std::string>& arguments,
                                  const std::string& input = "") {
   TemporaryFolder folder;
   const std::string in = folder / "in", out = folder / "out", err = folder / "err";
   std::ofstream(in) << input;
-  std::vector<char*> words = {const_cast<char*>(MOE_PROGRAM)};
+  std::vector<char*> words = {const_cast<char*>(program)};
   for (const auto& word : arguments) words.push_back(const_cast<char*>(word.c_str()));
   words.push_back(nullptr);
 
@@ -35,9 +36,9 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
   posix_spawn_file_actions_addopen(&files, 1, out.c_str(), O_WRONLY | O_CREAT, 0600);
   posix_spawn_file_actions_addopen(&files, 2, err.c_str(), O_WRONLY | O_CREAT, 0600);
   pid_t process = 0;
-  const int failed = ::posix_spawn(&process, MOE_PROGRAM, &files, nullptr, words.data(), environ);
+  const int failed = ::posix_spawn(&process, program, &files, nullptr, words.data(), environ);
   posix_spawn_file_actions_destroy(&files);
-  if (failed != 0) throw std::runtime_error("cannot start " MOE_PROGRAM);
+  if (failed != 0) throw std::runtime_error(std::string("cannot start ") + program);
   int code = 0;
   ::waitpid(process, &code, 0);
 
@@ -46,6 +47,12 @@ inline ProgramResult run_program(const std::vector<std::string>& arguments,
     return std::string(std::istreambuf_iterator<char>(file), {});
   };
   return {WIFEXITED(code) ? WEXITSTATUS(code) : 128 + WTERMSIG(code), content(out), content(err)};
+}
+
+/// `moe ARGUMENTS…` with `input` on its standard input.
+inline ProgramResult run_program(const std::vector<std::string>& arguments,
+                                 const std::string& input = "") {
+  return run_process(MOE_PROGRAM, arguments, input);
 }
 
 }  // namespace moe::test

@@ -108,6 +108,23 @@ TEST(Cli, RefusesWrongTypesDevicesAndKinds) {
   expect_error(run_program({"bench", "layer", "--repeat", "0"}), 2, "--repeat");
 }
 
+TEST(Cli, WhatComputesTakesThreadsDeviceTypeAndSeed) {
+  const auto takes = [](std::vector<std::string> command, const std::vector<std::string>& options) {
+    command.push_back("--help");
+    const std::string help = run_program(command).out;
+    for (const auto& option : options)
+      EXPECT_PRED2(contains, help, "--" + option + " ") << command[0];
+  };
+  takes({"train"}, {"threads", "device", "dtype", "seed", "set"});
+  takes({"compare"}, {"threads", "device", "dtype", "seeds", "set"});
+  takes({"eval"}, {"threads", "device", "dtype"});
+  takes({"generate"}, {"threads", "device", "dtype", "seed"});
+  takes({"forward"}, {"threads", "device", "dtype"});
+  takes({"analyze"}, {"threads", "seed", "set"});
+  for (const char* what : {"layer", "dense", "model"})
+    takes({"bench", what}, {"threads", "device", "dtype", "seed"});
+}
+
 TEST(Cli, FailuresAreStatusOne) {
   TemporaryFolder folder;
   expect_error(run_program({"inspect", folder.path().string()}), 1, "[models/load]");

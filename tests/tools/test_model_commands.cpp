@@ -116,6 +116,19 @@ TEST_F(ModelCommands, EvalGivesTheFieldsPromised) {
   EXPECT_EQ(out.at("step"), 7);
 }
 
+TEST_F(ModelCommands, UseTheCoresOfTheProcessUnlessTold) {
+  const auto cores =
+      nlohmann::json::parse(run_program({"bench", "dense", "--tokens", "8", "--d-model", "8",
+                                         "--d-ff", "8", "--repeat", "1", "--json"})
+                                .out);
+  const auto words = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"eval", checkpoint(), "--data", write("a", "text"), "--json"});
+    return nlohmann::json::parse(run_program(more).out);
+  };
+  EXPECT_EQ(words({}).at("threads"), cores.at("work").at("threads"));
+  EXPECT_EQ(words({"--threads", "1"}).at("threads"), 1);
+}
+
 TEST_F(ModelCommands, EvalRefusesFilesWithoutText) {
   for (const auto& path : {write("empty", ""), write("short", "a"), (folder_ / "none").string()}) {
     const auto result = run_program({"eval", checkpoint(), "--data", path});
@@ -141,6 +154,20 @@ TEST_F(ModelCommands, ForwardWritesWhatTheModelComputes) {
     ASSERT_EQ(found.scalar_type(), tensor.scalar_type()) << name;
     ASSERT_EQ(found.sizes(), tensor.sizes()) << name;
     EXPECT_TRUE(at::allclose(found, tensor, 1e-4, 1e-6)) << name;
+  }
+}
+
+TEST_F(ModelCommands, ForwardGivesTheTypesPromisedWhateverItComputesIn) {
+  const std::string path = write("in.json", R"({"input_ids": [[5, 6, 7]]})");
+  const std::string out = (folder_ / "out.safetensors").string();
+  for (const char* dtype : {"float32", "bfloat16", "float64"}) {
+    output({"forward", "--tokens", path, "--out", out, "--routing", "--dtype", dtype});
+    const auto file = formats::SafetensorsFile::open(out);
+    EXPECT_EQ(file.names().size(), 4u);
+    for (const char* name : {"logits", "layers.1.router_logits", "layers.1.weights"})
+      EXPECT_EQ(file.tensor(name).scalar_type(), at::kFloat) << name << ' ' << dtype;
+    EXPECT_EQ(file.tensor("layers.1.experts").scalar_type(), at::kLong);
+    EXPECT_EQ(file.tensor("layers.1.experts").sizes(), (std::vector<int64_t>{3, 2}));
   }
 }
 

@@ -47,6 +47,70 @@ TEST_F(RunCommands, TrainSaysWhatItReached) {
   EXPECT_PRED2(contains, again.err, "Pass --resume to go on");
 }
 
+TEST_F(RunCommands, TrainTakesItsSeedTypeAndDeviceAsOptions) {
+  const auto trained = [&](const std::string& name, std::vector<std::string> more) {
+    more.insert(more.begin(), {"train", config_.string(), "--out", out(name)});
+    json(more);
+    return config::read_toml(out(name) + "/config.toml");
+  };
+  const Table options = trained("a", {"--seed", "5", "--dtype", "float64", "--device", "cpu"});
+  const Table settings = trained("b", {"--set", "train.seed=5", "--set", "train.dtype=float64"});
+  EXPECT_EQ(config::write_toml(options), config::write_toml(settings));
+  EXPECT_EQ(*options.find("train")->as<Table>()->find("seed")->as<int64_t>(), 5);
+  const auto refused =
+      run_program({"train", config_.string(), "--out", out("c"), "--dtype", "float8"});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_PRED2(contains, refused.err, "[--dtype]");
+}
+
+TEST_F(RunCommands, TheRunsFolderHoldsWhatIsPromised) {
+  run({"train", config_.string(), "--out", out("a")});
+  EXPECT_TRUE(std::filesystem::exists(out("a") + "/config.toml"));
+  std::ifstream metrics(out("a") + "/metrics.jsonl");
+  int steps = 0, evaluations = 0;
+  for (std::string line; std::getline(metrics, line);) {
+    const auto found = nlohmann::json::parse(line);
+    if (found.contains("eval")) {
+      ++evaluations;
+      for (const char* field : {"loss", "perplexity"})
+        EXPECT_TRUE(found.at("eval").at(field).is_number()) << line;
+      continue;
+    }
+    ++steps;
+    for (const char* field :
+         {"step", "tokens", "loss", "lm_loss", "grad_norm", "lr", "tokens_per_second"})
+      EXPECT_TRUE(found.at(field).is_number()) << line;
+    for (const char* term : {"switch", "z_loss"})
+      EXPECT_TRUE(found.at("balance").at(term).is_number()) << line;
+    ASSERT_EQ(found.at("layers").size(), 2u);
+    for (const auto& layer : found.at("layers")) {
+      double sum = 0;
+      for (const double share : layer.at("load")) sum += share;
+      EXPECT_NEAR(sum, 1, 1e-9);
+      for (const char* field : {"max_over_mean", "entropy", "dropped", "unused"})
+        EXPECT_TRUE(layer.at(field).is_number()) << line;
+    }
+  }
+  EXPECT_EQ(steps, 6);
+  EXPECT_GE(evaluations, 1);
+}
+
+TEST_F(RunCommands, ARunItsCheckpointAndItsConfigurationAreTheSameModel) {
+  run({"train", config_.string(), "--out", out("a"), "--max-steps", "1"});
+  const auto inspected = [](const std::string& model) {
+    const auto result = run_program({"inspect", model, "--json"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    return nlohmann::json::parse(result.out);
+  };
+  const auto expected = inspected(config_.string());
+  for (const auto& model :
+       {out("a"), out("a") + "/checkpoints/step-000001", out("a") + "/config.toml"})
+    EXPECT_EQ(inspected(model), expected) << model;
+  EXPECT_EQ(expected.at("flops_per_token"),
+            2 * expected.at("parameters").at("active_without_input_embedding").get<int64_t>() +
+                4 * 2 * 16 * 16);  // attention over 16 tokens: 4 S D a layer
+}
+
 TEST_F(RunCommands, TrainNamesTheFileOfABadConfiguration) {
   std::ofstream(config_) << "[train]\nstepz = 3\n";
   const auto refused = run_program({"train", config_.string(), "--out", out("a")});

@@ -54,7 +54,9 @@ void use_threads(int64_t threads) {
 }
 
 void add_dtype(CLI::App& app, std::string& dtype) {
-  app.add_option("--dtype", dtype, "float32, bfloat16 or float64")->capture_default_str();
+  app.add_option("--dtype", dtype, "float32, bfloat16 or float64")
+      ->type_name("TYPE")
+      ->capture_default_str();
 }
 
 at::ScalarType parse_dtype(const std::string& dtype) {
@@ -64,7 +66,9 @@ at::ScalarType parse_dtype(const std::string& dtype) {
 }
 
 void add_device(CLI::App& app, std::string& device) {
-  app.add_option("--device", device, "cpu, cuda or cuda:INDEX")->capture_default_str();
+  app.add_option("--device", device, "cpu, cuda or cuda:INDEX")
+      ->type_name("DEVICE")
+      ->capture_default_str();
 }
 
 at::Device parse_device(const std::string& device) {
@@ -91,8 +95,9 @@ void add_seed(CLI::App& app, int64_t& seed) {
 
 void add_set(CLI::App& app, std::vector<std::string>& settings) {
   app.add_option("--set", settings,
-                 "change a setting of the configuration: a.b[0].c=VALUE; may be repeated")
-      ->allow_extra_args(false);
+                 "change a setting of the configuration, as a.b[0].c=VALUE; may be repeated")
+      ->allow_extra_args(false)
+      ->type_name("KEY=VALUE");
 }
 
 void apply_settings(Table& table, const std::vector<std::string>& settings) {

@@ -9,7 +9,7 @@
 #include <moe/train/compare.h>
 #include <moe/train/progress.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/run_argument.h"
 #include "tools/moe/signals.h"
 
 namespace moe::tools {
@@ -17,20 +17,16 @@ namespace moe::tools {
 namespace {
 
 struct CompareCommand {
-  std::string config, out;
-  std::vector<std::string> settings;
-  int64_t seeds = 1, threads = 0;
+  RunArgument run;
+  int64_t seeds = 1;
   bool json = false;
 };
 
 void setup_compare(CLI::App& app, CompareCommand& o) {
-  app.add_option("config", o.config, "the run of the MoE model, as TOML")
-      ->required()
-      ->type_name("CONFIG.toml");
-  app.add_option("--out", o.out, "folder of the runs")->required()->type_name("DIR");
-  app.add_option("--seeds", o.seeds, "train with seeds 1 to N")->check(CLI::Range(1, 100));
-  add_set(app, o.settings);
-  add_threads(app, o.threads);
+  add_run(app, o.run);
+  app.add_option("--seeds", o.seeds, "pairs to train, with seeds 1 to N")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
   add_json(app, o.json);
 }
 
@@ -56,23 +52,20 @@ void print_counts(const models::ModelOptions& model) {
 }
 
 int run_compare(const CompareCommand& o) {
-  const auto run = train::Run::from_toml(o.config, o.settings, o.out);
-  use_threads(o.threads != 0                    ? o.threads
-              : run.options().train.threads > 0 ? run.options().train.threads
-                                                : usable_cores());
+  const auto run = open_run(o.run);
   catch_stop_signals();
   models::ModelOptions model;
   read_fields(model, run.options().model.options, "model");
   int64_t experts = 0;
   for (int64_t i = 0; i < model.layers; ++i) experts += model.experts_of(i);
-  check<ConfigError>(experts > 0, "compare", "expected a model with MoE layers in '", o.config,
+  check<ConfigError>(experts > 0, "compare", "expected a model with MoE layers in '", o.run.config,
                      "', got a dense one, which is its own twin. Set model.moe.num_experts.");
   if (!o.json) print_counts(model);
 
   std::vector<double> at_equal_steps, at_equal_time;
   Json pairs = Json::array();
   for (int64_t seed = 1; seed <= o.seeds; ++seed) {
-    const Path folder = o.seeds == 1 ? Path(o.out) : Path(o.out) / concat("seed-", seed);
+    const Path folder = o.seeds == 1 ? run.folder() : run.folder() / concat("seed-", seed);
     const auto pair = train::compare_pair(run.options(), folder, seed, {.stop = caught_signal});
     if (caught_signal() != 0) {
       log::info(concat("stopped by signal ", caught_signal(), "; the same command goes on."));
@@ -112,7 +105,7 @@ int run_compare(const CompareCommand& o) {
 void add_compare(CLI::App& program, Session& session) {
   add_command<CompareCommand>(
       program, session,
-      {"compare", "Train a MoE model and its dense twin of equal active FLOPs, and compare them.",
+      {"compare", "Trains a MoE model and its dense twin of equal active FLOPs, and compares them.",
        "moe compare configs/demo.toml --out out/demo", setup_compare, run_compare});
 }
 

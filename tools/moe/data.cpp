@@ -25,7 +25,7 @@ int synth(const SynthCommand& o) {
 }
 
 void setup_synth(CLI::App& app, SynthCommand& o) {
-  app.add_option("--out", o.out, "folder to write to")->required();
+  app.add_option("--out", o.out, "folder to write to")->required()->type_name("DIR");
   add_seed(app, o.options.seed);
   app.add_option("--bytes-per-domain", o.options.bytes_per_domain,
                  "bytes of text of one domain, validation included")

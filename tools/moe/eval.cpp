@@ -2,6 +2,8 @@
 
 #include <iostream>
 
+#include <ATen/Parallel.h>
+
 #include <moe/models/evaluate.h>
 
 #include "tools/moe/model_argument.h"
@@ -48,6 +50,7 @@ int run_eval(const EvalCommand& o) {
   }
   Json out = evaluation_json(total);
   out["step"] = model.step;
+  out["threads"] = at::get_num_threads();
   out["files"] = std::move(files);
   print_json(out);
   return 0;
@@ -55,11 +58,14 @@ int run_eval(const EvalCommand& o) {
 
 void setup_eval(CLI::App& app, EvalCommand& o) {
   add_model(app, o.model);
-  app.add_option("--data", o.data, "files to predict, each from its beginning")->required();
+  app.add_option("--data", o.data, "files to predict, each from its beginning")
+      ->required()
+      ->type_name("FILE");
   app.add_option(
          "--format", o.format,
          "text, or jsonl_prompt_completion (one {\"prompt\", \"completion\"} a line, of which "
          "completions are predicted)")
+      ->type_name("NAME")
       ->capture_default_str();
   add_json(app, o.json);
 }
@@ -67,9 +73,11 @@ void setup_eval(CLI::App& app, EvalCommand& o) {
 }  // namespace
 
 void add_eval(CLI::App& program, Session& session) {
-  add_command<EvalCommand>(program, session,
-                           {"eval", "Mean cross entropy of a model on files of text.",
-                            "moe eval out/demo/moe --data text.txt --json", setup_eval, run_eval});
+  add_command<EvalCommand>(
+      program, session,
+      {"eval", "Mean cross entropy of a model on files of text.",
+       "moe eval out/demo/moe --data out/demo/data/english/valid.txt   # after make demo",
+       setup_eval, run_eval});
 }
 
 }  // namespace moe::tools

@@ -37,8 +37,9 @@ void setup_forward(CLI::App& app, ForwardCommand& o) {
   app.add_option("--tokens", o.tokens,
                  "JSON file {\"input_ids\": [[…]…], \"attention_mask\": [[…]…]?}, padding on the "
                  "right")
-      ->required();
-  app.add_option("--out", o.out, "safetensors file to write")->required();
+      ->required()
+      ->type_name("FILE");
+  app.add_option("--out", o.out, "safetensors file to write")->required()->type_name("FILE");
   app.add_flag("--routing", o.request.routing,
                "also layers.I.router_logits, .experts and .weights of every sparse layer I");
   app.add_flag("--grads", o.request.gradients, "also the loss, and grad.NAME of every parameter");
@@ -50,7 +51,9 @@ void add_forward(CLI::App& program, Session& session) {
   add_command<ForwardCommand>(
       program, session,
       {"forward", "Logits, routing and gradients of given token ids, as a safetensors file.",
-       "moe forward out/demo/moe --tokens ids.json --out out.safetensors --routing --grads",
+       "echo '{\"input_ids\": [[79, 110, 99, 101]]}' > ids.json && moe forward out/demo/moe "
+       "--tokens ids.json "
+       "--out out.safetensors --routing --grads   # after make demo",
        setup_forward, run_forward});
 }
 

@@ -75,7 +75,8 @@ void add_generate(CLI::App& program, Session& session) {
   add_command<GenerateCommand>(
       program, session,
       {"generate", "Writes on after a prompt.",
-       "moe generate out/demo/moe --prompt \"Once upon a time\" --temperature 0.8 --seed 1",
+       "moe generate out/demo/moe --prompt \"Once upon a time\" --temperature 0.8 --seed 1   "
+       "# after make demo",
        setup_generate, run_generate});
 }
 

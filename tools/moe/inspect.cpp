@@ -186,7 +186,8 @@ int inspect(const InspectOptions& o) {
 }
 
 void setup_inspect(CLI::App& app, InspectOptions& o) {
-  app.add_option("MODEL", o.target, "a run, a checkpoint, or the CONFIG.toml of a run");
+  app.add_option("MODEL", o.target, "a run, a checkpoint, or the CONFIG.toml of a run")
+      ->type_name("DIR|FILE.toml");
   app.add_option_function<std::vector<std::string>>(
          "--list",
          [&o](const std::vector<std::string>& kind) {
@@ -204,9 +205,10 @@ void setup_inspect(CLI::App& app, InspectOptions& o) {
 }  // namespace
 
 void add_inspect(CLI::App& program, Session& session) {
-  add_command<InspectOptions>(program, session,
-                              {"inspect", "What a model is and costs, and what kinds there are.",
-                               "moe inspect --list router", setup_inspect, inspect});
+  add_command<InspectOptions>(
+      program, session,
+      {"inspect", "What a model is and costs, and what kinds there are.",
+       "moe inspect configs/demo.toml && moe inspect --list router", setup_inspect, inspect});
 }
 
 }  // namespace moe::tools

@@ -3,7 +3,9 @@
 namespace moe::tools {
 
 void add_model(CLI::App& app, ModelArgument& o) {
-  app.add_option("MODEL", o.path, "a run or one of its checkpoints")->required();
+  app.add_option("MODEL", o.path, "a run (its newest checkpoint) or one checkpoint")
+      ->required()
+      ->type_name("DIR");
   add_device(app, o.device);
   add_dtype(app, o.dtype);
   add_threads(app, o.threads);

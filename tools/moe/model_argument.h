@@ -13,7 +13,7 @@ struct ModelArgument {
   std::string path;
   std::string device = "cpu";
   std::string dtype = "float32";
-  int64_t threads = 1;
+  int64_t threads = 0;
 };
 
 /// MODEL, --device, --dtype and --threads.

@@ -5,9 +5,8 @@
 #include <moe/base/log.h>
 #include <moe/models/counts.h>
 #include <moe/train/progress.h>
-#include <moe/train/run.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/run_argument.h"
 #include "tools/moe/signals.h"
 
 namespace moe::tools {
@@ -15,21 +14,23 @@ namespace moe::tools {
 namespace {
 
 struct TrainCommand {
-  std::string config, out;
-  std::vector<std::string> settings;
+  RunArgument run;
+  std::optional<int64_t> seed;
   bool resume = false;
-  int64_t max_steps = -1, threads = 0;
+  int64_t max_steps = -1;
   bool json = false;
 };
 
 void setup_train(CLI::App& app, TrainCommand& o) {
-  app.add_option("config", o.config, "the run, as TOML")->required()->type_name("CONFIG.toml");
-  app.add_option("--out", o.out, "folder of the run")->required()->type_name("DIR");
-  add_set(app, o.settings);
+  add_run(app, o.run);
+  app.add_option("--seed", o.seed,
+                 "seed of parameters, data order and dropout; default: train.seed of the "
+                 "configuration");
   app.add_flag("--resume", o.resume, "go on from the newest checkpoint in DIR");
-  app.add_option("--max-steps", o.max_steps, "stop, with a checkpoint, after so many steps in all")
+  app.add_option("--max-steps", o.max_steps,
+                 "stop, with a checkpoint, after so many steps in all; default: train.steps of the "
+                 "configuration")
       ->check(CLI::NonNegativeNumber);
-  add_threads(app, o.threads);
   add_json(app, o.json);
 }
 
@@ -45,10 +46,9 @@ void announce(const train::Run& run) {
 }
 
 int run_train(const TrainCommand& o) {
-  auto settings = o.settings;
-  if (o.threads != 0) settings.push_back(concat("train.threads=", o.threads));
-  auto run = train::Run::from_toml(o.config, settings, o.out);
-  use_threads(run.options().train.threads > 0 ? run.options().train.threads : usable_cores());
+  auto argument = o.run;
+  if (o.seed) argument.settings.push_back(concat("train.seed=", *o.seed));
+  auto run = open_run(argument);
   if (run.options().model.family == "decoder") announce(run);
   catch_stop_signals();
   const train::RunControls controls{
@@ -83,7 +83,7 @@ int run_train(const TrainCommand& o) {
 void add_train(CLI::App& program, Session& session) {
   add_command<TrainCommand>(
       program, session,
-      {"train", "Train a model from a TOML run.",
+      {"train", "Trains a model as a TOML file describes it.",
        "moe data synth --out out/demo/data && moe train configs/demo.toml --out out/mine",
        setup_train, run_train});
 }
