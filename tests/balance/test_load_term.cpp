@@ -13,14 +13,7 @@ namespace {
 using moe::test::expect_gradients;
 using moe::test::normal;
 using moe::test::spread;
-using moe::test::balance::bools;
-using moe::test::balance::collapsed;
-using moe::test::balance::kExperts;
-using moe::test::balance::logits_of;
-using moe::test::balance::make;
-using moe::test::balance::routing_of;
-using moe::test::balance::setting;
-using moe::test::balance::value_of;
+using namespace moe::test::balance;
 
 constexpr int64_t T = 7;
 

@@ -16,13 +16,7 @@ namespace {
 
 using moe::test::expect_close;
 using moe::test::normal;
-using moe::test::balance::bools;
-using moe::test::balance::kChoices;
-using moe::test::balance::kExperts;
-using moe::test::balance::logits_of;
-using moe::test::balance::make;
-using moe::test::balance::routing_of;
-using moe::test::balance::setting;
+using namespace moe::test::balance;
 
 constexpr int64_t T = 9, D = 5, F = 3;
 

@@ -17,15 +17,7 @@ namespace moe::balance::terms_test {
 namespace {
 
 using moe::test::expect_gradients;
-using moe::test::balance::bools;
-using moe::test::balance::kChoices;
-using moe::test::balance::kExperts;
-using moe::test::balance::kTokens;
-using moe::test::balance::logits_of;
-using moe::test::balance::make;
-using moe::test::balance::routing_of;
-using moe::test::balance::setting;
-using moe::test::balance::value_of;
+using namespace moe::test::balance;
 
 class TermContract : public ::testing::TestWithParam<std::string> {};
 

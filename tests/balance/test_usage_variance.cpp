@@ -9,15 +9,7 @@ namespace moe::balance::usage_variance_test {
 namespace {
 
 using moe::test::expect_gradients;
-using moe::test::balance::bools;
-using moe::test::balance::collapsed;
-using moe::test::balance::kChoices;
-using moe::test::balance::kExperts;
-using moe::test::balance::logits_of;
-using moe::test::balance::make;
-using moe::test::balance::routing_of;
-using moe::test::balance::setting;
-using moe::test::balance::value_of;
+using namespace moe::test::balance;
 
 using Counts = std::vector<int64_t>;
 

@@ -12,12 +12,7 @@ namespace {
 
 using moe::test::expect_gradients;
 using moe::test::normal;
-using moe::test::balance::kExperts;
-using moe::test::balance::logits_of;
-using moe::test::balance::make;
-using moe::test::balance::routing_of;
-using moe::test::balance::setting;
-using moe::test::balance::value_of;
+using namespace moe::test::balance;
 
 constexpr int64_t D = 5, F = 3;
 

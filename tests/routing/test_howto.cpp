@@ -1,6 +1,5 @@
-// The router of docs/howto/add_a_router.md, compiled from the page itself (tests/CMakeLists.txt)
-// and registered here, so that the contract suite runs over it as over the kinds of routers.def.
-#include <algorithm>
+// The router of docs/howto/add_a_router.md.
+#include <tests/support/howto.h>
 #include <tests/support/routers.h>
 
 namespace moe::routing::kinds {
@@ -15,13 +14,8 @@ using moe::test::experts_by_token;
 using moe::test::make_router;
 using moe::test::normal;
 
-const bool kRegistered = [] {
-  const auto names = routers().names();  // whoever follows the page here has it in routers.def
-  if (std::find(names.begin(), names.end(), "round_robin") != names.end()) return true;
-  routers().add("round_robin", "round robin: experts in turn, weighted by softmax",
-                kinds::make_round_robin());
-  return true;
-}();
+const bool kRegistered =
+    moe::test::register_howto(routers(), "round_robin", kinds::make_round_robin());
 
 TEST(HowTo, TheRouterOfThePageDealsTokensInTurn) {
   ASSERT_TRUE(kRegistered);
