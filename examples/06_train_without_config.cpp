@@ -1,0 +1,78 @@
+// A whole run without a configuration file: plain option structs say what to train, what on and
+// how. The run stops half way with a checkpoint and goes on from there, as after a crash. Writes
+// text/ and run/ in the folder it is started in.
+
+#include <cstdio>
+
+#include <moe/base/fields.h>
+#include <moe/config/toml.h>
+#include <moe/data/synth/synth.h>
+#include <moe/train/run.h>
+
+namespace {
+
+/// The English domain's files, written by write_synth("text", …), and the others'.
+std::vector<moe::data::DomainOptions> domains() {
+  std::vector<moe::data::DomainOptions> out;
+  for (const auto& name : moe::data::synth_domains())
+    out.push_back({.name = name,
+                   .train = "text/" + name + "/train.txt",
+                   .valid = "text/" + name + "/valid.txt"});
+  return out;
+}
+
+/// Every field that is left out has its default; docs/kinds.md lists those of the model.
+moe::train::RunOptions options() {
+  const moe::models::ModelOptions model = {
+      .context_length = 64,
+      .d_model = 48,
+      .layers = 2,
+      .heads = 4,
+      .qk_norm = true,
+      .moe = {.num_experts = 4,
+              .top_k = 2,
+              .router = {.kind = "topk"},
+              .expert = {.kind = "gated", .d_ff = 64},
+              .balance = {{"switch", 0.01}, {"z_loss", 0.001}},
+              .shared = {.d_ff = 32}},
+  };
+  return {
+      .model = {.family = "decoder", .options = moe::write_fields(model)},
+      .data = {.sequence = 64, .domains = domains(), .weights = "equal"},
+      .train = {.steps = 160,
+                .batch = 8,
+                .eval_every = 40,
+                .eval_batches = 4,
+                .optimizer = {.lr = 5e-3},
+                .schedule = {.kind = "cosine", .warmup = 20}},
+  };
+}
+
+int run() {
+  moe::data::write_synth("text", {.bytes_per_domain = 60000});
+  moe::train::Run run(options(), "run");  // throws ConfigError for what does not fit together
+  std::printf("the model's part of what the run writes to config.toml:\n\n[model]\n%s\n",
+              moe::config::write_toml(run.options().model.options).c_str());
+  std::fflush(stdout);
+
+  const auto half = run.start({.max_steps = 80});
+  std::printf("stopped at step %lld\n", static_cast<long long>(half.record.step));
+  const auto whole = run.resume();
+  std::printf(
+      "went on to step %lld: %lld tokens, best validation loss %.3f nats a byte at step %lld\n",
+      static_cast<long long>(whole.record.step), static_cast<long long>(whole.record.tokens),
+      whole.record.best_loss, static_cast<long long>(whole.record.best_step));
+  const bool learnt = whole.record.best_loss < half.record.best_loss;
+  return half.record.step == 80 && whole.record.step == 160 && learnt ? 0 : 1;
+}
+
+}  // namespace
+
+int main() {
+  try {
+    return run();
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "error: %s\n", error.what());
+    return 1;
+  }
+}
