@@ -1,5 +1,6 @@
 // What the documents show is what the program does.
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <regex>
@@ -9,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/run_program.h"
+#include "tests/tools/help.h"
 
 namespace moe::test {
 namespace {
@@ -33,8 +35,9 @@ TEST(Docs, KindsAreThoseOfTheRegistries) {
 TEST(Docs, EveryCommandShownExists) {
   std::set<std::string> commands;
   const std::regex shown("`moe ([a-z]+)( [a-z]+)?");
-  for (const auto& file : {"README.md", "docs/architecture.md", "docs/metrics.md",
-                           "docs/howto/add_a_router.md", "CONTRIBUTING.md"}) {
+  for (const auto& file :
+       {"README.md", "docs/architecture.md", "docs/metrics.md", "docs/howto/add_a_router.md",
+        "docs/howto/add_a_balance_term.md", "docs/howto/add_an_expert.md", "CONTRIBUTING.md"}) {
     const std::string page = text_of(kRoot / file);
     ASSERT_FALSE(page.empty()) << file;
     for (std::sregex_iterator i(page.begin(), page.end(), shown), end; i != end; ++i) {
@@ -53,6 +56,14 @@ TEST(Docs, EveryCommandShownExists) {
   }
 }
 
+TEST(Docs, TheReadmeNamesEveryCommand) {
+  const std::string page = text_of(kRoot / "README.md");
+  const auto commands = subcommands_in(help_of({}));
+  EXPECT_GE(commands.size(), 11u);
+  for (const auto& command : commands)
+    EXPECT_NE(page.find("| `moe " + command), std::string::npos) << command;
+}
+
 TEST(Docs, EveryConfigurationIsOne) {
   int found = 0;
   for (const auto& entry : std::filesystem::directory_iterator(kRoot / "configs")) {
@@ -62,6 +73,52 @@ TEST(Docs, EveryConfigurationIsOne) {
     EXPECT_EQ(result.status, 0) << entry.path() << ": " << result.err;
   }
   EXPECT_GE(found, 8);
+}
+
+/// Every file below `folders`, as a path from the root.
+std::vector<std::string> files_of(const std::vector<std::string>& folders) {
+  std::vector<std::string> out;
+  for (const auto& folder : folders)
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(kRoot / folder))
+      if (entry.is_regular_file())
+        out.push_back("/" + entry.path().lexically_relative(kRoot).string());
+  return out;
+}
+
+TEST(Docs, FolderPagesAreShortAndNameWhatIsThere) {
+  const auto all = files_of({"moe", "tests", "scripts", "docs", "examples"});
+  const std::regex shown("`([A-Za-z0-9_/.]+\\.(h|cpp|def|inc|py|md))`");
+  for (const auto& folder : std::filesystem::directory_iterator(kRoot / "moe")) {
+    if (!folder.is_directory()) continue;
+    const std::string page = text_of(folder.path() / "README.md");
+    EXPECT_LE(std::count(page.begin(), page.end(), '\n'), 30) << folder.path();
+    for (std::sregex_iterator i(page.begin(), page.end(), shown), end; i != end; ++i) {
+      const std::string name = "/" + (*i)[1].str();
+      const bool exists = std::any_of(all.begin(), all.end(),
+                                      [&](const auto& path) { return path.ends_with(name); });
+      EXPECT_TRUE(exists) << folder.path() << " names " << name;
+    }
+    for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+      const std::string name = entry.path().filename();
+      if (name.ends_with(".h"))
+        EXPECT_NE(page.find('`' + name + '`'), std::string::npos)
+            << folder.path() << " does not name " << name;
+    }
+  }
+}
+
+TEST(Docs, EveryExampleIsListedAndRun) {
+  const std::string page = text_of(kRoot / "examples" / "README.md");
+  const std::string tests = text_of(kRoot / "examples" / "CMakeLists.txt");
+  int found = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(kRoot / "examples")) {
+    const auto& path = entry.path();
+    if (path.extension() != ".cpp") continue;
+    ++found;
+    EXPECT_NE(page.find("`" + path.filename().string() + "`"), std::string::npos) << path;
+    EXPECT_NE(tests.find("moe_example(" + path.stem().string()), std::string::npos) << path;
+  }
+  EXPECT_GE(found, 7);
 }
 
 }  // namespace
