@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,9 +24,11 @@ class Tokenizer {
   virtual int64_t vocabulary() const = 0;
   virtual std::vector<int64_t> encode(std::string_view text) const = 0;
   /// The ids of `encode`, handed on in order and in parts, so that those of a long text need not
-  /// stand in memory at once.
+  /// stand in memory at once. Up to `threads` threads encode; the ids do not depend on it, and
+  /// `take` is called on this thread.
   using TakeIds = std::function<void(std::span<const int64_t> ids)>;
-  virtual void encode_in_parts(std::string_view text, const TakeIds& take) const {
+  virtual void encode_in_parts(std::string_view text, int64_t /*threads*/,
+                               const TakeIds& take) const {
     take(encode(text));
   }
   /// Bytes, which may end inside a UTF-8 character (see Utf8Stream). Throws Error for an id out of
@@ -33,6 +36,8 @@ class Tokenizer {
   virtual std::string decode(std::span<const int64_t> tokens) const = 0;
   /// As decode, but special tokens (end of text, padding) leave nothing.
   virtual std::string decode_plain(std::span<const int64_t> tokens) const { return decode(tokens); }
+  /// The token that stands behind a document, if the tokenizer has one.
+  virtual std::optional<int64_t> end_of_text() const { return std::nullopt; }
   /// The tokenizer.json that makes this tokenizer again, the same text each time; "" for one that
   /// its name alone makes.
   virtual std::string tokenizer_json() const { return ""; }

@@ -59,10 +59,11 @@ Tokens TokensBuilder::finish() && {
 }
 
 Tokens tokens_of_text(std::shared_ptr<const void> owner, std::string_view text,
-                      const Tokenizer& tokenizer) {
+                      const Tokenizer& tokenizer, int64_t threads) {
   if (tokenizer.is_bytes()) return {std::move(owner), text};
   TokensBuilder builder(tokenizer.vocabulary());
-  tokenizer.encode_in_parts(text, [&](std::span<const int64_t> ids) { builder.append(ids); });
+  tokenizer.encode_in_parts(text, threads,
+                            [&](std::span<const int64_t> ids) { builder.append(ids); });
   return std::move(builder).finish();
 }
 

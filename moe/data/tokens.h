@@ -69,8 +69,9 @@ class TokensBuilder {
   Tokens::Storage storage_;
 };
 
-/// The tokens of `text`, which `owner` keeps alive: the bytes themselves when they are the tokens.
+/// The tokens of `text`, which `owner` keeps alive: the bytes themselves when they are the tokens,
+/// else encoded by up to `threads` threads.
 Tokens tokens_of_text(std::shared_ptr<const void> owner, std::string_view text,
-                      const Tokenizer& tokenizer);
+                      const Tokenizer& tokenizer, int64_t threads = 1);
 
 }  // namespace moe::data

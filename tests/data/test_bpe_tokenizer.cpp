@@ -187,7 +187,7 @@ TEST(BpeTokenizer, HandsOnIdsInParts) {
   while (text.size() < 400000) text += test::mixed_text();
   BpeIds all;
   int parts = 0;
-  tokenizer.encode_in_parts(text, [&](std::span<const int64_t> ids) {
+  tokenizer.encode_in_parts(text, 1, [&](std::span<const int64_t> ids) {
     all.insert(all.end(), ids.begin(), ids.end());
     ++parts;
   });

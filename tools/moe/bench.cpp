@@ -1,4 +1,4 @@
-// moe bench: how long a layer, its dense twin or a training step takes.
+// moe bench: how long a layer, its dense twin, a training step or an encoding takes.
 
 #include <iomanip>
 #include <iostream>
@@ -9,6 +9,7 @@
 #include <moe/base/log.h>
 
 #include "tools/moe/bench_timing.h"
+#include "tools/moe/bench_tokenize.h"
 
 namespace moe::tools {
 
@@ -160,7 +161,7 @@ int bench_compare(const CompareBench& o) {
 }  // namespace
 
 void add_bench(CLI::App& program, Session& session) {
-  CLI::App& group = add_group(program, "bench", "Times layers and training steps.",
+  CLI::App& group = add_group(program, "bench", "Times layers, training steps and tokenizers.",
                               "moe bench layer --experts 64 --mode train --json");
   add_command<LayerBench>(
       group, session,
@@ -181,6 +182,7 @@ void add_bench(CLI::App& program, Session& session) {
       {"compare", "Layer against dense block in turn, over several counts of experts.",
        "moe bench compare --experts 8,64,512 --mode train --dtypes float32", setup_compare,
        bench_compare});
+  add_bench_tokenize(group, session);
 }
 
 }  // namespace moe::tools

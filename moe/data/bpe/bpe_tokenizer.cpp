@@ -1,9 +1,8 @@
 #include <atomic>
 
 #include <moe/base/error.h>
+#include <moe/data/bpe/bpe_encoder.h>
 #include <moe/data/bpe/bpe_tokenizer.h>
-#include <moe/data/bpe/gpt2_words.h>
-#include <moe/data/bpe/word_cache.h>
 
 namespace moe::data {
 
@@ -11,7 +10,8 @@ namespace {
 
 /// A quarter of a million tokens with their merges take about half of this.
 constexpr uint64_t kLargestTokenizerJson = 64u << 20;
-constexpr size_t kIdsAtOnce = size_t{1} << 16;
+/// Shorter text is encoded before other threads have begun.
+constexpr size_t kWorthThreads = size_t{1} << 19;
 
 uint32_t next_serial() {
   static std::atomic<uint32_t> last = 0;
@@ -24,67 +24,6 @@ WordCache& cache_of_thread() {
 }
 
 }  // namespace
-
-/// One call of encode.
-class BpeEncoder {
- public:
-  BpeEncoder(const BpeTokenizer& tokenizer, const Tokenizer::TakeIds& take)
-      : tokenizer_(tokenizer), take_(take) {}
-
-  void encode(std::string_view text) {
-    tokenizer_.added_.divide(text, [&](std::string_view part, std::optional<uint32_t> id) {
-      if (id)
-        append({&*id, 1});
-      else
-        encode_words(part);
-    });
-    if (!ids_.empty()) take_(ids_);
-  }
-
- private:
-  void encode_words(std::string_view text) {
-    std::string with_space;
-    if (tokenizer_.model_.add_prefix_space && text.front() != ' ') {
-      with_space.reserve(text.size() + 1);
-      with_space += ' ';
-      text = with_space += text;
-    }
-    while (!text.empty()) {
-      const size_t length = tokenizer_.model_.use_regex ? gpt2_word_length(text) : text.size();
-      encode_word(text.substr(0, length));
-      text.remove_prefix(length);
-    }
-  }
-
-  void encode_word(std::string_view word) {
-    const auto known = cache_.find(tokenizer_.serial_, word);
-    if (!known.empty()) return append(known);
-    const auto whole = tokenizer_.whole_words_.find(word);
-    if (whole != tokenizer_.whole_words_.end()) {
-      word_.assign(1, whole->second);
-    } else {
-      word_.clear();
-      for (const char c : word)
-        word_.push_back(tokenizer_.byte_ids_[static_cast<unsigned char>(c)]);
-      tokenizer_.merges_.merge(word_);
-    }
-    cache_.store(tokenizer_.serial_, word, word_);
-    append(word_);
-  }
-
-  void append(std::span<const uint32_t> ids) {
-    ids_.insert(ids_.end(), ids.begin(), ids.end());
-    if (ids_.size() < kIdsAtOnce) return;
-    take_(ids_);
-    ids_.clear();
-  }
-
-  const BpeTokenizer& tokenizer_;
-  const Tokenizer::TakeIds& take_;
-  WordCache& cache_ = cache_of_thread();
-  std::vector<uint32_t> word_;
-  std::vector<int64_t> ids_;
-};
 
 BpeTokenizer::BpeTokenizer(BpeModel model, std::string name)
     : model_((model.validate(concat('\'', name, '\'')), std::move(model))),
@@ -103,13 +42,28 @@ BpeTokenizer::BpeTokenizer(BpeModel model, std::string name)
 
 std::vector<int64_t> BpeTokenizer::encode(std::string_view text) const {
   std::vector<int64_t> out;
-  encode_in_parts(
-      text, [&](std::span<const int64_t> ids) { out.insert(out.end(), ids.begin(), ids.end()); });
+  encode_in_parts(text, 1, [&](std::span<const int64_t> ids) {
+    out.insert(out.end(), ids.begin(), ids.end());
+  });
   return out;
 }
 
-void BpeTokenizer::encode_in_parts(std::string_view text, const TakeIds& take) const {
-  BpeEncoder(*this, take).encode(text);
+void BpeTokenizer::encode_in_parts(std::string_view text, int64_t threads,
+                                   const TakeIds& take) const {
+  if (threads > 1 && text.size() >= kWorthThreads)
+    return encode_in_parallel(*this, text, threads, take);
+  BpeEncoder encoder(*this, cache_of_thread(), take);
+  divide(text, [&](std::string_view part, std::optional<uint32_t> id) {
+    encoder.encode({part, id});
+  });
+  encoder.finish();
+}
+
+std::optional<int64_t> BpeTokenizer::end_of_text() const {
+  for (const char* name : {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"})
+    for (const auto& token : model_.added)
+      if (token.special && token.text == name) return token.id;
+  return std::nullopt;
 }
 
 std::string BpeTokenizer::decode(std::span<const int64_t> tokens) const {

@@ -27,12 +27,19 @@ class BpeTokenizer final : public Tokenizer {
   std::string name() const override { return name_; }
   int64_t vocabulary() const override { return static_cast<int64_t>(model_.tokens.size()); }
   std::vector<int64_t> encode(std::string_view text) const override;
-  void encode_in_parts(std::string_view text, const TakeIds& take) const override;
+  void encode_in_parts(std::string_view text, int64_t threads, const TakeIds& take) const override;
   std::string decode(std::span<const int64_t> tokens) const override;
   std::string decode_plain(std::span<const int64_t> tokens) const override;
   std::string tokenizer_json() const override { return write_tokenizer_json(model_); }
 
+  /// The special token <|endoftext|>, <|end_of_text|>, </s> or <eos>, the first of these it has.
+  std::optional<int64_t> end_of_text() const override;
+
   const BpeModel& model() const { return model_; }
+  /// Calls `take` with the added tokens of `text` and what stands between them, in order.
+  void divide(std::string_view text, const AddedTokenFinder::Take& take) const {
+    added_.divide(text, take);
+  }
 
  private:
   std::string decode(std::span<const int64_t> tokens, bool with_special) const;

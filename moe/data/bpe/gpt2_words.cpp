@@ -105,4 +105,15 @@ size_t gpt2_word_length(std::string_view text) {
   return space_length(text);
 }
 
+size_t gpt2_word_border(std::string_view text, size_t from) {
+  for (size_t i = std::max<size_t>(from, 1); i < text.size(); ++i) {
+    const auto before = static_cast<unsigned char>(text[i - 1]);
+    const auto here = static_cast<unsigned char>(text[i]);
+    const bool is_space = here < 0x80 && kAsciiClasses[here] == CharacterClass::kSpace;
+    if (is_space && before < 0x80 && kAsciiClasses[before] != CharacterClass::kSpace) return i;
+    if (before == '\n' && scan_character(text.substr(i)).kind != CharacterClass::kSpace) return i;
+  }
+  return text.size();
+}
+
 }  // namespace moe::data
