@@ -8,6 +8,7 @@
 
 #include <moe/analyze/routed_rows.h>
 #include <moe/data/loader.h>
+#include <moe/models/evaluate.h>
 
 namespace moe::analyze {
 
@@ -72,10 +73,8 @@ RoutedRows route_batch(models::LanguageModel& model, const data::Batch& batch, i
                        bool logits) {
   const auto parameters = model.parameters();
   const auto device = parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
-  models::ForwardContext context;
-  context.first_token = batch.first_token;
-  if (batch.valid_BS.defined()) context.valid_BS = batch.valid_BS.to(device);
-  const auto layers = model.forward(batch.input_BS.to(device), context).layers;
+  const auto layers =
+      model.forward(batch.input_BS.to(device), models::context_of(batch, device)).layers;
   check(!layers.empty(), kPlaceOfRoutedRows,
         "expected a model with MoE layers, got a dense one. There is no routing to look at.");
 
@@ -128,9 +127,8 @@ void route_rows(models::LanguageModel& model, const data::Corpus& corpus, const 
     const int64_t S = corpus.sequence();
     const data::EvalPass pass(domain.valid, S, options.batch, options.max_batches, index);
     // The last batch is filled up with rows that hold no token of the domain: they are no units.
-    const int64_t rows = (domain.valid.size() - 1 + S - 1) / S;
     for (int64_t i = 0; i < pass.batches(); ++i) {
-      const int64_t B = std::min(options.batch, rows - i * options.batch);
+      const int64_t B = std::min(options.batch, pass.rows() - i * options.batch);
       take(route_batch(model, pass.batch(i, {0, B}), index, options.logits));
     }
     ++index;

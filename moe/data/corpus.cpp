@@ -1,8 +1,8 @@
 #include <algorithm>
 
-#include <moe/base/files.h>
 #include <moe/data/corpus.h>
-#include <moe/data/prompt_completion.h>
+#include <moe/data/json_lines.h>
+#include <moe/data/token_file.h>
 #include <moe/data/utf8.h>
 
 namespace moe::data {
@@ -30,16 +30,9 @@ std::shared_ptr<const MappedFile> open_text(const DomainOptions& domain, const s
   return file;
 }
 
-/// The tokens of `text`, a part of `file`.
-Tokens tokens_of(std::string_view text, const std::shared_ptr<const MappedFile>& file,
-                 const DomainOptions& domain, const Tokenizer& tokenizer) {
-  if (domain.format == "jsonl_prompt_completion") {
-    const auto before =
-        text_of(*file).substr(0, static_cast<size_t>(text.data() - text_of(*file).data()));
-    return read_prompt_completion(text, tokenizer, file->path().string(),
-                                  1 + std::ranges::count(before, '\n'));
-  }
-  return tokens_of_text(file, text, tokenizer);
+/// How many of `count` come before the last `share` of them.
+int64_t first_part(auto count, double share) {
+  return static_cast<int64_t>(static_cast<double>(count) * (1 - share));
 }
 
 void check_length(const Tokens& tokens, const char* split, const DomainOptions& domain,
@@ -58,33 +51,57 @@ std::pair<std::string_view, std::string_view> split_lines(std::string_view text,
   return {text.substr(0, begin), text.substr(begin)};
 }
 
+/// `text` in two at about (1 - valid_share) of it, between lines of JSON, between documents, or, of
+/// a text that is one document, between characters.
+std::pair<std::string_view, std::string_view> split_text(std::string_view text,
+                                                         const DomainOptions& options,
+                                                         const DataOptions& data) {
+  if (options.valid_share == 0) return {text, {}};
+  if (options.format != "text") return split_lines(text, options.valid_share);
+  const auto parts = split_head(text, options.valid_share, data.split_unit == "characters");
+  if (data.packing.documents == "file") return parts;
+  size_t cut = 0;  // where the document begins that would be in both parts
+  for (const auto& document : divide_documents(text, data.packing)) {
+    const auto begin = static_cast<size_t>(document.whole.data() - text.data());
+    if (begin > parts.first.size()) break;
+    cut = begin;
+  }
+  return {text.substr(0, cut), text.substr(cut)};
+}
+
 Domain open_domain(const DomainOptions& options, const DataOptions& data,
-                   const Tokenizer& tokenizer) {
+                   const Tokenizer& tokenizer, const DocumentLayout& layout) {
   const int64_t least = data.sequence + 1;
   Domain out{.name = options.name, .train = {}, .valid = {}, .weight = 0};
+  const auto read = [&](const std::shared_ptr<const MappedFile>& file, std::string_view text,
+                        const char* split, int64_t least_tokens) {
+    Tokens tokens = read_tokens(file, text, options.format, tokenizer, layout);
+    check_length(tokens, split, options, file->path().string(), least_tokens);
+    return tokens;
+  };
   if (options.path.empty()) {
     const auto train = open_text(options, options.train, least);
-    out.train = tokens_of(text_of(*train), train, options, tokenizer);
-    check_length(out.train, "training", options, options.train, least);
+    out.train = read(train, text_of(*train), "training", least);
     if (options.valid.empty()) return out;
     const auto valid = open_text(options, options.valid, 2);
-    out.valid = tokens_of(text_of(*valid), valid, options, tokenizer);
-    check_length(out.valid, "validation", options, options.valid, 2);
+    out.valid = read(valid, text_of(*valid), "validation", 2);
     return out;
   }
   const auto file = open_text(options, options.path, least);
-  const std::string_view text = text_of(*file);
-  const auto [train, valid] =
-      options.valid_share == 0 ? std::pair{text, std::string_view()}
-      : options.format == "text"
-          ? split_head(text, options.valid_share, data.split_unit == "characters")
-          : split_lines(text, options.valid_share);
-  out.train = tokens_of(train, file, options, tokenizer);
-  check_length(out.train, "training", options, options.path, least);
-  if (options.valid_share > 0) {
-    out.valid = tokens_of(valid, file, options, tokenizer);
-    check_length(out.valid, "validation", options, options.path, 2);
+  if (options.format == "tokens") {
+    const Tokens all = read_tokens(file, text_of(*file), options.format, tokenizer, layout);
+    const int64_t cut = first_part(all.size(), options.valid_share);
+    // Between documents, where there are any.
+    const int64_t end = all.has_documents() && cut < all.size() ? all.document_begin(cut) : cut;
+    out.train = all.part(0, end);
+    check_length(out.train, "training", options, options.path, least);
+    if (options.valid_share > 0) out.valid = all.part(end, all.size());
+    if (options.valid_share > 0) check_length(out.valid, "validation", options, options.path, 2);
+    return out;
   }
+  const auto [train, valid] = split_text(text_of(*file), options, data);
+  out.train = read(file, train, "training", least);
+  if (options.valid_share > 0) out.valid = read(file, valid, "validation", 2);
   return out;
 }
 
@@ -104,18 +121,40 @@ void set_weights(std::vector<Domain>& domains, const DataOptions& options) {
 
 }  // namespace
 
-Corpus::Corpus(const DataOptions& options)
+Tokens read_tokens(const std::shared_ptr<const MappedFile>& file, std::string_view text,
+                   const std::string& format, const Tokenizer& tokenizer,
+                   const DocumentLayout& layout) {
+  if (format == "text") return tokens_of_documents(file, text, tokenizer, layout);
+  if (format == "tokens") {
+    const Tokens tokens = read_token_file(file, tokenizer);
+    if (!layout.apart()) return tokens.without_documents();
+    check<ConfigError>(tokens.has_documents(), kPlaceOfCorpus,
+                       "expected documents in the token file '", file->path().string(),
+                       "' for data.packing.attention = \"document\", got one stream. Write it with "
+                       "`moe data tokenize --documents`.");
+    return tokens;
+  }
+  const std::string_view all = text_of(*file);
+  const auto before = all.substr(0, static_cast<size_t>(text.data() - all.data()));
+  const int64_t first_line = 1 + std::ranges::count(before, '\n');
+  const auto& read = format == "jsonl_text" ? read_json_texts : read_prompt_completion;
+  return read(text, tokenizer, file->path().string(), first_line, layout);
+}
+
+Corpus::Corpus(const DataOptions& options, int64_t threads)
     : tokenizer_(make_tokenizer(options.tokenizer)), sequence_(options.sequence) {
   options.validate("data");
   check<ConfigError>(!options.domains.empty(), kPlaceOfCorpus,
                      "expected at least one domain, got none. Add an entry to data.domains.");
+  options.packing.validate("data.packing");
+  const DocumentLayout layout = make_layout(options.packing, *tokenizer_, threads);
   for (const auto& domain : options.domains) {
     domain.validate("data.domains");
     const bool is_new =
         std::ranges::none_of(domains_, [&](const Domain& d) { return d.name == domain.name; });
     check<ConfigError>(is_new, kPlaceOfCorpus, "expected different names of the domains, got '",
                        domain.name, "' twice. Rename one.");
-    domains_.push_back(open_domain(domain, options, *tokenizer_));
+    domains_.push_back(open_domain(domain, options, *tokenizer_, layout));
   }
   set_weights(domains_, options);
 }
@@ -138,17 +177,14 @@ int64_t Corpus::train_tokens() const {
 
 std::pair<std::string_view, std::string_view> split_head(std::string_view text, double share,
                                                          bool by_characters) {
-  const auto first_part = [&](size_t count) {
-    return static_cast<size_t>(static_cast<double>(count) * (1 - share));
-  };
   size_t cut = 0;
   if (by_characters) {
     size_t characters = 0;
     for (size_t i = 0; i < text.size(); i += next_utf8(text.substr(i)).length) ++characters;
-    for (size_t left = first_part(characters); left > 0; --left)
+    for (auto left = static_cast<size_t>(first_part(characters, share)); left > 0; --left)
       cut += next_utf8(text.substr(cut)).length;
   } else {
-    cut = first_part(text.size());
+    cut = static_cast<size_t>(first_part(text.size(), share));
     // Back to where a character begins; more than three steps back it is no UTF-8, and any cut is
     // as good.
     const auto inside = [&](size_t i) {

@@ -3,8 +3,9 @@
 #include <algorithm>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <moe/base/error.h>
 #include <moe/base/random.h>
@@ -28,21 +29,64 @@ Batch empty_batch(int64_t rows, int64_t sequence) {
           .domain_B = at::empty({rows}, at::kLong)};
 }
 
-/// Fills one row with the inputs from `begin` on and their targets; what lies beyond the last
-/// target is padding.
-void fill_row(const Tokens& tokens, int64_t begin, int64_t sequence, int64_t* input_S,
-              int64_t* target_S) {
-  const int64_t count = std::clamp<int64_t>(tokens.size() - 1 - begin, 0, sequence);
-  const auto length = static_cast<size_t>(count);
-  if (count > 0) {
-    tokens.copy(begin, {input_S, length});
-    tokens.copy(begin + 1, {target_S, length});
+/// Fills the rows of a batch one after another.
+class RowWriter {
+ public:
+  /// `with_documents`: rows may hold several that stand apart.
+  RowWriter(Batch& batch, bool with_documents) : batch_(batch), sequence_(batch.input_BS.size(1)) {
+    if (with_documents) batch.document_BS = at::zeros_like(batch.input_BS);
   }
-  if (tokens.is_masked())
-    for (int64_t i = 0; i < count; ++i)
-      if (!tokens.is_trained(begin + 1 + i)) target_S[i] = kIgnoredTarget;
-  std::fill(input_S + count, input_S + sequence, 0);
-  std::fill(target_S + count, target_S + sequence, kIgnoredTarget);
+
+  /// A row with `count` inputs from `begin` on and their targets; behind these it is padding.
+  void add(const Tokens& tokens, int64_t begin, int64_t count) {
+    int64_t* input_S = batch_.input_BS.data_ptr<int64_t>() + row_ * sequence_;
+    int64_t* target_S = batch_.target_BS.data_ptr<int64_t>() + row_ * sequence_;
+    const auto length = static_cast<size_t>(count);
+    if (count > 0) {
+      tokens.copy(begin, {input_S, length});
+      tokens.copy(begin + 1, {target_S, length});
+    }
+    if (tokens.is_masked())
+      for (int64_t i = 0; i < count; ++i)
+        if (!tokens.is_trained(begin + 1 + i)) target_S[i] = kIgnoredTarget;
+    std::fill(input_S + count, input_S + sequence_, 0);
+    std::fill(target_S + count, target_S + sequence_, kIgnoredTarget);
+    if (tokens.has_documents()) mark_documents(tokens, begin, count, target_S);
+    ++row_;
+  }
+
+  /// Call it behind the last row.
+  void finish() {
+    if (!several_) batch_.document_BS = at::Tensor();
+  }
+
+ private:
+  /// Numbers the documents of the row; what begins one is not predicted.
+  void mark_documents(const Tokens& tokens, int64_t begin, int64_t count, int64_t* target_S) {
+    int64_t* document_S = batch_.document_BS.data_ptr<int64_t>() + row_ * sequence_;
+    const auto starts = tokens.starts();
+    int64_t number = 0;
+    for (auto start = std::ranges::upper_bound(starts, begin);
+         start != starts.end() && *start <= begin + count; ++start) {
+      const int64_t at = *start - begin;
+      target_S[at - 1] = kIgnoredTarget;
+      if (at == sequence_ || at == count) break;  // begins behind the row's last input
+      std::fill(document_S + at, document_S + sequence_, ++number);
+    }
+    several_ |= number > 0;
+  }
+
+  Batch& batch_;
+  int64_t sequence_;
+  int64_t row_ = 0;
+  bool several_ = false;
+};
+
+/// Where the row begins that is drawn by its token `at`.
+int64_t row_begin(const Tokens& tokens, int64_t at, int64_t sequence) {
+  if (!tokens.has_documents()) return at;
+  const int64_t document = tokens.document_begin(at);
+  return document + (at - document) / sequence * sequence;
 }
 
 }  // namespace
@@ -77,11 +121,11 @@ Batch Loader::batch(int64_t step, int64_t micro, int64_t accumulation, RowRange 
   const auto& domains = corpus_->domains();
   Batch out = empty_batch(rows.end - rows.begin, sequence);
   out.first_token = ((step * accumulation + micro) * options_.batch + rows.begin) * sequence;
-  int64_t* input_BS = out.input_BS.data_ptr<int64_t>();
-  int64_t* target_BS = out.target_BS.data_ptr<int64_t>();
+  const bool with_documents =
+      std::ranges::any_of(domains, [](const Domain& d) { return d.train.has_documents(); });
+  RowWriter writer(out, with_documents);
   int64_t* domain_B = out.domain_B.data_ptr<int64_t>();
-  for (int64_t row = rows.begin; row < rows.end;
-       ++row, input_BS += sequence, target_BS += sequence) {
+  for (int64_t row = rows.begin; row < rows.end; ++row) {
     const auto number = static_cast<uint64_t>(micro * options_.batch + row);
     const double u = stream.uniform53(2 * number) * cumulative_.back();
     // upper_bound steps over domains of weight 0, which share the bound of the one before them.
@@ -90,10 +134,11 @@ Batch Loader::batch(int64_t step, int64_t micro, int64_t accumulation, RowRange 
         std::min<size_t>(static_cast<size_t>(found - cumulative_.begin()), domains.size() - 1);
     const Tokens& tokens = domains[domain].train;
     const auto windows = static_cast<uint64_t>(tokens.size() - sequence);
-    const auto begin = static_cast<int64_t>(stream.below(2 * number + 1, windows));
-    fill_row(tokens, begin, sequence, input_BS, target_BS);
+    const auto at = static_cast<int64_t>(stream.below(2 * number + 1, windows));
+    writer.add(tokens, row_begin(tokens, at, sequence), sequence);
     *domain_B++ = static_cast<int64_t>(domain);
   }
+  writer.finish();
   return out;
 }
 
@@ -106,8 +151,25 @@ EvalPass::EvalPass(Tokens tokens, int64_t sequence, int64_t batch, int64_t max_b
                      "expected at least 2 tokens to evaluate on, got ", tokens_.size(),
                      ". Give the domain validation data (valid, or path with valid_share > 0).");
   const auto parts = [](int64_t whole, int64_t part) { return (whole - 1) / part + 1; };
-  batches_ = parts(parts(tokens_.size() - 1, sequence), batch);
+  const int64_t inputs = tokens_.size() - 1;  // the last token is a target only
+  if (tokens_.has_documents())
+    for (int64_t begin = 0; begin < inputs;) {
+      int64_t end = std::min(begin + sequence, inputs);
+      // Up to the beginning of the document that would be cut, unless it has the row to itself.
+      if (const int64_t cut = tokens_.document_begin(end); end < inputs && cut > begin) end = cut;
+      packed_.push_back({begin, end - begin});
+      begin = end;
+    }
+  rows_in_all_ = packed_.empty() ? parts(inputs, sequence) : static_cast<int64_t>(packed_.size());
+  batches_ = parts(rows_in_all_, batch);
   if (max_batches >= 0) batches_ = std::min(batches_, max_batches);
+}
+
+EvalPass::Row EvalPass::row(int64_t index) const {
+  if (index >= rows_in_all_) return {0, 0};
+  if (!packed_.empty()) return packed_[static_cast<size_t>(index)];
+  const int64_t begin = index * sequence_;
+  return {begin, std::min(sequence_, tokens_.size() - 1 - begin)};
 }
 
 Batch EvalPass::batch(int64_t index, RowRange rows) const {
@@ -117,16 +179,15 @@ Batch EvalPass::batch(int64_t index, RowRange rows) const {
   Batch out = empty_batch(rows.end - rows.begin, sequence_);
   out.first_token = (index * rows_ + rows.begin) * sequence_;
   out.domain_B.fill_(domain_);
-  int64_t* input_BS = out.input_BS.data_ptr<int64_t>();
-  int64_t* target_BS = out.target_BS.data_ptr<int64_t>();
-  for (int64_t row = rows.begin; row < rows.end;
-       ++row, input_BS += sequence_, target_BS += sequence_)
-    fill_row(tokens_, (index * rows_ + row) * sequence_, sequence_, input_BS, target_BS);
-  const int64_t inputs = tokens_.size() - 1;  // the last token is a target only
-  if (out.first_token + out.input_BS.numel() > inputs)
-    out.valid_BS = at::arange(out.first_token, out.first_token + out.input_BS.numel())
-                       .lt(inputs)
-                       .view(out.input_BS.sizes());
+  RowWriter writer(out, tokens_.has_documents());
+  for (int64_t i = rows.begin; i < rows.end; ++i) {
+    const auto [begin, count] = row(index * rows_ + i);
+    writer.add(tokens_, begin, count);
+    if (count == sequence_) continue;
+    if (!out.valid_BS.defined()) out.valid_BS = at::ones(out.input_BS.sizes(), at::kBool);
+    out.valid_BS[i - rows.begin].slice(0, count).fill_(false);
+  }
+  writer.finish();
   return out;
 }
 

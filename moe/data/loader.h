@@ -19,6 +19,9 @@ struct Batch {
   at::Tensor target_BS;  // int64: the token after input_BS, or kIgnoredTarget
   at::Tensor valid_BS;   // bool, false: behind the end of the data; undefined: no such position
   at::Tensor domain_B;   // int64: index of the row's domain in the corpus
+  /// int64: number of the token's document in its row, from 0; undefined: no row holds more than
+  /// one, or documents are read as one text.
+  at::Tensor document_BS = {};
   int64_t first_token =
       0;  // global number of the token in row 0, column 0: key of counter-based randomness
 };
@@ -40,7 +43,13 @@ struct LoaderOptions {
 /// domain, domains drawn by weight. A batch depends on (seed, step, micro) alone, so the step is
 /// all there is to resume; row r of micro-batch m is row m * batch + r of the step, so that 2
 /// micro-batches of 4 rows are the same data as 1 of 8. A window of masked data may hold no target
-/// at all. Const and thread-safe.
+/// at all.
+///
+/// Where documents stand apart (Tokens::has_documents), a token is drawn as evenly, and the row
+/// begins with its document, or with that piece of a longer one that holds it, if pieces of
+/// `sequence` tokens are counted from the document's beginning; the documents behind it follow, and
+/// the last may be cut. The first token of a document is no target (there is nothing to predict it
+/// from); its last, such as an end-of-text token, is. Const and thread-safe.
 class Loader {
  public:
   Loader(std::shared_ptr<const Corpus> corpus, const LoaderOptions& options);
@@ -63,8 +72,12 @@ class Loader {
 
 /// One pass over tokens in windows that do not overlap: target k of the pass is token k + 1. The
 /// last window is filled up with token 0, and the last batch with such rows, whose targets are all
-/// ignored, so that every batch has the same shape (and every rank a part of it). Const and
-/// thread-safe.
+/// ignored, so that every batch has the same shape (and every rank a part of it).
+///
+/// Where documents stand apart, a row takes as many of them as fit in whole and is filled up behind
+/// them; a document longer than a row is cut every `sequence` tokens. So the loss of a document
+/// does not depend on its neighbours, and every token but the first of each is predicted once.
+/// Const and thread-safe.
 class EvalPass {
  public:
   /// `domain` goes into domain_B. `max_batches` < 0: all of it. Throws ConfigError for fewer than 2
@@ -73,14 +86,24 @@ class EvalPass {
            int64_t domain = 0);
 
   int64_t batches() const { return batches_; }
+  /// Rows that hold tokens, in all batches together (also beyond max_batches).
+  int64_t rows() const { return rows_in_all_; }
   Batch batch(int64_t index) const { return batch(index, {0, rows_}); }
   Batch batch(int64_t index, RowRange rows) const;
 
  private:
+  /// A row's inputs: tokens [begin, begin + count).
+  struct Row {
+    int64_t begin, count;
+  };
+  Row row(int64_t index) const;
+
   Tokens tokens_;
   int64_t sequence_;
   int64_t rows_;
-  int64_t batches_;
+  std::vector<Row> packed_;  // empty for a stream
+  int64_t rows_in_all_ = 0;
+  int64_t batches_ = 0;
   int64_t domain_;
 };
 

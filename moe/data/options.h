@@ -1,6 +1,7 @@
 #pragma once
 // What a run reads: domains, how each is split, and how often each is drawn.
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -8,6 +9,11 @@
 #include <moe/base/fields.h>
 
 namespace moe::data {
+
+/// What the files of a domain may hold.
+inline std::vector<std::string> data_formats() {
+  return {"text", "jsonl_text", "jsonl_prompt_completion", "tokens"};
+}
 
 /// One source of text. Either `train` (and, if there is any, `valid`), or `path` and the share of
 /// it that validates.
@@ -29,8 +35,8 @@ struct DomainOptions {
     v("valid_share", valid_share, "share of `path` that validates, in [0, 1)");
     v("weight", weight, "relative frequency in a batch, for data.weights = \"given\"");
     v("format", format,
-      "text | jsonl_prompt_completion (one {\"prompt\", \"completion\"} a line, prompts not "
-      "trained on)");
+      "text | jsonl_text (one {\"text\"} a line) | jsonl_prompt_completion (one {\"prompt\", "
+      "\"completion\"} a line, prompts not trained on) | tokens (written by `moe data tokenize`)");
   }
 
   void validate(const std::string& place) const {
@@ -47,10 +53,43 @@ struct DomainOptions {
     check<ConfigError>(weight >= 0 && weight < 1e12, place,
                        "expected weight in [0, 1e12) for the domain '", name, "', got ", weight,
                        ".");
-    check<ConfigError>(format == "text" || format == "jsonl_prompt_completion", place,
-                       "expected format text or jsonl_prompt_completion for the domain '", name,
-                       "', got '", format, "'.",
-                       did_you_mean(format, {"text", "jsonl_prompt_completion"}));
+    const auto formats = data_formats();
+    check<ConfigError>(std::ranges::find(formats, format) != formats.end(), place,
+                       "expected the format of the domain '", name, "' to be one of ",
+                       join(formats), ", got '", format, "'.", did_you_mean(format, formats));
+  }
+};
+
+/// Where documents end in a text, and how they lie in the rows of a batch. JSON lines hold a
+/// document each; a file of tokens keeps the documents and ends it was written with.
+struct PackingOptions {
+  std::string documents = "file";
+  std::string separator = {};
+  bool end_of_text = false;
+  std::string attention = "stream";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("documents", documents,
+      "what is one document of a text file: file | blank_line (up to lines without text) | line | "
+      "separator (up to packing.separator)");
+    v("separator", separator, "the string behind each document, for documents = \"separator\"");
+    v("end_of_text", end_of_text,
+      "put the tokenizer's end-of-text token behind each document, in place of what separates "
+      "them, so that models learn to end");
+    v("attention", attention,
+      "stream: documents are read as one text | document: no position sees another document, "
+      "positions count from each one's beginning, and no first token is predicted");
+  }
+
+  void validate(const std::string& place) const {
+    check_one_of(place, "documents", documents, {"file", "blank_line", "line", "separator"});
+    check_one_of(place, "attention", attention, {"stream", "document"});
+    check<ConfigError>((documents == "separator") == !separator.empty(), place,
+                       "expected separator with documents = \"separator\" and with nothing else, "
+                       "got documents = \"",
+                       documents, "\" and ", separator.empty() ? "no separator" : "a separator",
+                       ". Set both or neither.");
   }
 };
 
@@ -61,6 +100,7 @@ struct DataOptions {
   std::string split = "head";
   std::string split_unit = "bytes";
   std::string weights = "size";
+  PackingOptions packing = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -72,6 +112,7 @@ struct DataOptions {
       "what valid_share counts: bytes | characters (both cut between characters)");
     v("weights", weights,
       "how often a domain is drawn: size (of its training data) | equal | given");
+    v("packing", packing, "documents and how they lie in rows");
   }
 
   void validate(const std::string& place) const {

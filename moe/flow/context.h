@@ -7,6 +7,7 @@
 
 #include <moe/base/error.h>
 #include <moe/base/random.h>
+#include <moe/flow/documents.h>
 
 namespace moe {
 
@@ -29,6 +30,8 @@ struct RoutingContext {
   Tensor valid_T = {};
   /// (T,) int64 vocabulary ids, for routers that look at them; may be undefined.
   Tensor token_ids_T = {};
+  /// For attention alone: documents that share a row.
+  Documents documents = {};
   /// The model must not look ahead: routers that couple tokens over time refuse unless told
   /// otherwise.
   bool causal = false;

@@ -46,13 +46,17 @@ GenerateResult generate(const models::LoadedModel& model, std::string_view promp
     result.text += text;
     if (on_text && !text.empty()) on_text(text);
   };
-  while (!filter.stopped() && static_cast<int64_t>(result.tokens.size()) < options.max_tokens) {
+  const auto end_of_text = options.ignore_end_of_text ? std::nullopt : tokenizer.end_of_text();
+  bool ended = false;
+  while (!filter.stopped() && !ended &&
+         static_cast<int64_t>(result.tokens.size()) < options.max_tokens) {
     const auto token = continuation.next();
     if (!token) break;
     result.tokens.push_back(*token);
-    emit(characters.push(filter.push(tokenizer.decode({&*token, 1}))));
+    ended = token == end_of_text;
+    if (!ended) emit(characters.push(filter.push(tokenizer.decode({&*token, 1}))));
   }
-  if (filter.stopped()) result.finish_reason = "stop";
+  if (filter.stopped() || ended) result.finish_reason = "stop";
   emit(characters.push(filter.flush()) + characters.flush());
   const std::chrono::duration<double> seconds = Clock::now() - start;
   result.tokens_per_second =

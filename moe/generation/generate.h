@@ -20,6 +20,7 @@ struct GenerateOptions {
   double min_p = 0;
   double repetition_penalty = 1;
   std::vector<std::string> stop = {};
+  bool ignore_end_of_text = false;
   int64_t seed = 0;
 
   template <class Visitor>
@@ -27,6 +28,8 @@ struct GenerateOptions {
     v("max_tokens", max_tokens, "most tokens to write");
     sampler_fields(v, *this);
     v("stop", stop, "strings before which the text ends");
+    v("ignore_end_of_text", ignore_end_of_text,
+      "write on behind the tokenizer's end-of-text token, which ends the text otherwise");
   }
   void validate(const std::string& place) const;
   SamplerOptions sampler() const;
@@ -35,9 +38,10 @@ struct GenerateOptions {
 struct GenerateResult {
   /// Well-formed UTF-8: bytes that are none have become U+FFFD. The prompt is not repeated.
   std::string text;
-  /// Every token drawn, those of a stop string too.
+  /// Every token drawn, those of a stop string and the end-of-text token too.
   std::vector<int64_t> tokens;
-  /// "stop": a stop string came; "length": max_tokens or the context is used up.
+  /// "stop": a stop string or the end-of-text token came; "length": max_tokens or the context is
+  /// used up.
   std::string finish_reason;
   /// Tokens drawn over the time of the whole call.
   double tokens_per_second = 0;

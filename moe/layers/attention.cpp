@@ -115,19 +115,23 @@ AttentionImpl::AttentionImpl(const AttentionOptions& options) : options_(options
   }
 }
 
-Tensor AttentionImpl::mask(const Tensor& valid_BS, int64_t queries, int64_t keys,
-                           const Tensor& like) const {
-  const bool past = keys > queries;
-  if (!valid_BS.defined() && !options_.causal) return {};
-  if (!valid_BS.defined() && past && queries == 1)
-    return {};  // the newest position sees everything
+Tensor AttentionImpl::mask(const Tensor& valid_BS, const Documents& documents, int64_t queries,
+                           int64_t keys, const Tensor& like) const {
+  const bool past = keys > queries, alike = !valid_BS.defined() && !documents.defined();
+  if (alike && !options_.causal) return {};
+  if (alike && past && queries == 1) return {};  // the newest position sees everything
   Tensor allowed = at::ones({queries, keys}, like.options().dtype(at::kBool));
   if (options_.causal) allowed = allowed.tril(keys - queries);
-  if (!valid_BS.defined()) return allowed;
-  const Tensor visible = allowed.unsqueeze(0).logical_and(valid_BS.unsqueeze(1)).unsqueeze(1);
+  if (alike) return allowed;
+  Tensor visible = allowed.unsqueeze(0);
+  if (documents.defined()) visible = visible.logical_and(documents.same_BSS);
   // A padding query may see no key at all; it sees itself, so that its softmax stays finite.
-  return visible.logical_or(
-      at::ones({queries, keys}, allowed.options()).tril(keys - queries).triu(keys - queries));
+  if (valid_BS.defined())
+    visible = visible.logical_and(valid_BS.unsqueeze(1))
+                  .logical_or(at::ones({queries, keys}, allowed.options())
+                                  .tril(keys - queries)
+                                  .triu(keys - queries));
+  return visible.unsqueeze(1);
 }
 
 Tensor AttentionImpl::forward(const Tensor& x_BSD, const Tensor& valid_BS,
@@ -146,18 +150,27 @@ Tensor AttentionImpl::forward(const Tensor& x_BSD, const Tensor& valid_BS,
         "expected no padding beside a cache, got valid_BS of shape ",
         valid_BS.defined() ? valid_BS.sizes() : at::IntArrayRef(),
         ": later steps would see the padding's keys. Group rows of equal length.");
+  const Documents& documents = context.documents;
+  check(!cache || !documents.defined(), "layers/attention",
+        "expected one document a row beside a cache, got several: later steps would see the keys "
+        "of all. Give each document a row and a cache of its own.");
   const int64_t first = cache ? cache->length : 0;
-  q_BSHP = ops::rope(q_BSHP, first, options_.rope_theta);
-  k_BSGP = ops::rope(k_BSGP, first, options_.rope_theta);
+  const auto turn = [&](const Tensor& x_BSHP) {
+    return documents.defined() ? ops::rope(x_BSHP, documents.position_BS, options_.rope_theta)
+                               : ops::rope(x_BSHP, first, options_.rope_theta);
+  };
+  q_BSHP = turn(q_BSHP);
+  k_BSGP = turn(k_BSGP);
   if (cache) std::tie(k_BSGP, v_BSGP) = extend(*cache, k_BSGP, v_BSGP);
 
   const Tensor q_BHSP = q_BSHP.transpose(1, 2), k_BGCP = k_BSGP.transpose(1, 2),
                v_BGCP = v_BSGP.transpose(1, 2);
-  const bool plain_causal = options_.causal && !valid_BS.defined() && first == 0;
+  const bool plain_causal =
+      options_.causal && !valid_BS.defined() && !documents.defined() && first == 0;
   const double dropout = context.training ? options_.dropout : 0;
   const bool in_full = dropout > 0 || full_is_faster(q_BHSP, k_BGCP);
   const Tensor allowed =
-      plain_causal && !in_full ? Tensor() : mask(valid_BS, S, k_BGCP.size(2), q_BHSP);
+      plain_causal && !in_full ? Tensor() : mask(valid_BS, documents, S, k_BGCP.size(2), q_BHSP);
   const Tensor o_BHSP =
       in_full
           ? attend_in_full(q_BHSP, k_BGCP, v_BGCP, allowed, dropout, context)

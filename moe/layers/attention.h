@@ -32,7 +32,9 @@ class AttentionImpl : public torch::nn::Module {
   explicit AttentionImpl(const AttentionOptions& options);
 
   /// x_BSD -> (B, S, D). `valid_BS` (bool) hides padding keys; undefined: none. With a cache the
-  /// positions continue behind what it holds, and it is extended; padding is refused beside one.
+  /// positions continue behind what it holds, and it is extended; padding and documents are refused
+  /// beside one. With context.documents a query sees keys of its own document alone, and positions
+  /// count from each document's beginning: every document gets what it would get alone.
   Tensor forward(const Tensor& x_BSD, const Tensor& valid_BS, const RoutingContext& context,
                  KeyValueCache* cache);
 
@@ -40,7 +42,9 @@ class AttentionImpl : public torch::nn::Module {
   int64_t kv_heads() const { return options_.kv_heads; }
 
  private:
-  Tensor mask(const Tensor& valid_BS, int64_t queries, int64_t keys, const Tensor& like) const;
+  /// What a query may see, (Q, C) or (B, 1, Q, C) bool; undefined: everything.
+  Tensor mask(const Tensor& valid_BS, const Documents& documents, int64_t queries, int64_t keys,
+              const Tensor& like) const;
 
   AttentionOptions options_;
   Tensor w_q, w_k, w_v, w_o, b_q, b_k, b_v, b_o;

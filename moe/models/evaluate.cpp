@@ -3,6 +3,7 @@
 #include <cmath>
 #include <numbers>
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cross_entropy_loss.h>
@@ -10,7 +11,6 @@
 #include <moe/base/error.h>
 #include <moe/base/files.h>
 #include <moe/data/loader.h>
-#include <moe/data/prompt_completion.h>
 #include <moe/models/evaluate.h>
 
 namespace moe::models {
@@ -23,22 +23,23 @@ constexpr int64_t kLogitsAtOnce = int64_t{1} << 24;
 constexpr int64_t kRowsAtOnce = 32;
 
 data::Tokens open_tokens(const std::filesystem::path& path, const std::string& format,
-                         const data::Tokenizer& tokenizer) {
-  auto file = MappedFile::open(path);
+                         const data::Tokenizer& tokenizer, const data::PackingOptions& packing) {
+  const auto file = MappedFile::open(path);
   const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()),
                               file->bytes().size());
   check(!text.empty(), kPlaceOfEvaluate, "expected text in '", path.string(),
         "', got an empty file. Give at least 2 tokens.");
-  if (format == "jsonl_prompt_completion")
-    return data::read_prompt_completion(text, tokenizer, path.string());
-  return data::tokens_of_text(std::move(file), text, tokenizer);
+  return data::read_tokens(file, text, format, tokenizer,
+                           data::make_layout(packing, tokenizer, at::get_num_threads()));
 }
 
 int64_t bytes_of_targets(const data::Tokens& tokens, const data::Tokenizer& tokenizer) {
+  const auto end_of_text = tokenizer.end_of_text();
   int64_t bytes = 0;
   for (int64_t i = 1; i < tokens.size(); ++i) {
-    if (!tokens.is_trained(i)) continue;
+    const bool begins = tokens.has_documents() && tokens.document_begin(i) == i;
     const int64_t id = tokens[i];
+    if (!tokens.is_trained(i) || begins || id == end_of_text) continue;
     bytes += tokenizer.is_bytes() ? 1 : static_cast<int64_t>(tokenizer.decode({&id, 1}).size());
   }
   return bytes;
@@ -61,6 +62,14 @@ Evaluation& Evaluation::operator+=(const Evaluation& other) {
   return *this;
 }
 
+ForwardContext context_of(const data::Batch& batch, at::Device device) {
+  ForwardContext out;
+  out.first_token = batch.first_token;
+  if (batch.valid_BS.defined()) out.valid_BS = batch.valid_BS.to(device);
+  if (batch.document_BS.defined()) out.document_BS = batch.document_BS.to(device);
+  return out;
+}
+
 Evaluation evaluate(LanguageModel& model, const data::EvalPass& pass, at::ScalarType compute) {
   const at::NoGradGuard no_grad;
   const auto parameters = model.parameters();
@@ -71,10 +80,8 @@ Evaluation evaluate(LanguageModel& model, const data::EvalPass& pass, at::Scalar
     const Tensor target_T = batch.target_BS.flatten().to(device);
     const auto targets = target_T.ne(data::kIgnoredTarget).sum().item<int64_t>();
     if (targets == 0) continue;
-    ForwardContext context;
+    ForwardContext context = context_of(batch, device);
     context.compute = compute;
-    context.first_token = batch.first_token;
-    if (batch.valid_BS.defined()) context.valid_BS = batch.valid_BS.to(device);
     const Tensor logits_TV =
         model.forward(batch.input_BS.to(device), context).logits_BSV.flatten(0, 1);
     const auto type = at::promoteTypes(logits_TV.scalar_type(), at::kFloat);
@@ -97,9 +104,9 @@ Evaluation evaluate(LanguageModel& model, const data::Tokens& tokens) {
 }
 
 Evaluation evaluate_file(const LoadedModel& model, const std::filesystem::path& path,
-                         const std::string& format) {
-  check_one_of(kPlaceOfEvaluate, "format", format, {"text", "jsonl_prompt_completion"});
-  const data::Tokens tokens = open_tokens(path, format, *model.tokenizer);
+                         const std::string& format, const data::PackingOptions& packing) {
+  check_one_of(kPlaceOfEvaluate, "format", format, data::data_formats());
+  const data::Tokens tokens = open_tokens(path, format, *model.tokenizer, packing);
   check(tokens.size() >= 2, kPlaceOfEvaluate, "expected at least 2 tokens in '", path.string(),
         "', got ", tokens.size(), ". Give more text.");
   Evaluation out = evaluate(*model.model, tokens);
@@ -107,6 +114,13 @@ Evaluation evaluate_file(const LoadedModel& model, const std::filesystem::path& 
         "', found none. Give completions.");
   out.bytes = bytes_of_targets(tokens, *model.tokenizer);
   return out;
+}
+
+data::PackingOptions packing_of(const LoadedModel& model) {
+  data::DataOptions out;
+  if (const auto* data = model.config.find("data"); data && data->as<Table>())
+    read_fields(out, *data->as<Table>(), "data");
+  return out.packing;
 }
 
 }  // namespace moe::models

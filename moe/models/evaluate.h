@@ -23,6 +23,9 @@ struct Evaluation {
   Evaluation& operator+=(const Evaluation& other);
 };
 
+/// What a model is told of `batch`, on `device`: where it stands, padding and documents.
+ForwardContext context_of(const data::Batch& batch, at::Device device = at::kCPU);
+
 /// The batches of `pass`, with products in `compute` (Undefined: the model's type). Nothing of the
 /// model changes. `bytes` stays 0.
 Evaluation evaluate(LanguageModel& model, const data::EvalPass& pass,
@@ -33,10 +36,15 @@ Evaluation evaluate(LanguageModel& model, const data::EvalPass& pass,
 /// moe::Error for fewer than 2 tokens and for ids outside the vocabulary.
 Evaluation evaluate(LanguageModel& model, const data::Tokens& tokens);
 
-/// The same for a file, with `bytes`. `format`: "text", or "jsonl_prompt_completion", of which only
-/// completions are targets. Throws moe::Error for a file that is missing, empty, shorter than 2
-/// tokens, or without targets.
+/// The same for a file, with `bytes` (an end-of-text token stands for none). `format`: one of
+/// data::data_formats(); of prompts and completions only completions are targets. `packing`: where
+/// documents end and whether they stand apart (data::EvalPass). Throws moe::Error for a file that
+/// is missing, empty, shorter than 2 tokens, or without targets.
 Evaluation evaluate_file(const LoadedModel& model, const std::filesystem::path& path,
-                         const std::string& format = "text");
+                         const std::string& format = "text",
+                         const data::PackingOptions& packing = {});
+
+/// The packing of the run that made the model.
+data::PackingOptions packing_of(const LoadedModel& model);
 
 }  // namespace moe::models

@@ -25,6 +25,10 @@ struct ForwardContext {
   int64_t first_token = 0;
   /// (B, S) bool, false for padding; undefined: all real.
   Tensor valid_BS = {};
+  /// (B, S) int64 numbers of the documents that share a row, never falling in it; undefined: every
+  /// row is one document. Attention stays inside a document and its positions count from 0 there;
+  /// routing and balance terms do not look at it. Refused beside `state`.
+  Tensor document_BS = {};
   /// Type of the products; Undefined: that of the parameters.
   at::ScalarType compute = at::ScalarType::Undefined;
   /// Keys and values seen so far, extended by the call; null: none.

@@ -13,4 +13,8 @@ using at::Tensor;
 /// is the inverse rotation.
 Tensor rope(const Tensor& x_BSHP, int64_t first, double theta);
 
+/// The same at positions of one's own, position_BS int64 in [0, S): documents that share a row.
+/// Throws moe::Error for others.
+Tensor rope(const Tensor& x_BSHP, const Tensor& position_BS, double theta);
+
 }  // namespace moe::ops

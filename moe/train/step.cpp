@@ -7,6 +7,7 @@
 #include <ATen/ops/xlogy.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/models/evaluate.h>
 #include <moe/parallel/gradients.h>
 #include <moe/train/step.h>
 
@@ -82,10 +83,9 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   Totals totals;
   Tensor losses = at::zeros({2}, at::kDouble);  // token loss of this rank, balance loss of all
   for (const auto& batch : micro_batches) {
-    models::ForwardContext context;
+    models::ForwardContext context = models::context_of(batch);
     context.training = true;
     context.random = {inputs.seed, static_cast<uint64_t>(step), 0};
-    context.first_token = batch.first_token;
     context.compute = inputs.compute;
     context.counts_so_far = totals.counts();
     const models::ModelOutput out = inputs.model.forward(batch.input_BS, context);

@@ -64,7 +64,8 @@ at::ScalarType compute_type(const TrainOptions& options) {
 Trainer::Trainer(const RunOptions& options, const Path& folder)
     : options_(options),
       folder_(folder),
-      corpus_(std::make_shared<data::Corpus>(options.data)),
+      corpus_(std::make_shared<data::Corpus>(
+          options.data, options.train.threads > 0 ? options.train.threads : at::get_num_threads())),
       texts_(checkpoint_texts(options, *corpus_)),
       loader_(corpus_,
               {.batch = options.train.batch, .seed = static_cast<uint64_t>(options.train.seed)}),

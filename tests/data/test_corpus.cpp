@@ -5,7 +5,7 @@
 
 #include <moe/base/error.h>
 #include <moe/data/corpus.h>
-#include <moe/data/prompt_completion.h>
+#include <moe/data/json_lines.h>
 
 namespace moe::data {
 namespace {

@@ -6,11 +6,13 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <moe/data/bpe/bpe_tokenizer.h>
 #include <moe/data/utf8.h>
 #include <moe/generation/continuation.h>
 #include <moe/generation/generate.h>
 
 #include "tests/support/message_of.h"
+#include "tests/support/tiny_bpe.h"
 #include "tests/support/tiny_model.h"
 
 namespace moe::generation {
@@ -211,6 +213,26 @@ TEST(Generate, StopsAtTheFirstTokenWithAnEmptyText) {
   const auto out = generate(scripted("END"), ">", {.temperature = 0, .stop = {"E"}});
   EXPECT_EQ(out.text, "");
   EXPECT_EQ(out.finish_reason, "stop");
+}
+
+TEST(Generate, StopsAtTheEndOfTextToken) {
+  // The special token has id 0, so the script's NUL is the end of text.
+  const std::string script("ab\0cd", 5);
+  auto model = scripted(script);
+  const auto tokenizer = std::make_shared<data::BpeTokenizer>(
+      moe::test::tiny_bpe("no pair twice", 257, {"<|endoftext|>"}), "t");
+  model.tokenizer = tokenizer;
+  ASSERT_EQ(tokenizer->end_of_text(), 0);
+  std::string streamed;
+  const auto out = generate(model, ">", {.temperature = 0}, [&](auto part) { streamed += part; });
+  EXPECT_EQ(out.tokens, (std::vector<int64_t>{'a', 'b', 0}));
+  EXPECT_EQ(out.text, tokenizer->decode(std::vector<int64_t>{'a', 'b'}));
+  EXPECT_EQ(streamed, out.text);
+  EXPECT_EQ(out.finish_reason, "stop");
+
+  const auto on = generate(model, ">", {.temperature = 0, .ignore_end_of_text = true});
+  EXPECT_EQ(on.tokens, (std::vector<int64_t>{'a', 'b', 0, 'c', 'd'}));
+  EXPECT_EQ(on.finish_reason, "length");
 }
 
 TEST(Generate, ReachingTheContextEndsWithLength) {

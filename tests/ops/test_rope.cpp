@@ -6,6 +6,7 @@
 #include <vector>
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -51,6 +52,24 @@ TEST(Rope, EqualsTheNaiveLoops) {
 
 TEST(Rope, HasTheGradientOfItsInput) {
   expect_gradients([](const auto& in) { return rope(in[0], 3, 100); }, {normal({2, 3, 2, 4}, 1)});
+}
+
+TEST(Rope, TakesPositionsOfItsOwn) {
+  const Tensor x_BSHP = normal({2, 5, 3, 8}, 1);
+  const Tensor position_BS = at::tensor({0, 1, 0, 1, 2, 0, 0, 0, 3, 4}, at::kLong).view({2, 5});
+  const Tensor y_BSHP = rope(x_BSHP, position_BS, 10000);
+  for (int64_t b = 0; b < 2; ++b)
+    for (int64_t s = 0; s < 5; ++s) {
+      const auto token = [&](const Tensor& t) { return t.slice(0, b, b + 1).slice(1, s, s + 1); };
+      const auto at = position_BS[b][s].item<int64_t>();
+      expect_close(token(y_BSHP), naive(token(x_BSHP), at, 10000), 1e-13);
+    }
+  expect_gradients([&](const auto& in) { return rope(in[0], position_BS, 100); },
+                   {normal({2, 5, 1, 4}, 1)});
+  EXPECT_ERROR(rope(x_BSHP, position_BS + 1, 100), "positions in [0, 5), got 5");
+  EXPECT_ERROR(rope(x_BSHP, position_BS - 1, 100), "got -1");
+  EXPECT_ERROR(rope(x_BSHP, position_BS.slice(1, 0, 4), 100), "positions of shape [2, 5]");
+  EXPECT_EQ(rope(at::zeros({0, 5, 3, 8}), at::zeros({0, 5}, at::kLong), 100).size(1), 5);
 }
 
 TEST(Rope, PositionsContinueFromFirst) {

@@ -29,6 +29,7 @@ const std::vector<std::vector<std::string>> kCommands = {{"train"},
                                                          {"bench", "dense"},
                                                          {"bench", "model"},
                                                          {"bench", "compare"},
+                                                         {"bench", "tokenize"},
                                                          {"completion"}};
 
 /// Exit status, and one line "error: [place] …" (a list may follow on indented lines).

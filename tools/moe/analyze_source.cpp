@@ -1,5 +1,7 @@
 #include "tools/moe/analyze_source.h"
 
+#include <ATen/Parallel.h>
+
 #include <moe/analyze/trace_file.h>
 #include <moe/checkpoint/checksum.h>
 #include <moe/checkpoint/manifest.h>
@@ -48,7 +50,8 @@ AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>
 
 AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& settings) {
   const auto loaded = models::load(path);
-  const auto corpus = std::make_shared<const data::Corpus>(data_of(loaded.config, settings));
+  const auto corpus = std::make_shared<const data::Corpus>(data_of(loaded.config, settings),
+                                                           at::get_num_threads());
   const Path manifest = loaded.folder / checkpoint::kManifestName;
   AnalyzeSource out;
   out.info = {.domains = analyze::validated_domains(*corpus),

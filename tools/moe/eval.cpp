@@ -16,6 +16,7 @@ struct EvalCommand {
   ModelArgument model;
   std::vector<std::string> data;
   std::string format = "text";
+  std::string documents = "run";
   bool json = false;
 };
 
@@ -33,11 +34,13 @@ std::string evaluation_line(const std::string& name, const models::Evaluation& r
 }
 
 int run_eval(const EvalCommand& o) {
+  check_one_of("eval", "--documents", o.documents, {"run", "stream"});
   const auto model = load_model(o.model);
+  const auto packing = o.documents == "run" ? models::packing_of(model) : data::PackingOptions();
   models::Evaluation total;
   Json files = Json::array();
   for (const auto& path : o.data) {
-    const auto result = models::evaluate_file(model, path, o.format);
+    const auto result = models::evaluate_file(model, path, o.format, packing);
     total += result;
     Json file = {{"file", path}};
     file.update(evaluation_json(result));
@@ -63,8 +66,13 @@ void setup_eval(CLI::App& app, EvalCommand& o) {
       ->type_name("FILE");
   app.add_option(
          "--format", o.format,
-         "text, or jsonl_prompt_completion (one {\"prompt\", \"completion\"} a line, of which "
-         "completions are predicted)")
+         "text, jsonl_text (one {\"text\"} a line), jsonl_prompt_completion (one {\"prompt\", "
+         "\"completion\"} a line, of which completions are predicted), or tokens (a token file)")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--documents", o.documents,
+                 "run: documents end and stand apart as data.packing of the run says; stream: the "
+                 "file is one text")
       ->type_name("NAME")
       ->capture_default_str();
   add_json(app, o.json);

@@ -30,6 +30,10 @@ struct FieldOptions {
     std::replace(name.begin(), name.end(), '_', '-');
     app.add_option("--" + name, field, help)->capture_default_str();
   }
+  void operator()(std::string name, bool& field, const char* help) {
+    std::replace(name.begin(), name.end(), '_', '-');
+    app.add_flag("--" + name, field, help);
+  }
   void operator()(const std::string& name, std::vector<std::string>& field, const char* help) {
     app.add_option("--" + name, field, concat(help, "; may be repeated"))->allow_extra_args(false);
   }

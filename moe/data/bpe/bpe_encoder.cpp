@@ -7,8 +7,6 @@ namespace moe::data {
 namespace {
 
 constexpr size_t kIdsAtOnce = size_t{1} << 16;
-/// Text of one turn of a thread: long against the making of a task, short against a file.
-constexpr size_t kChunkBytes = size_t{1} << 18;
 constexpr size_t kChunksAThread = 16;
 
 }  // namespace
@@ -57,7 +55,7 @@ void BpeEncoder::append(std::span<const uint32_t> ids) {
 }
 
 void encode_in_parallel(const BpeTokenizer& tokenizer, std::string_view text, int64_t threads,
-                        const Tokenizer::TakeIds& take) {
+                        const Tokenizer::TakeIds& take, size_t chunk_bytes) {
   std::vector<std::vector<BpePiece>> chunks(1);
   size_t bytes = 0;  // of the last chunk
   std::vector<WordCache> caches(static_cast<size_t>(threads));
@@ -79,7 +77,7 @@ void encode_in_parallel(const BpeTokenizer& tokenizer, std::string_view text, in
   const auto add = [&](const BpePiece& piece) {
     chunks.back().push_back(piece);
     bytes += piece.text.size();
-    if (bytes < kChunkBytes) return;
+    if (bytes < chunk_bytes) return;
     bytes = 0;
     if (chunks.size() == kChunksAThread * caches.size()) return encode_chunks();
     chunks.emplace_back();
@@ -87,9 +85,9 @@ void encode_in_parallel(const BpeTokenizer& tokenizer, std::string_view text, in
   tokenizer.divide(text, [&](std::string_view part, std::optional<uint32_t> id) {
     if (id) return add({part, id});
     for (bool begins = true; !part.empty(); begins = false) {
-      const bool cut = tokenizer.model().use_regex && part.size() > kChunkBytes;
+      const bool cut = tokenizer.model().use_regex && part.size() > chunk_bytes;
       const std::string_view piece =
-          cut ? part.substr(0, gpt2_word_border(part, kChunkBytes)) : part;
+          cut ? part.substr(0, gpt2_word_border(part, chunk_bytes)) : part;
       add({piece, std::nullopt, begins});
       part.remove_prefix(piece.size());
     }

@@ -34,13 +34,16 @@ class Decoder final : public LanguageModel {
     check_ids(ids_BS, context);
     Tensor x_BSD = at::embedding(embedding_, ids_BS);
     x_BSD = layers::dropout(x_BSD.flatten(0, 1), options_.dropout,
-                            layer_context(ids_BS, context, 0, 0), 0)
+                            layer_context(ids_BS, context, {}, 0, 0), 0)
                 .view(x_BSD.sizes());
+    const Documents documents =
+        context.document_BS.defined() ? documents_of(context.document_BS) : Documents();
     ModelOutput out;
     for (size_t i = 0; i < blocks_.size(); ++i) {
       auto* cache = context.state ? &context.state->layers[i] : nullptr;
       auto [y_BSD, report] = blocks_[i]->forward(
-          x_BSD, context.valid_BS, layer_context(ids_BS, context, i, out.layers.size()), cache);
+          x_BSD, context.valid_BS, layer_context(ids_BS, context, documents, i, out.layers.size()),
+          cache);
       x_BSD = y_BSD;
       if (report) out.layers.push_back(std::move(*report));
     }
@@ -93,6 +96,11 @@ class Decoder final : public LanguageModel {
           "models/decoder", "expected valid_BS to be Bool of shape ", ids_BS.sizes(), ", got ",
           valid_BS.defined() ? concat(valid_BS.scalar_type(), ' ', valid_BS.sizes()) : "none",
           ". Give every token one mark.");
+    const Tensor& document_BS = context.document_BS;
+    check(!document_BS.defined() || document_BS.sizes() == ids_BS.sizes(), "models/decoder",
+          "expected document_BS of shape ", ids_BS.sizes(), ", got ",
+          document_BS.defined() ? document_BS.sizes() : at::IntArrayRef(),
+          ". Give every token its document's number.");
     check(total <= options_.context_length, "models/decoder",
           "expected at most context_length=", options_.context_length, " positions, got ", total,
           ". Shorten the input.");
@@ -108,8 +116,8 @@ class Decoder final : public LanguageModel {
                                                         : context.compute;
   }
 
-  RoutingContext layer_context(const Tensor& ids_BS, const ForwardContext& context, size_t layer,
-                               size_t moe_layer) const {
+  RoutingContext layer_context(const Tensor& ids_BS, const ForwardContext& context,
+                               const Documents& documents, size_t layer, size_t moe_layer) const {
     RoutingContext out;
     out.training = context.training;
     out.random = context.random.at_layer(static_cast<uint32_t>(layer));
@@ -118,6 +126,7 @@ class Decoder final : public LanguageModel {
     out.sequence_length = ids_BS.size(1);
     if (context.valid_BS.defined()) out.valid_T = context.valid_BS.flatten();
     out.token_ids_T = ids_BS.flatten();
+    out.documents = documents;
     out.causal = options_.causal;
     if (moe_layer < context.counts_so_far.size())
       out.counts_so_far_E = context.counts_so_far[moe_layer];

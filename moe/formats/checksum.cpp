@@ -1,12 +1,12 @@
 #include <charconv>
 #include <cstdio>
 
-#include <moe/checkpoint/checksum.h>
+#include <moe/formats/checksum.h>
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-namespace moe::checkpoint {
+namespace moe::formats {
 
 struct Checksum::State {
   XXH3_state_t xxh3;
@@ -42,4 +42,4 @@ std::optional<uint64_t> parse_checksum(std::string_view text) {
   return checksum_text(value) == text ? std::optional(value) : std::nullopt;
 }
 
-}  // namespace moe::checkpoint
+}  // namespace moe::formats

@@ -1,0 +1,278 @@
+// Documents: where texts are divided, and what becomes of them in tokens and rows.
+#include <fstream>
+
+#include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include <moe/data/bpe/bpe_tokenizer.h>
+#include <moe/data/json_lines.h>
+#include <moe/data/loader.h>
+
+#include "tests/support/message_of.h"
+#include "tests/support/temporary_folder.h"
+#include "tests/support/tiny_bpe.h"
+
+namespace moe::data {
+namespace {
+
+using Strings = std::vector<std::string>;
+
+/// Bodies, and whether the wholes are the text without a gap.
+Strings bodies(const std::string& text, const PackingOptions& packing) {
+  Strings out;
+  std::string all;
+  for (const auto& document : divide_documents(text, packing)) {
+    out.emplace_back(document.body);
+    all += document.whole;
+    EXPECT_NE(document.whole.find(document.body), std::string::npos);
+  }
+  if (!out.empty()) EXPECT_EQ(all, text);
+  return out;
+}
+
+TEST(Documents, EndWhereTheRuleSays) {
+  const PackingOptions blank{.documents = "blank_line"}, line{.documents = "line"},
+      bar{.documents = "separator", .separator = "=="}, file;
+  EXPECT_EQ(bodies("a\nb\n\nc\n", blank), (Strings{"a\nb", "c"}));
+  EXPECT_EQ(bodies("\n \n a\r\nb\r\n\t\r\n\r\nc", blank), (Strings{" a\r\nb", "c"}));
+  EXPECT_EQ(bodies("a\nb\n\nc\r\n", line), (Strings{"a", "b", "c"}));
+  EXPECT_EQ(bodies("==a====b=c==", bar), (Strings{"a", "b=c"}));
+  EXPECT_EQ(bodies("a\n\nb", file), (Strings{"a\n\nb"}));
+  for (const auto& packing : {blank, line, bar, file}) EXPECT_EQ(bodies("", packing), Strings{});
+  EXPECT_EQ(bodies("\n\n \n", blank), Strings{});
+  EXPECT_EQ(bodies("====", bar), Strings{});
+}
+
+TEST(Documents, OptionsThatDoNotFitAreRefused) {
+  const auto message = [](const PackingOptions& packing) {
+    return test::message_of([&] { packing.validate("data.packing"); });
+  };
+  EXPECT_NE(message({.documents = "page"}).find("documents"), std::string::npos);
+  EXPECT_NE(message({.attention = "all"}).find("attention"), std::string::npos);
+  EXPECT_NE(message({.documents = "separator"}).find("no separator"), std::string::npos);
+  EXPECT_NE(message({.documents = "line", .separator = "x"}).find("a separator"),
+            std::string::npos);
+  EXPECT_EQ(message({.documents = "separator", .separator = "x"}), "");
+  EXPECT_ERROR(make_layout({.end_of_text = true}, ByteTokenizer(), 1), "end-of-text token");
+}
+
+std::string letters(const Tokens& tokens) {
+  std::vector<int64_t> ids(static_cast<size_t>(tokens.size()));
+  tokens.copy(0, ids);
+  return ByteTokenizer().decode(ids);
+}
+
+Tokens bytes_of_documents(const std::string& text, PackingOptions packing) {
+  return tokens_of_documents(nullptr, text, ByteTokenizer(),
+                             make_layout(packing, ByteTokenizer(), 1));
+}
+
+TEST(Documents, BytesStayMappedAndKnowWhereTheyBegin) {
+  const std::string text = "\nab\n\ncde\n\nf\n";
+  PackingOptions packing{.documents = "blank_line", .attention = "document"};
+  const Tokens apart = bytes_of_documents(text, packing);
+  EXPECT_EQ(letters(apart), text);
+  EXPECT_EQ(std::vector<int64_t>(apart.starts().begin(), apart.starts().end()),
+            (std::vector<int64_t>{0, 5, 10}));
+  EXPECT_EQ(apart.document_begin(4), 0);
+  EXPECT_EQ(apart.document_begin(5), 5);
+  EXPECT_EQ(apart.document_begin(11), 10);
+  packing.attention = "stream";
+  EXPECT_FALSE(bytes_of_documents(text, packing).has_documents());
+}
+
+TEST(Documents, TheEndOfTextTokenReplacesWhatSeparates) {
+  const BpeTokenizer tokenizer(test::tiny_bpe(test::mixed_text(), 300, {"<|endoftext|>"}), "t");
+  const int64_t end = tokenizer.end_of_text().value();
+  std::vector<int64_t> expected = tokenizer.encode("The cat");
+  expected.push_back(end);
+  const auto hat = tokenizer.encode("a hat");
+  expected.insert(expected.end(), hat.begin(), hat.end());
+  expected.push_back(end);
+  for (const char* attention : {"stream", "document"}) {
+    const auto layout = make_layout(
+        {.documents = "blank_line", .end_of_text = true, .attention = attention}, tokenizer, 2);
+    const Tokens tokens = tokens_of_documents(nullptr, "The cat\n\n\na hat\n", tokenizer, layout);
+    std::vector<int64_t> ids(static_cast<size_t>(tokens.size()));
+    tokens.copy(0, ids);
+    EXPECT_EQ(ids, expected);
+    EXPECT_EQ(tokens.starts().size(), attention == std::string("stream") ? 0u : 2u);
+    const Tokens lines = read_json_texts("{\"text\": \"The cat\"}\n{\"text\": \"a hat\"}\n",
+                                         tokenizer, "x", 1, layout);
+    ids.assign(static_cast<size_t>(lines.size()), 0);
+    lines.copy(0, ids);
+    EXPECT_EQ(ids, expected);
+  }
+  const auto whole = make_layout({.end_of_text = true}, tokenizer, 1);
+  const Tokens file = tokens_of_documents(nullptr, "The cat", tokenizer, whole);
+  EXPECT_EQ(file[file.size() - 1], end);
+}
+
+TEST(Documents, JsonLinesKeepTheirMarks) {
+  const auto layout = make_layout({.attention = "document"}, ByteTokenizer(), 2);
+  const Tokens tokens = read_prompt_completion(
+      "{\"prompt\": \"Q\", \"completion\": \"A\"}\n\n{\"prompt\": \"R\", \"completion\": \"BC\"}",
+      ByteTokenizer(), "x", 1, layout);
+  EXPECT_EQ(letters(tokens), "QA\n\nRBC\n\n");
+  EXPECT_EQ(tokens.document_begin(8), 4);
+  std::string marks;
+  for (int64_t i = 0; i < tokens.size(); ++i) marks += tokens.is_trained(i) ? '1' : '0';
+  EXPECT_EQ(marks, "011101111");
+  EXPECT_ERROR(read_json_texts("{\"text\": \"\"}", ByteTokenizer(), "x"), "line 1 of x");
+  EXPECT_ERROR(read_json_texts("\n{\"t\": \"\"}", ByteTokenizer(), "x"), "\"text\" in line 2 of x");
+}
+
+/// Documents of 1, 2, …, 9 letters: the first of each is a capital.
+std::string growing_documents() {
+  std::string out;
+  for (int length = 1; length <= 9; ++length)
+    out += std::string(1, static_cast<char>('A' + length)) +
+           std::string(static_cast<size_t>(length - 1), static_cast<char>('a' + length));
+  return out;
+}
+
+Tokens growing_tokens() {
+  const std::string text = growing_documents();
+  std::vector<int32_t> ids(text.begin(), text.end());
+  std::vector<int64_t> starts;
+  for (size_t i = 0; i < text.size(); ++i)
+    if (text[i] < 'a') starts.push_back(static_cast<int64_t>(i));
+  return Tokens(ids, {}, starts);
+}
+
+bool begins_document(int64_t token) {
+  return token >= 'A' && token < 'a';
+}
+
+/// What holds for every row of documents that stand apart.
+void expect_documents(const Batch& batch) {
+  const int64_t B = batch.input_BS.size(0), S = batch.input_BS.size(1);
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t s = 0; s < S; ++s) {
+      const int64_t target = batch.target_BS[b][s].item<int64_t>();
+      if (target != kIgnoredTarget) {
+        EXPECT_FALSE(begins_document(target));
+      }
+      const int64_t input = batch.input_BS[b][s].item<int64_t>();
+      if (s == 0 || input == 0 || !batch.document_BS.defined()) continue;
+      EXPECT_EQ(
+          batch.document_BS[b][s].item<int64_t>() - batch.document_BS[b][s - 1].item<int64_t>(),
+          begins_document(input) ? 1 : 0);
+    }
+}
+
+TEST(PackedEvalPass, PredictsEveryTokenButTheFirstOfEachDocumentOnce) {
+  const Tokens tokens = growing_tokens();
+  for (const int64_t S : {1, 2, 4, 5, 8, 20, 45, 60}) {
+    const EvalPass pass(tokens, S, 3);
+    int64_t targets = 0;
+    for (int64_t i = 0; i < pass.batches(); ++i) {
+      const Batch batch = pass.batch(i);
+      ASSERT_EQ(batch.input_BS.sizes(), (at::IntArrayRef{3, S}));
+      expect_documents(batch);
+      targets += batch.target_BS.ne(kIgnoredTarget).sum().item<int64_t>();
+      // Documents that fit are whole: a row begins with one, unless the document is longer.
+      for (int64_t b = 0; b < 3; ++b) {
+        const int64_t first = batch.input_BS[b][0].item<int64_t>();
+        EXPECT_TRUE(first == 0 || begins_document(first) || first - 'a' > S) << first;
+      }
+      const bool padded = batch.input_BS.eq(0).any().item<bool>();
+      EXPECT_EQ(batch.valid_BS.defined(), padded);
+      if (padded) {
+        EXPECT_TRUE(at::equal(batch.valid_BS, batch.input_BS.ne(0)));
+      }
+    }
+    EXPECT_EQ(targets, tokens.size() - 9) << S;
+  }
+}
+
+class PackedLoader : public testing::Test {
+ protected:
+  std::shared_ptr<const Corpus> corpus(int64_t sequence, const std::string& attention) {
+    std::string text;
+    for (int round = 0; round < 6; ++round) text += growing_documents() + "\n";
+    std::string divided;  // a newline before each document is what separates it
+    for (const char c : text)
+      if (c != '\n') divided += (c < 'a' ? "\n" : "") + std::string(1, c);
+    std::ofstream(folder_ / "text") << divided.substr(1);
+    return std::make_shared<Corpus>(
+        DataOptions{.sequence = sequence,
+                    .domains = {{.name = "d", .train = folder_ / "text"}},
+                    .packing = {.documents = "line", .attention = attention}});
+  }
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(PackedLoader, RowsBeginWithTheirDocumentAndNumberTheNext) {
+  for (const int64_t S : {3, 5, 12, 40}) {
+    const Loader loader(corpus(S, "document"), {.batch = 16, .seed = 2});
+    for (int64_t step = 0; step < 10; ++step) {
+      const Batch batch = loader.batch(step);
+      expect_documents(batch);
+      EXPECT_EQ(S >= 12, S >= 12 && batch.document_BS.defined());
+      if (S >= 10)
+        for (int64_t b = 0; b < 16; ++b)
+          EXPECT_TRUE(begins_document(batch.input_BS[b][0].item<int64_t>()));
+    }
+  }
+}
+
+TEST_F(PackedLoader, DrawsTokensEvenly) {
+  const Loader loader(corpus(4, "document"), {.batch = 512, .seed = 2});
+  int64_t of_long = 0, of_short = 0;
+  for (int64_t step = 0; step < 20; ++step) {
+    const at::Tensor first = loader.batch(step).input_BS.select(1, 0);
+    of_long += first.eq('A' + 9).logical_or(first.eq('a' + 9)).sum().item<int64_t>();
+    of_short += first.eq('A' + 4).logical_or(first.eq('a' + 4)).sum().item<int64_t>();
+  }
+  // 10 tokens begin a row with a letter of theirs; of 4 + 1 tokens the last is a newline alone.
+  EXPECT_NEAR(static_cast<double>(of_long) / static_cast<double>(of_short), 2.5, 0.25);
+}
+
+TEST_F(PackedLoader, BatchesDependOnSeedAndStepAloneAndOnNoRank) {
+  const auto data = corpus(12, "document");
+  const Loader loader(data, {.batch = 6, .seed = 4});
+  const Batch whole = loader.batch(7, 1, 2);
+  EXPECT_TRUE(at::equal(Loader(data, {.batch = 6, .seed = 4}).batch(7, 1, 2).document_BS,
+                        whole.document_BS));
+  std::vector<at::Tensor> inputs, targets, documents;
+  for (int64_t rank = 0; rank < 3; ++rank) {
+    const Batch part = loader.batch(7, 1, 2, rank_rows(6, rank, 3));
+    inputs.push_back(part.input_BS);
+    targets.push_back(part.target_BS);
+    documents.push_back(part.document_BS);
+  }
+  EXPECT_TRUE(at::equal(at::cat(inputs), whole.input_BS));
+  EXPECT_TRUE(at::equal(at::cat(targets), whole.target_BS));
+  EXPECT_TRUE(at::equal(at::cat(documents), whole.document_BS));
+}
+
+TEST_F(PackedLoader, AStreamIsReadAsOneText) {
+  const Loader loader(corpus(12, "stream"), {.batch = 16, .seed = 2});
+  const Batch batch = loader.batch(0);
+  EXPECT_FALSE(batch.document_BS.defined());
+  EXPECT_EQ(batch.target_BS.eq(kIgnoredTarget).sum().item<int64_t>(), 0);
+}
+
+TEST(Documents, NoDocumentIsInBothPartsOfAFile) {
+  const test::TemporaryFolder folder;
+  std::string text;
+  for (int i = 0; i < 20; ++i) text += "document " + std::to_string(100 + i) + "\n\n";
+  std::ofstream(folder / "text") << text;
+  const Corpus corpus({.sequence = 4,
+                       .domains = {{.name = "d", .path = folder / "text", .valid_share = 0.12}},
+                       .packing = {.documents = "blank_line"}});
+  const std::string valid = letters(corpus.domain("d").valid);
+  EXPECT_EQ(valid, text.substr(text.size() - valid.size()));
+  EXPECT_EQ(valid.rfind("document 117", 0), 0u) << valid;
+}
+
+TEST(Tokens, RefusesStartsThatAreNone) {
+  EXPECT_THROW(Tokens({1, 2, 3}, {}, {1}), Error);
+  EXPECT_THROW(Tokens({1, 2, 3}, {}, {0, 2, 2}), Error);
+  EXPECT_THROW(Tokens({1, 2, 3}, {}, {0, 3}), Error);
+}
+
+}  // namespace
+}  // namespace moe::data
