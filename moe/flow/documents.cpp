@@ -25,7 +25,7 @@ Documents documents_of(const Tensor& document_BS) {
       at::cat({at::ones_like(document_BS.narrow(1, 0, 1)), change_BS.ne(0).to(at::kLong)}, 1);
   const Tensor place_S = at::arange(S, document_BS.options());
   const Tensor begin_BS = std::get<0>((begins_BS * place_S).cummax(1));
-  return {place_S - begin_BS, document_BS.unsqueeze(2).eq(document_BS.unsqueeze(1))};
+  return {place_S - begin_BS, document_BS};
 }
 
 }  // namespace moe

@@ -12,13 +12,13 @@ using at::Tensor;
 struct Documents {
   /// (B, S) int64, counted from 0 in every document.
   Tensor position_BS = {};
-  /// (B, S, S) bool: query and key are of the same document.
-  Tensor same_BSS = {};
+  /// (B, S) int64 numbers, equal within a document and never falling in a row.
+  Tensor document_BS = {};
 
   bool defined() const { return position_BS.defined(); }
 };
 
-/// From numbers of documents, (B, S) int64, equal within a document and never falling in a row.
+/// From the numbers. Throws moe::Error for others.
 Documents documents_of(const Tensor& document_BS);
 
 }  // namespace moe

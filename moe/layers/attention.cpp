@@ -14,6 +14,7 @@
 
 #include <moe/base/error.h>
 #include <moe/layers/attention.h>
+#include <moe/layers/document_groups.h>
 #include <moe/layers/linear.h>
 #include <moe/ops/random_fill.h>
 #include <moe/ops/rope.h>
@@ -124,7 +125,9 @@ Tensor AttentionImpl::mask(const Tensor& valid_BS, const Documents& documents, i
   if (options_.causal) allowed = allowed.tril(keys - queries);
   if (alike) return allowed;
   Tensor visible = allowed.unsqueeze(0);
-  if (documents.defined()) visible = visible.logical_and(documents.same_BSS);
+  if (documents.defined())
+    visible = visible.logical_and(
+        documents.document_BS.unsqueeze(2).eq(documents.document_BS.unsqueeze(1)));
   // A padding query may see no key at all; it sees itself, so that its softmax stays finite.
   if (valid_BS.defined())
     visible = visible.logical_and(valid_BS.unsqueeze(1))
@@ -163,21 +166,34 @@ Tensor AttentionImpl::forward(const Tensor& x_BSD, const Tensor& valid_BS,
   k_BSGP = turn(k_BSGP);
   if (cache) std::tie(k_BSGP, v_BSGP) = extend(*cache, k_BSGP, v_BSGP);
 
-  const Tensor q_BHSP = q_BSHP.transpose(1, 2), k_BGCP = k_BSGP.transpose(1, 2),
-               v_BGCP = v_BSGP.transpose(1, 2);
-  const bool plain_causal =
-      options_.causal && !valid_BS.defined() && !documents.defined() && first == 0;
   const double dropout = context.training ? options_.dropout : 0;
-  const bool in_full = dropout > 0 || full_is_faster(q_BHSP, k_BGCP);
-  const Tensor allowed =
-      plain_causal && !in_full ? Tensor() : mask(valid_BS, documents, S, k_BGCP.size(2), q_BHSP);
-  const Tensor o_BHSP =
-      in_full
-          ? attend_in_full(q_BHSP, k_BGCP, v_BGCP, allowed, dropout, context)
-          : at::scaled_dot_product_attention(
-                q_BHSP, k_BGCP, v_BGCP, allowed.defined() ? std::optional(allowed) : std::nullopt,
-                0.0, plain_causal && S > 1, std::nullopt, options_.heads != options_.kv_heads);
-  return linear(o_BHSP.transpose(1, 2).reshape({B, S, options_.heads * P}), w_o, b_o, type);
+  const auto attend = [&](const Tensor& valid, const Documents& apart, const Tensor& q_BSHP,
+                          const Tensor& k_BCGP, const Tensor& v_BCGP) {
+    const Tensor q_BHSP = q_BSHP.transpose(1, 2), k_BGCP = k_BCGP.transpose(1, 2),
+                 v_BGCP = v_BCGP.transpose(1, 2);
+    const int64_t queries = q_BHSP.size(2), keys = k_BGCP.size(2);
+    const bool plain_causal = options_.causal && !valid.defined() && !apart.defined() && first == 0;
+    const bool in_full = dropout > 0 || full_is_faster(q_BHSP, k_BGCP);
+    const Tensor allowed =
+        plain_causal && !in_full ? Tensor() : mask(valid, apart, queries, keys, q_BHSP);
+    const Tensor o_BHSP =
+        in_full
+            ? attend_in_full(q_BHSP, k_BGCP, v_BGCP, allowed, dropout, context)
+            : at::scaled_dot_product_attention(
+                  q_BHSP, k_BGCP, v_BGCP, allowed.defined() ? std::optional(allowed) : std::nullopt,
+                  0.0, plain_causal && queries > 1, std::nullopt,
+                  options_.heads != options_.kv_heads);
+    return o_BHSP.transpose(1, 2);
+  };
+  // Dropout is numbered by places in whole rows.
+  const bool in_groups =
+      documents.defined() && options_.causal && !valid_BS.defined() && dropout == 0;
+  const Tensor o_BSHP =
+      in_groups
+          ? attend_in_groups(q_BSHP, k_BSGP, v_BSGP, group_documents(documents.position_BS),
+                             [&](const auto&... rows) { return attend(Tensor(), {}, rows...); })
+          : attend(valid_BS, documents, q_BSHP, k_BSGP, v_BSGP);
+  return linear(o_BSHP.reshape({B, S, options_.heads * P}), w_o, b_o, type);
 }
 
 }  // namespace moe::layers

@@ -220,14 +220,16 @@ TEST_F(PackedLoader, RowsBeginWithTheirDocumentAndNumberTheNext) {
 
 TEST_F(PackedLoader, DrawsTokensEvenly) {
   const Loader loader(corpus(4, "document"), {.batch = 512, .seed = 2});
-  int64_t of_long = 0, of_short = 0;
-  for (int64_t step = 0; step < 20; ++step) {
+  double of_long = 0, of_short = 0;
+  for (int64_t step = 0; step < 100; ++step) {
     const at::Tensor first = loader.batch(step).input_BS.select(1, 0);
-    of_long += first.eq('A' + 9).logical_or(first.eq('a' + 9)).sum().item<int64_t>();
-    of_short += first.eq('A' + 4).logical_or(first.eq('a' + 4)).sum().item<int64_t>();
+    of_long += first.eq('A' + 9).logical_or(first.eq('a' + 9)).sum().item<double>();
+    of_short += first.eq('A' + 4).logical_or(first.eq('a' + 4)).sum().item<double>();
   }
-  // 10 tokens begin a row with a letter of theirs; of 4 + 1 tokens the last is a newline alone.
-  EXPECT_NEAR(static_cast<double>(of_long) / static_cast<double>(of_short), 2.5, 0.25);
+  // 319 tokens can be drawn. Of each document of 9 letters all 10 tokens belong to a piece that
+  // begins with a letter (of the last one 5 can be drawn); of 4 letters the newline is its own.
+  EXPECT_NEAR(of_long / (100 * 512), 55.0 / 319, 0.01);
+  EXPECT_NEAR(of_short / (100 * 512), 24.0 / 319, 0.01);
 }
 
 TEST_F(PackedLoader, BatchesDependOnSeedAndStepAloneAndOnNoRank) {

@@ -216,22 +216,21 @@ TEST(Generate, StopsAtTheFirstTokenWithAnEmptyText) {
 }
 
 TEST(Generate, StopsAtTheEndOfTextToken) {
-  // The special token has id 0, so the script's NUL is the end of text.
-  const std::string script("ab\0cd", 5);
-  auto model = scripted(script);
   const auto tokenizer = std::make_shared<data::BpeTokenizer>(
       moe::test::tiny_bpe("no pair twice", 257, {"<|endoftext|>"}), "t");
-  model.tokenizer = tokenizer;
   ASSERT_EQ(tokenizer->end_of_text(), 0);
+  const auto ids = tokenizer->encode("ab<|endoftext|>cd");
+  auto model = scripted(std::string(ids.begin(), ids.end()));
+  model.tokenizer = tokenizer;
   std::string streamed;
   const auto out = generate(model, ">", {.temperature = 0}, [&](auto part) { streamed += part; });
-  EXPECT_EQ(out.tokens, (std::vector<int64_t>{'a', 'b', 0}));
-  EXPECT_EQ(out.text, tokenizer->decode(std::vector<int64_t>{'a', 'b'}));
+  EXPECT_EQ(out.tokens, (std::vector<int64_t>{ids[0], ids[1], 0}));
+  EXPECT_EQ(out.text, "ab");
   EXPECT_EQ(streamed, out.text);
   EXPECT_EQ(out.finish_reason, "stop");
 
   const auto on = generate(model, ">", {.temperature = 0, .ignore_end_of_text = true});
-  EXPECT_EQ(on.tokens, (std::vector<int64_t>{'a', 'b', 0, 'c', 'd'}));
+  EXPECT_EQ(on.tokens, ids);
   EXPECT_EQ(on.finish_reason, "length");
 }
 

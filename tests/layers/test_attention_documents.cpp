@@ -4,12 +4,14 @@
 #include <tests/support/message_of.h>
 #include <tests/support/modules.h>
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <moe/layers/attention.h>
+#include <moe/layers/document_groups.h>
 
 namespace moe::layers::attention_documents_test {
 
@@ -46,7 +48,7 @@ struct Passed {
 
 /// Output and gradients of sum(y · upstream), for all rows at once or document by document.
 Passed pass(AttentionOptions options, const RoutingContext& context, at::ScalarType type,
-            bool packed) {
+            bool packed, const Tensor& valid_BS = {}) {
   options.d_model = D;
   Attention attention(options);
   randomise(*attention, 1);
@@ -57,7 +59,7 @@ Passed pass(AttentionOptions options, const RoutingContext& context, at::ScalarT
   if (packed) {
     RoutingContext told = context;
     told.documents = documents_of(document_numbers());
-    out.y_BSD = attention(x_BSD, Tensor(), told, nullptr);
+    out.y_BSD = attention(x_BSD, valid_BS, told, nullptr);
   } else {
     std::vector<Tensor> rows;
     for (int64_t b = 0; b < B; ++b) {
@@ -105,6 +107,16 @@ TEST(AttentionDocuments, PackedEqualsEachAloneWithWeightsInFull) {
     options.dropout = 1e-13;
     expect_alike(pass(options, context, at::kDouble, true),
                  pass(options, context, at::kDouble, false), 1e-10);
+  }
+}
+
+/// Marks that hide nothing take the path with a mask over whole rows.
+TEST(AttentionDocuments, PackedEqualsEachAloneWithAMask) {
+  const Tensor valid_BS = document_numbers().ge(0);
+  for (const auto& [name, options] : document_forms()) {
+    SCOPED_TRACE(name);
+    expect_alike(pass(options, {}, at::kDouble, true, valid_BS),
+                 pass(options, {}, at::kDouble, false), 1e-12);
   }
 }
 
@@ -157,7 +169,13 @@ TEST(Documents, PositionsCountFromEachBeginning) {
   EXPECT_TRUE(documents.position_BS.equal(
       at::tensor({0, 1, 0, 0, 1, 2, 3, 0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 0, 1, 2, 3}, at::kLong)
           .view({B, S})));
-  EXPECT_EQ(documents.same_BSS.select(0, 0).sum().item<int64_t>(), 4 + 1 + 16);
+  const DocumentGroups groups = group_documents(documents.position_BS);
+  ASSERT_EQ(groups.groups.size(), 4u);  // lengths 1, 2, 3 to 4, 5 to 8
+  EXPECT_TRUE(groups.groups[2].token_NL.equal(
+      at::tensor({3, 4, 5, 6, 14, 15, 16, 16, 17, 18, 19, 20}, at::kLong).view({3, 4})));
+  std::vector<Tensor> tokens;
+  for (const auto& group : groups.groups) tokens.push_back(group.token_NL.flatten());
+  EXPECT_TRUE(at::cat(tokens).index_select(0, groups.place_T).equal(at::arange(B * S, at::kLong)));
 }
 
 TEST(Documents, OneARowIsNoneToTell) {
