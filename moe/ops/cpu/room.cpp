@@ -1,0 +1,142 @@
+// T tokens, N pairs, E experts, G groups of S tokens.
+#include <algorithm>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include <ATen/Parallel.h>
+
+#include <moe/ops/cpu/room.h>
+
+namespace moe::ops::cpu {
+
+namespace {
+
+/// NaN compares false with everything: written so that it ranks last.
+template <class Scalar>
+bool ranks_above(Scalar a, Scalar b) {
+  return a > b || (b != b && a == a);
+}
+
+/// Serves one group after another; what it holds serves all of them. `Scalar` is the type of the
+/// scores.
+template <class Scalar>
+class RoomWalk {
+ public:
+  RoomWalk(const Claims& claims, int64_t* got)
+      : claims_(claims),
+        E_(claims.num_experts),
+        offsets_(claims.offsets_T1.const_data_ptr<int64_t>()),
+        experts_(claims.experts_N.const_data_ptr<int64_t>()),
+        urgency_(claims.urgency_T.defined() ? claims.urgency_T.const_data_ptr<double>() : nullptr),
+        scores_(claims.scores_TE.defined() ? claims.scores_TE.const_data_ptr<Scalar>() : nullptr),
+        got_(got),
+        left_(static_cast<size_t>(E_)),
+        has_(static_cast<size_t>(scores_ ? E_ : 0), -1) {}
+
+  void serve(int64_t group) {
+    std::fill(left_.begin(), left_.end(), claims_.room_G.const_data_ptr<int64_t>()[group]);
+    order_tokens(group);
+    if (claims_.token_by_token) {
+      for (const int64_t t : tokens_) {
+        for (int64_t n = offsets_[t]; n < offsets_[t + 1]; ++n) claim(t, n);
+        move_overflow();
+      }
+      return;
+    }
+    for (int64_t choice = 0; !tokens_.empty(); ++choice) {
+      std::erase_if(tokens_, [&](int64_t t) { return offsets_[t] + choice >= offsets_[t + 1]; });
+      for (const int64_t t : tokens_) claim(t, offsets_[t] + choice);
+    }
+    move_overflow();
+  }
+
+ private:
+  void order_tokens(int64_t group) {
+    const int64_t S = claims_.tokens_per_group;
+    tokens_.resize(static_cast<size_t>(S));
+    std::iota(tokens_.begin(), tokens_.end(), group * S);
+    if (urgency_)
+      std::stable_sort(tokens_.begin(), tokens_.end(), [this](int64_t a, int64_t b) {
+        return ranks_above(urgency_[a], urgency_[b]);
+      });
+  }
+
+  void claim(int64_t token, int64_t pair) {
+    const int64_t e = experts_[pair];
+    got_[pair] = E_;
+    if (e < 0 || e >= E_) return;
+    auto& left = left_[static_cast<size_t>(e)];
+    if (left > 0) {
+      --left;
+      got_[pair] = e;
+    } else if (scores_) {
+      overflow_.emplace_back(token, pair);
+    }
+  }
+
+  /// The pairs in overflow_ take what room there is elsewhere.
+  void move_overflow() {
+    if (overflow_.empty()) return;
+    open_.clear();
+    for (int64_t e = 0; e < E_; ++e)
+      if (left_[static_cast<size_t>(e)] > 0) open_.push_back(e);
+    for (const auto& [token, pair] : overflow_) {
+      const auto best = best_open(token, pair);
+      if (best == open_.end()) continue;
+      got_[pair] = *best;
+      if (--left_[static_cast<size_t>(*best)] == 0) open_.erase(best);
+    }
+    overflow_.clear();
+  }
+
+  std::vector<int64_t>::iterator best_open(int64_t token, int64_t pair) {
+    // Marks of earlier pairs stay: each pair leaves its own.
+    for (int64_t n = offsets_[token]; n < offsets_[token + 1]; ++n)
+      if (got_[n] != E_) has_[static_cast<size_t>(got_[n])] = pair;
+    const Scalar* row = scores_ + token * E_;
+    auto best = open_.end();
+    for (auto e = open_.begin(); e != open_.end(); ++e)
+      if (has_[static_cast<size_t>(*e)] != pair &&
+          (best == open_.end() || ranks_above(row[*e], row[*best])))
+        best = e;
+    return best;
+  }
+
+  const Claims& claims_;
+  const int64_t E_;
+  const int64_t* offsets_;
+  const int64_t* experts_;
+  const double* urgency_;
+  const Scalar* scores_;
+  int64_t* got_;
+  /// Room that each expert has left.
+  std::vector<int64_t> left_;
+  /// The last pair for which an expert was found to be its token's already.
+  std::vector<int64_t> has_;
+  std::vector<int64_t> tokens_, open_;
+  /// (token, pair) without room.
+  std::vector<std::pair<int64_t, int64_t>> overflow_;
+};
+
+template <class Scalar>
+void serve_groups(const Claims& claims, int64_t* got) {
+  const int64_t cost = claims.tokens_per_group + claims.num_experts;
+  at::parallel_for(0, claims.room_G.size(0), std::max<int64_t>(1, 16384 / cost),
+                   [&](int64_t begin, int64_t end) {
+                     RoomWalk<Scalar> walk(claims, got);
+                     for (int64_t group = begin; group < end; ++group) walk.serve(group);
+                   });
+}
+
+}  // namespace
+
+void claim_room(const Claims& claims, Tensor& got_N) {
+  int64_t* got = got_N.mutable_data_ptr<int64_t>();
+  if (claims.scores_TE.defined() && claims.scores_TE.scalar_type() == at::kDouble)
+    serve_groups<double>(claims, got);
+  else
+    serve_groups<float>(claims, got);
+}
+
+}  // namespace moe::ops::cpu

@@ -1,0 +1,42 @@
+#pragma once
+// T tokens, N pairs, E experts, G groups of S tokens.
+
+#include <ATen/core/Tensor.h>
+
+namespace moe::ops {
+
+using at::Tensor;
+
+/// Pairs of tokens and experts that ask for room, token-major.
+struct Claims {
+  /// (T+1,) int64, CSR: the pairs of each token, in its order of choice.
+  Tensor offsets_T1;
+  /// (N,) int64: the expert that each pair asks for; one outside [0, E) asks for nothing.
+  Tensor experts_N;
+  int64_t num_experts = 0;
+  /// S: group g is the tokens g S .. (g + 1) S.
+  int64_t tokens_per_group = 1;
+  /// (G,) int64: how many pairs of group g each expert takes.
+  Tensor room_G;
+  /// (T,) float64: within a group the token with the largest goes first, ties to the earlier one,
+  /// NaN last; undefined: tokens go in their order.
+  Tensor urgency_T = {};
+  /// A token is served with all its pairs at a time; otherwise the first choices of all tokens of a
+  /// group come before the second ones.
+  bool token_by_token = false;
+  /// (T, E) float32 or float64: a pair that finds its expert full moves to the one with room that
+  /// scores best for its token (ties to the lowest id, NaN last), among those that the token does
+  /// not have. Undefined: such pairs get nothing.
+  Tensor scores_TE = {};
+};
+
+/// (N,) int64: the expert in which each pair has room, E for those without.
+///
+/// One walk over the pairs of a group in order; pairs that move do so behind it, in the same order,
+/// so that they take no room from what a token chose (token by token: behind each token, so that no
+/// token depends on a later one). O(N + T log T + G E), and O(E) more for each pair that moves.
+/// Without gradient; the same for any number of threads. Inputs on another device are copied to the
+/// CPU, as the walk is sequential: one synchronisation.
+Tensor claim_room(const Claims& claims);
+
+}  // namespace moe::ops

@@ -1,0 +1,97 @@
+// Room in experts and the rounding of its size; all policies against a naive twin are in
+// tests/capacity. T tokens, N pairs, E experts, G groups.
+#include <cmath>
+#include <tests/support/message_of.h>
+#include <vector>
+
+#include <ATen/ops/arange.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include <moe/ops/room.h>
+#include <moe/ops/rounding.h>
+
+namespace moe::ops::room_test {
+
+namespace {
+
+/// Four tokens of two choices in two groups, room for one pair an expert and group.
+Claims small() {
+  return {.offsets_T1 = at::tensor({0, 2, 4, 6, 8}, at::kLong),
+          .experts_N = at::tensor({0, 1, 1, 0, 2, 0, 2, 3}, at::kLong),
+          .num_experts = 3,
+          .tokens_per_group = 2,
+          .room_G = at::full({2}, 1, at::kLong)};
+}
+
+std::vector<int64_t> got(const Claims& claims) {
+  const Tensor got_N = claim_room(claims);
+  return {got_N.const_data_ptr<int64_t>(), got_N.const_data_ptr<int64_t>() + got_N.numel()};
+}
+
+TEST(ClaimRoom, FirstChoicesComeFirstAndIdsOutsideAskForNothing) {
+  EXPECT_EQ(got(small()), (std::vector<int64_t>{0, 3, 1, 3, 2, 0, 3, 3}));
+  Claims claims = small();
+  claims.experts_N[0] = -1;
+  EXPECT_EQ(got(claims), (std::vector<int64_t>{3, 3, 1, 0, 2, 0, 3, 3}));
+}
+
+TEST(ClaimRoom, TheMostUrgentTokenComesFirst) {
+  Claims claims = small();
+  claims.urgency_T = at::tensor({std::nan(""), 0.0, 1.0, 2.0}, at::kDouble);
+  EXPECT_EQ(got(claims), (std::vector<int64_t>{0, 3, 1, 3, 3, 0, 2, 3}));
+  claims.token_by_token = true;
+  EXPECT_EQ(got(claims), (std::vector<int64_t>{3, 3, 1, 0, 3, 0, 2, 3}));
+}
+
+TEST(ClaimRoom, PairsMoveToTheBestExpertThatHasRoomAndIsNotTheirTokens) {
+  Claims claims = small();
+  claims.scores_TE =
+      at::tensor({3., 2., 1., 3., 2., 1., 3., 2., 1., 1., 2., 3.}, at::kDouble).reshape({4, 3});
+  EXPECT_EQ(got(claims), (std::vector<int64_t>{0, 2, 1, 3, 2, 0, 1, 3}));
+}
+
+TEST(ClaimRoom, TakesNoTokenNoPairAndNoRoom) {
+  Claims claims = small();
+  claims.room_G = at::zeros({2}, at::kLong);
+  EXPECT_EQ(got(claims), std::vector<int64_t>(8, 3));
+  claims = {.offsets_T1 = at::zeros({1}, at::kLong),
+            .experts_N = at::zeros({0}, at::kLong),
+            .num_experts = 3,
+            .tokens_per_group = 5,
+            .room_G = at::zeros({0}, at::kLong)};
+  EXPECT_EQ(got(claims), std::vector<int64_t>{});
+}
+
+TEST(ClaimRoom, RefusesWhatDoesNotFitTogether) {
+  Claims claims = small();
+  claims.tokens_per_group = 3;
+  EXPECT_ERROR(got(claims), "groups of tokens_per_group=3 tokens that make up T=4");
+  claims = small();
+  claims.experts_N = claims.experts_N.to(at::kInt);
+  EXPECT_ERROR(got(claims), "expected int64 offsets");
+  claims = small();
+  claims.urgency_T = at::zeros({4});
+  EXPECT_ERROR(got(claims), "expected urgencies (T=4) in float64");
+  claims = small();
+  claims.scores_TE = at::zeros({4, 2});
+  EXPECT_ERROR(got(claims), "expected scores (T=4, E=3)");
+}
+
+TEST(Rounded, TakesWhatIsAlmostAnIntegerForIt) {
+  const Tensor values =
+      at::tensor({11.000000000000002, 10.999999999999998, 2.5, 2.4, 0.0, 1e17}, at::kDouble);
+  const auto expect = [&](const char* mode, const std::vector<double>& expected) {
+    EXPECT_TRUE(rounded(values, mode).equal(at::tensor(expected, at::kDouble))) << mode;
+  };
+  expect("ceil", {11, 11, 3, 3, 0, 1e17});
+  expect("floor", {11, 11, 2, 2, 0, 1e17});
+  expect("nearest", {11, 11, 2, 2, 0, 1e17});
+  EXPECT_ERROR(rounded(values, "up"), "mode");
+}
+
+}  // namespace
+
+}  // namespace moe::ops::room_test
