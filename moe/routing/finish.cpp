@@ -1,5 +1,6 @@
 // T tokens, E experts, K choices per token, N pairs.
 #include <ATen/ops/cumsum.h>
+#include <ATen/ops/take.h>
 #include <ATen/ops/zeros.h>
 
 #include <moe/base/log.h>
@@ -36,7 +37,8 @@ Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const 
   const Tensor cell_N = real_TK.reshape({T * K}).nonzero().squeeze(1);
   Routing routing;
   routing.num_experts = logits_TE.size(1);
-  routing.experts_N = experts_TK.reshape({T * K}).index_select(0, cell_N);
+  // Of a view, as the ids of all experts for each token are, nothing is copied but what is taken.
+  routing.experts_N = at::take(experts_TK, cell_N);
   routing.weights_N = weights_TK.reshape({T * K}).index_select(0, cell_N);
   routing.offsets = at::zeros({T + 1}, cell_N.options());
   routing.offsets.slice(0, 1).copy_(at::cumsum(real_TK.sum(1), 0));

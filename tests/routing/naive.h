@@ -125,4 +125,32 @@ inline void expect_pairs(const Routing& routing, int64_t token, const Ids& exper
   expect_row(test::weights_of(routing, token), weights);
 }
 
+/// A selection rule of R1.
+struct SelectionRule {
+  bool renormalise = true;
+  std::string softmax = "before";
+  double scale = 1;
+};
+
+/// All four ways in which a softmax and a sum may follow one another.
+inline std::vector<SelectionRule> selection_rules(double scale) {
+  std::vector<SelectionRule> out;
+  for (const bool renormalise : {true, false})
+    for (const char* when : {"before", "after"}) out.push_back({renormalise, when, scale});
+  return out;
+}
+
+/// The token has the K best of p = softmax(sharpened), the logits as divided by the temperature,
+/// with the weights of the rule, and p as scores.
+inline void expect_softmax_rule(const Routing& routing, int64_t token, const Row& sharpened,
+                                size_t k, const SelectionRule& rule) {
+  const Row p = softmax(sharpened);
+  const Ids ids = best(p, k);
+  Row weights = at_ids(p, ids);
+  if (rule.renormalise || rule.softmax == "after") weights = divided_by_sum(weights);
+  for (double& w : weights) w *= rule.scale;
+  expect_pairs(routing, token, ids, weights);
+  expect_row(routing.scores_TE[token], p);
+}
+
 }  // namespace moe::routing::naive

@@ -59,28 +59,22 @@ void scale_rows(std::vector<Row>& rows, double factor) {
 
 TEST(CosineRouter, AgreesWithItsNaiveTwinForEverySelectionRule) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
-  for (const bool renormalise : {true, false})
-    for (const std::string when : {"before", "after"}) {
-      const auto router = make(2, settings_of({{"renormalise", renormalise},
-                                               {"softmax", when},
-                                               {"scale", 2.5},
-                                               {"temperature", 0.2},
-                                               {"weight_on", "input"}}));
-      const Routing routing = router->forward(x_TD, {});
-      EXPECT_TRUE(routing.weight_on_input);
-      auto logits = cosines(*router, x_TD);
-      scale_rows(logits, std::exp(1.3 - 1) / 0.2);
-      for (int64_t t = 0; t < kTokens; ++t) {
-        const Row p = naive::softmax(logits[static_cast<size_t>(t)]);
-        const Ids ids = naive::best(p, 2);
-        Row weights = naive::at_ids(p, ids);
-        if (renormalise || when == "after") weights = naive::divided_by_sum(weights);
-        for (double& w : weights) w *= 2.5;
-        naive::expect_pairs(routing, t, ids, weights);
-        naive::expect_row(routing.logits_TE[t], logits[static_cast<size_t>(t)]);
-        naive::expect_row(routing.scores_TE[t], p);
-      }
+  for (const auto& rule : naive::selection_rules(2.5)) {
+    const auto router = make(2, settings_of({{"renormalise", rule.renormalise},
+                                             {"softmax", rule.softmax},
+                                             {"scale", rule.scale},
+                                             {"temperature", 0.2},
+                                             {"weight_on", "input"}}));
+    const Routing routing = router->forward(x_TD, {});
+    EXPECT_TRUE(routing.weight_on_input);
+    auto logits = cosines(*router, x_TD);
+    scale_rows(logits, std::exp(1.3 - 1) / 0.2);
+    for (int64_t t = 0; t < kTokens; ++t) {
+      const Row& l = logits[static_cast<size_t>(t)];
+      naive::expect_softmax_rule(routing, t, l, 2, rule);
+      naive::expect_row(routing.logits_TE[t], l);
     }
+  }
 }
 
 TEST(CosineRouter, TheLearnedTemperatureStaysBetweenItsBounds) {

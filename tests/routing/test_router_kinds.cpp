@@ -31,36 +31,27 @@ std::shared_ptr<Router> make(const std::string& kind, int64_t top_k, const Table
 
 TEST(TopKRouter, AgreesWithItsNaiveTwin) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
-  for (const bool renormalise : {true, false})
-    for (const char* when : {"before", "after"})
-      for (const bool bias : {true, false}) {
-        const auto router = make("topk", 2,
-                                 settings_of({{"renormalise", renormalise},
-                                              {"softmax", when},
-                                              {"bias", bias},
-                                              {"temperature", 0.7},
-                                              {"scale", 2.5}}));
-        if (bias) {
-          const at::NoGradGuard no_grad;
-          state_of(*router, "bias").copy_(normal({kExperts}, 9));
-        }
-        const Routing routing = router->forward(x_TD, {});
-        const auto logits = naive::linear_logits(*router, x_TD);
-        for (int64_t t = 0; t < kTokens; ++t) {
-          Row scaled = logits[static_cast<size_t>(t)];
-          for (double& l : scaled) l /= 0.7;
-          const Row p = softmax(scaled);
-          const auto order = by_value(p);
-          const double p0 = p[static_cast<size_t>(order[0])], p1 = p[static_cast<size_t>(order[1])];
-          const double sum = renormalise || std::string(when) == "after" ? p0 + p1 : 1;
-          expect_pairs(routing, t, {order[0], order[1]}, {2.5 * p0 / sum, 2.5 * p1 / sum});
-          for (int64_t e = 0; e < kExperts; ++e) {
-            EXPECT_NEAR(routing.logits_TE[t][e].item<double>(),
-                        logits[static_cast<size_t>(t)][static_cast<size_t>(e)], 1e-12);
-            EXPECT_NEAR(routing.scores_TE[t][e].item<double>(), p[static_cast<size_t>(e)], 1e-12);
-          }
-        }
+  for (const auto& rule : naive::selection_rules(2.5))
+    for (const bool bias : {true, false}) {
+      const auto router = make("topk", 2,
+                               settings_of({{"renormalise", rule.renormalise},
+                                            {"softmax", rule.softmax},
+                                            {"bias", bias},
+                                            {"temperature", 0.7},
+                                            {"scale", rule.scale}}));
+      if (bias) {
+        const at::NoGradGuard no_grad;
+        state_of(*router, "bias").copy_(normal({kExperts}, 9));
       }
+      const Routing routing = router->forward(x_TD, {});
+      const auto logits = naive::linear_logits(*router, x_TD);
+      for (int64_t t = 0; t < kTokens; ++t) {
+        Row scaled = logits[static_cast<size_t>(t)];
+        naive::expect_row(routing.logits_TE[t], scaled);
+        for (double& l : scaled) l /= 0.7;
+        naive::expect_softmax_rule(routing, t, scaled, 2, rule);
+      }
+    }
 }
 
 TEST(TopKRouter, TemperatureFollowsTheStepInTrainingAndEndsInEvaluation) {

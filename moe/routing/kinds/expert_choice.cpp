@@ -1,18 +1,14 @@
 // T tokens, D model width, E experts, G groups of S tokens, N pairs.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/ceil.h>
-#include <ATen/ops/cumsum.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/floor.h>
 #include <ATen/ops/nan_to_num.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/round.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/sort.h>
 #include <ATen/ops/where.h>
-#include <ATen/ops/zeros.h>
 
+#include <moe/ops/rounding.h>
 #include <moe/routing/finish.h>
 #include <moe/routing/linear_router.h>
 
@@ -41,7 +37,7 @@ struct ExpertChoiceOptions {
 
   void validate(const std::string&) const {
     check_one_of("routing/expert_choice", "group", group, {"sequence", "batch"});
-    check_one_of("routing/expert_choice", "rounding", rounding, {"ceil", "floor", "nearest"});
+    check_one_of("routing/expert_choice", "rounding", rounding, ops::rounding_modes());
     check<ConfigError>(capacity_factor >= 0, "routing/expert_choice",
                        "expected capacity_factor >= 0, got ", capacity_factor,
                        ". Use 0 for top_k.");
@@ -74,19 +70,8 @@ class ExpertChoiceRouter final : public LinearRouter {
     const int64_t T = x_TD.size(0), E = shape_.num_experts;
     check_padding(context, T);
     const Tensor chosen_TE = choose(scores_TE.detach(), context);
-    const Tensor cell_N = chosen_TE.reshape({T * E}).nonzero().squeeze(1);
-
-    Routing routing;
-    routing.num_experts = E;
-    routing.experts_N = cell_N.remainder(E);
-    routing.weights_N = scores_TE.reshape({T * E}).index_select(0, cell_N);
-    routing.offsets = at::zeros({T + 1}, cell_N.options());
-    routing.offsets.slice(0, 1).copy_(at::cumsum(chosen_TE.sum(1), 0));
-    routing.logits_TE = logits_TE;
-    routing.scores_TE = scores_TE;
-    routing.valid_T = context.valid_T;
-    routing.first_token = context.first_token;
-    return routing;
+    const Tensor experts_TE = at::arange(E, chosen_TE.options().dtype(at::kLong)).expand({T, E});
+    return finish_ragged(experts_TE, scores_TE, chosen_TE, logits_TE, scores_TE, context);
   }
 
  private:
@@ -108,15 +93,10 @@ class ExpertChoiceRouter final : public LinearRouter {
         std::get<1>(at::sort(ranked_GSE, /*stable=*/true, /*dim=*/1, /*descending=*/true));
     Tensor rank_GSE = at::empty_like(order_GSE);
     rank_GSE.scatter_(1, order_GSE, at::arange(S, ids).reshape({1, S, 1}).expand({G, S, E}));
-    const Tensor capacity_G11 = rounded(valid_GS.sum(1).to(at::kDouble)).reshape({G, 1, 1});
-    return rank_GSE.lt(capacity_G11).logical_and(valid_GS1).reshape({T, E});
-  }
-
-  Tensor rounded(const Tensor& tokens_G) const {
     const Tensor exact_G =
-        tokens_G * options_.capacity_factor / static_cast<double>(shape_.num_experts);
-    if (options_.rounding == "ceil") return at::ceil(exact_G);
-    return options_.rounding == "floor" ? at::floor(exact_G) : at::round(exact_G);
+        valid_GS.sum(1).to(at::kDouble) * options_.capacity_factor / static_cast<double>(E);
+    const Tensor capacity_G11 = ops::rounded(exact_G, options_.rounding).reshape({G, 1, 1});
+    return rank_GSE.lt(capacity_G11).logical_and(valid_GS1).reshape({T, E});
   }
 
   ExpertChoiceOptions options_;
