@@ -10,8 +10,9 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inpu
   inputs.first_rank = group.rank() == 0;
   const Routing& routing = inputs.routing;
   const int64_t E = routing.num_experts;
+  const Tensor dropped = inputs.dropped.defined() ? inputs.dropped : routing.dropped();
   std::vector<Tensor> parts = {routing.counts_E().to(at::kDouble),
-                               routing.dropped().to(at::kDouble).reshape({1}),
+                               dropped.to(at::kDouble).reshape({1}),
                                routing.valid_tokens().to(at::kDouble).reshape({1})};
   for (const auto& [name, coefficient, term] : terms)
     parts.push_back(term->sums(inputs).to(at::kDouble));

@@ -39,6 +39,8 @@ struct BalanceInputs {
   const LayerWeights* weights = nullptr;
   /// True on one rank of the group: what every rank holds counts in the sums of that rank alone.
   bool first_rank = true;
+  /// () int64: pairs that found no room; undefined: those of the routing that are marked.
+  Tensor dropped = {};
 };
 
 /// A loss on the routing or on the weights behind it. A swap point: one file in kinds/ and one line

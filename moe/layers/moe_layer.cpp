@@ -35,6 +35,11 @@ MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
                     .at(o.router.kind)
                     .make({.d_model = o.d_model, .num_experts = o.num_experts, .top_k = o.top_k},
                           o.router.options));
+  capacity_ = std::make_shared<capacity::Capacity>(
+      capacity::CapacityShape{.num_experts = o.num_experts,
+                              .choices = router_->experts_per_token(),
+                              .ranks = group_->size()},
+      o.capacity);
   experts_ = register_module("experts", experts::expert_kinds()
                                             .at(o.expert.kind)
                                             .make({.d_model = o.d_model,
@@ -67,24 +72,30 @@ MoEOutput MoELayerImpl::forward(const Tensor& x_TD, const RoutingContext& contex
   check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
         "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
         ". Flatten batch and sequence first.");
-  // Balance looks at what the router chose; who sits out this step is not its doing.
+  // Balance looks at what the router chose; who found no room or sits out is not its doing.
   const Routing chosen = router_->forward(x_TD, context);
-  const Routing routing = routing::drop_experts(chosen, context, options_.expert_dropout);
+  const Routing limited = capacity_->apply(chosen, context);
+  const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
   const DispatchPlan plan = dispatcher_->plan(routing);
   const ExpertRows rows = dispatcher_->dispatch(x_TD.to(context.compute_type(x_TD)), routing, plan);
   Tensor y_TD = dispatcher_->combine(experts_->forward(rows, context), routing, plan);
   if (shared_) y_TD = y_TD + shared_(x_TD, context);
-  return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, context), routing};
+  return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
 }
 
-BalanceReport MoELayerImpl::measure_balance(const Routing& routing,
+BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing& limited,
                                             const RoutingContext& context) const {
   balance::LayerWeights weights;
   // Reading all weights would slow inference, where nothing learns from the loss.
   const bool learns = context.training || at::GradMode::is_enabled();
   if (learns)
     weights = {parameters_of(*router_), parameters_of(*experts_), experts_->shape().first};
-  return balance::measure(balance_, {routing, context, learns ? &weights : nullptr}, *group_);
+  return balance::measure(balance_,
+                          {.routing = chosen,
+                           .context = context,
+                           .weights = learns ? &weights : nullptr,
+                           .dropped = limited.dropped()},
+                          *group_);
 }
 
 void MoELayerImpl::end_step(const StepStatistics& statistics) {
@@ -96,8 +107,8 @@ int64_t MoELayerImpl::flops_per_token() const {
   int64_t router = 0;
   for (const auto& parameter : router_->parameters())
     if (parameter.dim() >= 2) router += 2 * parameter.numel();
-  const double routed =
-      router_->experts_per_token() * static_cast<double>(experts_->flops_per_row());
+  const double routed = options_.capacity.experts_per_token(router_->experts_per_token()) *
+                        static_cast<double>(experts_->flops_per_row());
   return router + std::llround(routed) + (shared_ ? shared_->flops_per_row() : 0);
 }
 

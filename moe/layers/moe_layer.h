@@ -8,6 +8,7 @@
 #include <torch/nn/pimpl.h>
 
 #include <moe/balance/measure.h>
+#include <moe/capacity/capacity.h>
 #include <moe/dispatch/dispatcher.h>
 #include <moe/experts/experts.h>
 #include <moe/flow/output.h>
@@ -42,11 +43,14 @@ class MoELayerImpl : public torch::nn::Module {
 
  private:
   void add_balance_term(const BalanceSpec& spec);
-  BalanceReport measure_balance(const Routing& routing, const RoutingContext& context) const;
+  /// Losses and load of what the router chose; drops of what capacity left of it.
+  BalanceReport measure_balance(const Routing& chosen, const Routing& limited,
+                                const RoutingContext& context) const;
 
   MoELayerOptions options_;
   std::shared_ptr<parallel::Communicator> group_;
   std::shared_ptr<routing::Router> router_;
+  std::shared_ptr<const capacity::Capacity> capacity_;
   std::shared_ptr<dispatch::Dispatcher> dispatcher_;
   std::shared_ptr<experts::Experts> experts_;
   std::vector<balance::WeightedTerm> balance_;

@@ -4,9 +4,12 @@
 #include <vector>
 
 #include <moe/base/fields.h>
+#include <moe/capacity/options.h>
 #include <moe/layers/init.h>
 
 namespace moe::layers {
+
+using capacity::CapacityOptions;
 
 /// A router by name; other keys are that kind's own options.
 struct RouterSpec {
@@ -76,6 +79,7 @@ struct MoELayerOptions {
   ExpertSpec expert = {};
   std::vector<BalanceSpec> balance = {};
   SharedSpec shared = {};
+  CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;
   InitOptions init = {};
@@ -90,6 +94,7 @@ struct MoELayerOptions {
     v("expert", expert, "what an expert computes");
     v("balance", balance, "losses on the routing");
     v("shared", shared, "an expert that takes every token");
+    v("capacity", capacity, "how many tokens an expert takes");
     v("dispatcher", dispatcher,
       "a registered dispatcher: local, or all_to_all to shard the experts over ranks");
     v("expert_dropout", expert_dropout,

@@ -18,6 +18,7 @@ layers::MoELayerOptions moe_layer_options(const ModelOptions& o, int64_t layer, 
   out.expert.d_ff = o.expert_width();
   out.balance = o.moe.balance;
   out.shared = o.moe.shared;
+  out.capacity = o.moe.capacity;
   out.dispatcher = o.moe.dispatcher;
   out.expert_dropout = o.moe.expert_dropout;
   out.init = o.init;

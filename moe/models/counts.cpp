@@ -46,7 +46,7 @@ ModelCounts count(const ModelOptions& o) {
     }
     const auto router = o.router_of(i);
     const int64_t one = expert_count(o),
-                  met = std::llround(router->experts_per_token() * static_cast<double>(one));
+                  met = std::llround(o.experts_per_token(i) * static_cast<double>(one));
     shared_by_all += router_count(*router) + met;
     unused += E * one - met;
     if (o.moe.shared.d_ff > 0)

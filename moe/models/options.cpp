@@ -98,7 +98,7 @@ std::shared_ptr<routing::Router> ModelOptions::router_of(int64_t i) const {
 }
 
 double ModelOptions::experts_per_token(int64_t i) const {
-  return router_of(i)->experts_per_token();
+  return moe.capacity.experts_per_token(router_of(i)->experts_per_token());
 }
 
 int64_t ModelOptions::dense_width(int64_t i) const {

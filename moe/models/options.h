@@ -22,6 +22,7 @@ struct MoEOptions {
   layers::ExpertSpec expert = {};
   std::vector<layers::BalanceSpec> balance = {{"switch", 0.01, {}}, {"z_loss", 0.001, {}}};
   layers::SharedSpec shared = {};
+  layers::CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;
 
@@ -39,6 +40,7 @@ struct MoEOptions {
     v("expert", expert, "what an expert computes");
     v("balance", balance, "losses on the routing");
     v("shared", shared, "an expert that takes every token");
+    v("capacity", capacity, "how many tokens an expert takes");
     v("dispatcher", dispatcher, "local, or all_to_all to shard the experts over ranks");
     v("expert_dropout", expert_dropout,
       "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
@@ -110,7 +112,8 @@ struct ModelOptions {
   int64_t top_k_of(int64_t i) const;
   /// The router of MoE layer `i`, its parameters not filled in: for what it says of itself.
   std::shared_ptr<routing::Router> router_of(int64_t i) const;
-  /// Experts that meet a token of MoE layer `i`, on average: what the router says.
+  /// Experts that meet a token of MoE layer `i`, on average: what the router says, and no more than
+  /// a capacity factor below 1 lets through.
   double experts_per_token(int64_t i) const;
   /// Hidden units of layer `i` were it dense.
   int64_t dense_width(int64_t i) const;

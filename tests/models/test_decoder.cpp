@@ -150,6 +150,13 @@ TEST(Counts, FollowTheirFormulas) {
   EXPECT_EQ(counts.flops_per_token,
             2 * counts.active_without_input_embedding + 2 * 4 * 8 * o.context_length);
   EXPECT_EQ(counts.kv_cache_bytes, 2 * 2 * 4 * o.context_length * 4);
+  o.moe.capacity.factor = 1.25;
+  EXPECT_EQ(count(o).active, counts.active);
+  o.moe.capacity.factor = 0.5;  // one of two choices finds room
+  EXPECT_EQ(count(o).total, counts.total);
+  EXPECT_EQ(count(o).active, counts.active - 2 * 3 * 8 * 6);
+  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{6, 6}));
+  o.moe.capacity = {};
   o.moe.router.kind = "dense";
   EXPECT_EQ(count(o).active, count(o).total) << "every token meets every expert";
   // 4 experts of 6 hidden units in each layer: the twin is as wide as all of them.

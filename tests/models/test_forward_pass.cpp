@@ -54,6 +54,23 @@ TEST(ForwardPass, GivesWhatIsAskedForAndNothingElse) {
   EXPECT_EQ(gradients.size(), 2 + model->parameters().size());
 }
 
+TEST(ForwardPass, LimitsExpertsByTheEvaluationFactor) {
+  auto options = tiny_options();
+  options.moe.capacity.factor = 0.01;  // for training, which this is not
+  const auto free = as_map(forward_pass(*tiny_model(options), padded_rows(), {.routing = true}));
+  EXPECT_TRUE(free.at("layers.1.experts").narrow(0, 0, 7).ge(0).all().item<bool>());
+  options.moe.capacity.eval_factor = 0.6;
+  const auto out = as_map(forward_pass(*tiny_model(options), padded_rows(), {.routing = true}));
+  // The first row has C = ceil(0.6 * 2 * 5 / 3) = 2 pairs an expert, the second ceil(0.8) = 1.
+  const Tensor experts_TK = out.at("layers.1.experts"), weights_TK = out.at("layers.1.weights");
+  for (int64_t e = 0; e < 3; ++e) {
+    EXPECT_LE(experts_TK.narrow(0, 0, 5).eq(e).sum().item<int64_t>(), 2);
+    EXPECT_LE(experts_TK.narrow(0, 5, 5).eq(e).sum().item<int64_t>(), 1);
+  }
+  EXPECT_TRUE(weights_TK.masked_select(experts_TK.eq(-1)).eq(0).all().item<bool>());
+  EXPECT_TRUE(weights_TK.masked_select(experts_TK.ge(0)).gt(0).all().item<bool>());
+}
+
 TEST(ForwardPass, PaddingHoldsZerosAndExpertMinusOne) {
   const auto out = as_map(forward_pass(*tiny_model(), padded_rows(), {.routing = true}));
   const auto padding = [](const Tensor& table_TX) { return table_TX.narrow(0, 7, 3); };

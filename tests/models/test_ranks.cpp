@@ -76,6 +76,10 @@ std::vector<Case> cases() {
                      {"load", 0.1}};
     o.moe.expert_dropout = 0.3;
   });
+  add("capacity", true, [](auto& o) {
+    o.moe.capacity = {
+        .factor = 0.6, .order = "priority", .overflow = "next_best", .renormalise = true};
+  });
   return out;
 }
 
