@@ -4,7 +4,6 @@
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <moe/capacity/weights.h>
 #include <moe/ops/rows.h>

@@ -57,7 +57,7 @@ struct RoutingContext {
 /// What moves the state of routers after an optimizer step: counts over all ranks and
 /// micro-batches.
 struct StepStatistics {
-  /// (E,) int64 pairs per expert, dropped ones not counted.
+  /// (E,) int64 pairs that routers gave each expert, before capacity.
   Tensor counts_E;
   int64_t step = 0;
 };

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 
 #include <moe/capacity/capacity.h>

@@ -5,7 +5,9 @@
 #include <tests/support/message_of.h>
 #include <tests/support/routers.h>
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
 

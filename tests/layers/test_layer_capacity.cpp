@@ -1,5 +1,6 @@
 // Capacity inside the layer: gradients, what is reported, ranks, and layers of other libraries.
 // T tokens, D width, F hidden, E experts, K choices, S tokens a sequence.
+#include <map>
 #include <tests/reference/moe_layer.h>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
@@ -9,6 +10,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <moe/formats/safetensors.h>
 #include <moe/layers/moe_layer.h>
