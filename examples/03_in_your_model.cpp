@@ -78,7 +78,7 @@ double train(const Board& board, int64_t experts) {
     net->block->end_step({.counts_E = out.balance.load_E.to(at::kLong), .step = step});
   }
   const auto [x_T2, colour_T] = board.draw(8192);
-  const Tensor logits_TC = net(x_T2, {}).first;
+  const Tensor logits_TC = net->forward(x_T2, {}).first;
   const double known = logits_TC.argmax(1).eq(colour_T).to(at::kDouble).mean().item<double>();
 
   int64_t parameters = 0;

@@ -1,6 +1,6 @@
 // A router of one's own, registered at run time: every expert has a place in the space of tokens,
-// and a token goes to the experts nearest to it. Shown: what the program then knows of it, whom a
-// few tokens choose, and places that move to the clusters of the data while the layer learns.
+// and a token goes to the experts nearest to it. Shown: what the program then knows of it, and
+// places that part while the layer learns, until each cluster of the data has its own expert.
 // T tokens, D width, E experts, K choices.
 
 #include <cstdio>
@@ -111,7 +111,7 @@ bool learns() {
                 static_cast<long long>(e), places_ED[e][0].item<double>(),
                 places_ED[e][1].item<double>());
   }
-  return at::bincount(chosen_C, {}, 4).eq(1).all().item<bool>() && last < first / 10;
+  return at::bincount(chosen_C, {}, 4).eq(1).all().item<bool>() && last < first / 4;
 }
 
 }  // namespace
