@@ -35,7 +35,8 @@ struct LayerWeights {
 struct BalanceInputs {
   const Routing& routing;
   const RoutingContext& context;
-  /// Null where nothing learns from a loss on weights (inference): such terms are 0 then.
+  /// Null where nothing learns from a loss on weights (inference), which is 0 then, and where no
+  /// term of the layer wants weights.
   const LayerWeights* weights = nullptr;
   /// True on one rank of the group: what every rank holds counts in the sums of that rank alone.
   bool first_rank = true;
@@ -61,6 +62,8 @@ class Term : public torch::nn::Module {
   /// What `value` returns when load and probability are uniform; NaN where that depends on the
   /// logits or weights.
   virtual double value_at_balance() const = 0;
+  /// True for terms on weights: only they are handed `BalanceInputs::weights`.
+  virtual bool wants_weights() const { return false; }
   /// Called once after an optimizer step, with counts over all ranks and micro-batches.
   virtual void end_step(const StepStatistics& statistics);
 };

@@ -11,6 +11,7 @@
 #include <moe/base/error.h>
 #include <moe/checkpoint/tensors.h>
 #include <moe/formats/safetensors.h>
+#include <moe/parallel/gather_named.h>
 #include <moe/parallel/gradients.h>
 
 namespace moe::checkpoint {
@@ -98,8 +99,12 @@ void copy_experts(const std::vector<Piece>& pieces, Tensor target, int64_t first
 
 void add_tensors(Publication* publication, const std::string& prefix, const NamedTensors& tensors,
                  parallel::Communicator& group) {
-  NamedTensors shared;
+  NamedTensors shared, single;
   for (const auto& [name, tensor] : tensors) {
+    if (parallel::single_expert(name)) {
+      single.emplace_back(name, tensor.detach());
+      continue;
+    }
     if (!parallel::is_expert_parameter(name)) {
       shared.emplace_back(name, tensor.detach());
       continue;
@@ -115,6 +120,10 @@ void add_tensors(Publication* publication, const std::string& prefix, const Name
                        });
     }
   }
+  single = parallel::gather_named(single, group);
+  if (publication && !single.empty())
+    publication->add(concat(prefix, ".experts", kSuffix),
+                     [&](OutputFile& out) { formats::write_safetensors(out, single); });
   if (publication)
     publication->add(concat(prefix, kSuffix),
                      [&](OutputFile& out) { formats::write_safetensors(out, shared); });
@@ -132,7 +141,7 @@ void load_tensors(const Path& folder, const std::string& prefix, const NamedTens
       problems.push_back(concat("missing: ", name, ' ', target.sizes()));
       continue;
     }
-    const bool stacked = parallel::is_expert_parameter(name);
+    const bool stacked = parallel::is_expert_parameter(name) && !parallel::single_expert(name);
     const auto total = stacked ? std::optional(target.size(0) * group.size()) : std::nullopt;
     const std::string problem = mismatch(found->second, target, total);
     if (!problem.empty()) problems.push_back(concat("of another shape: ", name, ": ", problem));
@@ -145,8 +154,11 @@ void load_tensors(const Path& folder, const std::string& prefix, const NamedTens
     });
     pieces.erase(found);
   }
-  for (const auto& [name, parts] : pieces)
+  for (const auto& [name, parts] : pieces) {
+    // Experts of their own are other ranks' business.
+    if (group.size() > 1 && parallel::single_expert(name)) continue;
     problems.push_back(concat("unknown: ", name, ' ', parts.front().tensor.sizes()));
+  }
   check(problems.empty(), "checkpoint", "expected the tensors of this model in ", folder.string(),
         ", found ", problems.size(),
         " differences. Use the configuration the checkpoint was made with.",

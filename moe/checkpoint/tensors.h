@@ -17,8 +17,9 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 
 /// Adds `tensors` to a checkpoint: "PREFIX.safetensors" for what all tokens share, and for each
 /// stack of experts (parallel::is_expert_parameter: (L, …) here, (E, …) over all ranks) one file a
-/// group of experts, "PREFIX.NAME.FIRST-LAST.safetensors". The files do not depend on the number of
-/// ranks.
+/// group of experts, "PREFIX.NAME.FIRST-LAST.safetensors"; parameters of single experts
+/// (parallel::single_expert), each on one rank, go together into "PREFIX.experts.safetensors". The
+/// files do not depend on the number of ranks.
 ///
 /// All ranks of `group` call it; rank 0 passes the publication, the others null.
 void add_tensors(Publication* publication, const std::string& prefix, const NamedTensors& tensors,

@@ -11,6 +11,12 @@ Experts::Experts(const ExpertsShape& shape) : shape_(shape) {
         " from ", shape.first, ". Choose a number of ranks that divides the experts.");
 }
 
+std::vector<std::pair<std::string, Tensor>> Experts::stacked_parameters() const {
+  std::vector<std::pair<std::string, Tensor>> out;
+  for (const auto& item : named_parameters()) out.emplace_back(item.key(), item.value());
+  return out;
+}
+
 namespace kinds {
 #define X(name, help) ExpertsRegistry::Entry make_##name();
 #include <moe/experts/experts.def>

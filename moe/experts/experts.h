@@ -2,6 +2,11 @@
 // D model width, F expert hidden width, O output width, E experts in all, L experts on this rank, R
 // rows.
 
+#include <functional>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <torch/nn/module.h>
 
 #include <moe/base/registry.h>
@@ -39,12 +44,20 @@ class Experts : public torch::nn::Module {
   virtual Tensor forward(const ExpertRows& rows, const RoutingContext& context) = 0;
   /// Multiply-add pairs x 2 of one row's forward pass.
   virtual int64_t flops_per_row() const = 0;
+  /// Every parameter with this rank's experts stacked on dimension 0, by name: what terms on
+  /// weights look at. Throws where experts differ in shape.
+  virtual std::vector<std::pair<std::string, Tensor>> stacked_parameters() const;
+  /// True when the parameters come with their start: initialise() leaves them alone.
+  virtual bool keeps_its_start() const { return false; }
 
   const ExpertsShape& shape() const { return shape_; }
 
  protected:
   ExpertsShape shape_;
 };
+
+/// Makes the experts of one rank.
+using ExpertsMaker = std::function<std::shared_ptr<Experts>(const ExpertsShape&)>;
 
 using ExpertsRegistry = Registry<Experts, ExpertsShape>;
 

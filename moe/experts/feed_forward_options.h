@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string>
 
-#include <moe/base/error.h>
+#include <moe/base/fields.h>
 
 namespace moe::experts {
 
@@ -22,8 +22,9 @@ struct FeedForwardOptions {
   }
 
   void validate(const std::string& place) const {
-    check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", place,
-                       "dropout' in [0, 1), got ", dropout, ". Lower it.");
+    check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '",
+                       detail::dotted(place, "dropout"), "' in [0, 1), got ", dropout,
+                       ". Lower it.");
   }
 };
 

@@ -1,10 +1,8 @@
 // L experts on this rank, D in, F hidden, H = F or 2F, O out, R rows.
-#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/repeat_interleave.h>
 
+#include <moe/experts/dropout.h>
 #include <moe/experts/stacked.h>
-#include <moe/ops/random_fill.h>
 
 namespace moe::experts {
 
@@ -29,15 +27,7 @@ int64_t StackedExperts::flops_per_row() const {
 }
 
 Tensor StackedExperts::keep_mask(const ExpertRows& rows, const RoutingContext& context) const {
-  if (!context.training || options_.dropout == 0) return {};
-  // A token meets several experts: its number and the expert's together name the row.
-  const Tensor counts_L = rows.offsets_L.slice(0, 1) - rows.offsets_L.slice(0, 0, -1);
-  const Tensor local_R = at::repeat_interleave(counts_L);
-  Tensor name_R = rows.token_R * shape_.num_experts;
-  name_R.slice(0, 0, local_R.size(0)).add_(local_R + shape_.first);
-  const RandomStream stream(context.random, Purpose::kExpertDropout);
-  return ops::dropout_mask(name_R, shape_.d_ff, options_.dropout, stream,
-                           rows.source_SD.scalar_type());
+  return dropout_mask(rows, shape_, shape_.d_ff, options_.dropout, context);
 }
 
 }  // namespace moe::experts

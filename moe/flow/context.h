@@ -32,6 +32,10 @@ struct RoutingContext {
   Tensor token_ids_T = {};
   /// For attention alone: documents that share a row.
   Documents documents = {};
+  /// (T,) int64 in [0, num_domains): where each token's text comes from, for terms on domains; -1:
+  /// not known. May be undefined. `num_domains` is the same on every rank and in every call.
+  Tensor domains_T = {};
+  int64_t num_domains = 0;
   /// The model must not look ahead: routers that couple tokens over time refuse unless told
   /// otherwise.
   bool causal = false;

@@ -78,10 +78,12 @@ Tensor attend_in_full(const Tensor& q_BHSP, const Tensor& k_BGCP, const Tensor& 
 
 /// libtorch's fused form is slow backward in 16 bits on the CPU: at 128 to 256 keys the products
 /// over whole weights take 0.25 to 0.45 of its time. Beyond that their memory counts.
-bool full_is_faster(const Tensor& q_BHSP, const Tensor& k_BGCP) {
+bool full_is_faster(const Tensor& q_BHSP, const Tensor& k_BGCP, const RoutingContext& context) {
   constexpr int64_t kMostKeys = 512;
-  return at::GradMode::is_enabled() && q_BHSP.is_cpu() &&
-         c10::isReducedFloatingType(q_BHSP.scalar_type()) && k_BGCP.size(2) <= kMostKeys;
+  // Recomputation runs the same pass without gradients first, and must get the same numbers.
+  const bool learns = context.training || at::GradMode::is_enabled();
+  return learns && q_BHSP.is_cpu() && c10::isReducedFloatingType(q_BHSP.scalar_type()) &&
+         k_BGCP.size(2) <= kMostKeys;
 }
 
 }  // namespace
@@ -173,7 +175,7 @@ Tensor AttentionImpl::forward(const Tensor& x_BSD, const Tensor& valid_BS,
                  v_BGCP = v_BCGP.transpose(1, 2);
     const int64_t queries = q_BHSP.size(2), keys = k_BGCP.size(2);
     const bool plain_causal = options_.causal && !valid.defined() && !apart.defined() && first == 0;
-    const bool in_full = dropout > 0 || full_is_faster(q_BHSP, k_BGCP);
+    const bool in_full = dropout > 0 || full_is_faster(q_BHSP, k_BGCP, context);
     const Tensor allowed =
         plain_causal && !in_full ? Tensor() : mask(valid, apart, queries, keys, q_BHSP);
     const Tensor o_BHSP =

@@ -74,6 +74,7 @@ void initialise(torch::nn::Module& module, const InitOptions& options, uint64_t 
   const at::NoGradGuard no_grad;
   options.validate("init");
   const auto* experts = dynamic_cast<const experts::Experts*>(&module);
+  if (experts && experts->keeps_its_start()) return;
   const int64_t first_expert = experts ? experts->shape().first : 0;
   for (auto& item : module.named_parameters(/*recurse=*/false))
     fill(prefix + item.key(), item.value(), options, seed, depth, first_expert);

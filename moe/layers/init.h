@@ -34,7 +34,7 @@ struct InitOptions {
 /// By name: biases ("b_…", "bias") zero, "scale" one, "embedding" normal, a router's "weight"
 /// normal, other matrices by the scheme; matrices back into the residual stream ("w_out", "w_o")
 /// are divided by sqrt(2 depth) when depth > 0. Stacked experts each draw their own numbers, by
-/// their global number.
+/// their global number. Experts that keep their start (modules of a user) are left alone.
 void initialise(torch::nn::Module& module, const InitOptions& options, uint64_t seed,
                 int64_t depth = 0, const std::string& prefix = "");
 

@@ -21,7 +21,8 @@ std::vector<std::pair<std::string, Tensor>> parameters_of(const torch::nn::Modul
 }  // namespace
 
 MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
-                           std::shared_ptr<parallel::Communicator> group)
+                           std::shared_ptr<parallel::Communicator> group,
+                           const experts::ExpertsMaker& make_experts)
     : options_(options), group_(std::move(group)) {
   auto& o = options_;
   if (o.expert.d_ff == 0) o.expert.d_ff = 4 * o.d_model;
@@ -40,14 +41,16 @@ MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
                               .choices = router_->experts_per_token(),
                               .ranks = group_->size()},
       o.capacity);
-  experts_ = register_module("experts", experts::expert_kinds()
-                                            .at(o.expert.kind)
-                                            .make({.d_model = o.d_model,
-                                                   .d_ff = o.expert.d_ff,
-                                                   .num_experts = o.num_experts,
-                                                   .first = first,
-                                                   .local = local},
-                                                  o.expert.options));
+  const experts::ExpertsShape shape = {.d_model = o.d_model,
+                                       .d_ff = o.expert.d_ff,
+                                       .num_experts = o.num_experts,
+                                       .first = first,
+                                       .local = local};
+  experts_ = register_module(
+      "experts", make_experts
+                     ? make_experts(shape)
+                     : experts::expert_kinds().at(o.expert.kind).make(shape, o.expert.options));
+  check(experts_ != nullptr, "layers/moe", "expected experts from make_experts, got none.");
   check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
                      "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Lower it.");
   for (const auto& spec : o.balance) add_balance_term(spec);
@@ -88,12 +91,15 @@ BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing
   balance::LayerWeights weights;
   // Reading all weights would slow inference, where nothing learns from the loss.
   const bool learns = context.training || at::GradMode::is_enabled();
-  if (learns)
-    weights = {parameters_of(*router_), parameters_of(*experts_), experts_->shape().first};
+  const bool read =
+      learns && std::any_of(balance_.begin(), balance_.end(),
+                            [](const auto& weighted) { return weighted.term->wants_weights(); });
+  if (read)
+    weights = {parameters_of(*router_), experts_->stacked_parameters(), experts_->shape().first};
   return balance::measure(balance_,
                           {.routing = chosen,
                            .context = context,
-                           .weights = learns ? &weights : nullptr,
+                           .weights = read ? &weights : nullptr,
                            .dropped = limited.dropped()},
                           *group_);
 }

@@ -26,8 +26,11 @@ namespace moe::layers {
 /// than one rank and the all_to_all dispatcher the experts are sharded.
 class MoELayerImpl : public torch::nn::Module {
  public:
+  /// `make_experts` makes the experts of this rank instead of the kind that the options name: see
+  /// experts/modules.h for experts that are modules of one's own.
   explicit MoELayerImpl(const MoELayerOptions& options,
-                        std::shared_ptr<parallel::Communicator> group = parallel::local());
+                        std::shared_ptr<parallel::Communicator> group = parallel::local(),
+                        const experts::ExpertsMaker& make_experts = {});
 
   /// x_TD (T, D) of a floating dtype. Throws moe::Error for another shape.
   MoEOutput forward(const Tensor& x_TD, const RoutingContext& context = {});

@@ -1,7 +1,9 @@
 // B batch, S sequence, T = B·S tokens, D width.
 #include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
 
 #include <moe/layers/dropout.h>
+#include <moe/layers/recompute.h>
 #include <moe/models/block.h>
 
 namespace moe::models {
@@ -63,8 +65,7 @@ Tensor BlockImpl::attend(const Tensor& x_BSD, const Tensor& valid_BS, const Rout
   return layers::dropout(y_BSD.flatten(0, 1), dropout_, context, 1).view(x_BSD.sizes());
 }
 
-Tensor BlockImpl::feed_forward(const Tensor& x_BSD, const RoutingContext& context,
-                               std::optional<LayerReport>& report) {
+Tensor BlockImpl::feed_forward(const Tensor& x_BSD, const RoutingContext& context, Report& report) {
   const Tensor x_TD = x_BSD.flatten(0, 1);
   Tensor y_TD;
   if (moe_) {
@@ -77,18 +78,50 @@ Tensor BlockImpl::feed_forward(const Tensor& x_BSD, const RoutingContext& contex
   return layers::dropout(y_TD, dropout_, context, 2).view(x_BSD.sizes());
 }
 
+Tensor BlockImpl::again(const Stage& stage, const Tensor& x_BSD, Report& report) {
+  // What the second call reports was reported by the first: it finds nobody waiting.
+  const auto waiting = std::make_shared<Report>();
+  const layers::Part part = [stage, waiting = std::weak_ptr(waiting),
+                             self = shared_from_this()](const Tensor& x) {
+    Report mine;
+    std::vector<Tensor> out = {stage(x, mine)};
+    if (mine)
+      for (const auto& term : mine->balance.terms) out.push_back(term.value);
+    if (const auto first = waiting.lock()) *first = std::move(mine);
+    return out;
+  };
+  const std::vector<Tensor> out = layers::recomputed(*this, part, x_BSD);
+  report = std::move(*waiting);
+  for (size_t i = 1; i < out.size(); ++i) report->balance.terms[i - 1].value = out[i];
+  return out[0];
+}
+
 std::pair<Tensor, std::optional<LayerReport>> BlockImpl::forward(const Tensor& x_BSD,
                                                                  const Tensor& valid_BS,
                                                                  const RoutingContext& context,
-                                                                 layers::KeyValueCache* cache) {
-  std::optional<LayerReport> report;
-  if (pre_) {
-    const Tensor h_BSD = x_BSD + attend(attention_norm(x_BSD), valid_BS, context, cache);
-    return {h_BSD + feed_forward(ffn_norm(h_BSD), context, report), report};
-  }
-  const Tensor h_BSD = attention_norm(x_BSD + attend(x_BSD, valid_BS, context, cache));
-  const Tensor y_BSD = ffn_norm(h_BSD + feed_forward(h_BSD, context, report));
-  return {y_BSD, report};
+                                                                 layers::KeyValueCache* cache,
+                                                                 Recompute recompute) {
+  const bool saves = context.training && at::GradMode::is_enabled() && !cache;
+  const bool moe_again = saves && recompute == Recompute::kMoE && is_moe();
+  const Stage ffn_stage = [this, context](const Tensor& h_BSD, Report& report) {
+    return feed_forward(pre_ ? ffn_norm(h_BSD) : h_BSD, context, report);
+  };
+  const Stage stage = [this, valid_BS, context, cache, moe_again, ffn_stage](const Tensor& x,
+                                                                             Report& report) {
+    const auto ffn_part = [&](const Tensor& h_BSD) {
+      return moe_again ? again(ffn_stage, h_BSD, report) : ffn_stage(h_BSD, report);
+    };
+    if (pre_) {
+      const Tensor h_BSD = x + attend(attention_norm(x), valid_BS, context, cache);
+      return h_BSD + ffn_part(h_BSD);
+    }
+    const Tensor h_BSD = attention_norm(x + attend(x, valid_BS, context, cache));
+    return ffn_norm(h_BSD + ffn_part(h_BSD));
+  };
+  Report report;
+  const Tensor y_BSD =
+      saves && recompute == Recompute::kBlocks ? again(stage, x_BSD, report) : stage(x_BSD, report);
+  return {y_BSD, std::move(report)};
 }
 
 }  // namespace moe::models

@@ -1,6 +1,7 @@
 #pragma once
 // B batch, S sequence, T = B·S tokens, D width.
 
+#include <functional>
 #include <optional>
 
 #include <torch/nn/module.h>
@@ -18,19 +19,26 @@ class BlockImpl : public torch::nn::Module {
  public:
   BlockImpl(const ModelOptions& options, int64_t layer, const ModelShape& shape);
 
-  /// x_BSD -> (B, S, D); `context` is the layer's. The report is empty for a dense layer.
+  /// x_BSD -> (B, S, D); `context` is the layer's. The report is empty for a dense layer; the
+  /// routing in it carries no gradient where it is recomputed.
   std::pair<Tensor, std::optional<LayerReport>> forward(const Tensor& x_BSD, const Tensor& valid_BS,
                                                         const RoutingContext& context,
-                                                        layers::KeyValueCache* cache);
+                                                        layers::KeyValueCache* cache,
+                                                        Recompute recompute = Recompute::kNone);
 
   bool is_moe() const { return static_cast<bool>(moe_); }
   layers::MoELayerImpl& moe() { return *moe_; }
 
  private:
+  using Report = std::optional<LayerReport>;
+  /// Some of the block: an output of x_BSD, and the report if the MoE layer is among it.
+  using Stage = std::function<Tensor(const Tensor& x_BSD, Report& report)>;
+
   Tensor attend(const Tensor& x_BSD, const Tensor& valid_BS, const RoutingContext& context,
                 layers::KeyValueCache* cache);
-  Tensor feed_forward(const Tensor& x_BSD, const RoutingContext& context,
-                      std::optional<LayerReport>& report);
+  Tensor feed_forward(const Tensor& x_BSD, const RoutingContext& context, Report& report);
+  /// stage(x_BSD, report), computed again in the backward pass.
+  Tensor again(const Stage& stage, const Tensor& x_BSD, Report& report);
 
   int64_t layer_;
   bool pre_;

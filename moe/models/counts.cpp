@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include <moe/models/counts.h>
-#include <moe/routing/router.h>
+#include <moe/models/layer_facts.h>
 
 namespace moe::models {
 
@@ -12,22 +12,6 @@ int64_t feed_forward_count(int64_t width, int64_t hidden, int64_t inner, bool bi
   return (inner + 1) * width * hidden + (bias ? inner * hidden + width : 0);
 }
 
-int64_t expert_count(const ModelOptions& o) {
-  const auto& kind = o.moe.expert.kind;
-  check<ConfigError>(kind == "gated" || kind == "ffn", "models/count",
-                     "expected the expert kind gated or ffn, got '", kind,
-                     "'. Count such a model by its parameters.");
-  const Value* bias = o.moe.expert.options.find("bias");
-  return feed_forward_count(o.d_model, o.expert_width(), kind == "gated" ? 2 : 1,
-                            bias && bias->as<bool>() && *bias->as<bool>());
-}
-
-int64_t router_count(const routing::Router& router) {
-  int64_t numbers = 0;
-  for (const auto& parameter : router.parameters()) numbers += parameter.numel();
-  return numbers;
-}
-
 }  // namespace
 
 ModelCounts count(const ModelOptions& o) {
@@ -35,6 +19,7 @@ ModelCounts count(const ModelOptions& o) {
   const int64_t norm = o.norm == "layernorm" ? 2 : 1;
   const int64_t attention = D * (2 * Q + 2 * KV) + (o.attention_bias ? Q + 2 * KV + D : 0) +
                             (o.qk_norm ? 2 * norm * P : 0);
+  const auto facts = layer_facts(o);
   int64_t shared_by_all = 0, unused = 0;
   for (int64_t i = 0; i < o.layers; ++i) {
     const int64_t E = o.experts_of(i);
@@ -44,11 +29,12 @@ ModelCounts count(const ModelOptions& o) {
                                           o.feed_forward_bias);
       continue;
     }
-    const auto router = o.router_of(i);
-    const int64_t one = expert_count(o),
-                  met = std::llround(o.experts_per_token(i) * static_cast<double>(one));
-    shared_by_all += router_count(*router) + met;
-    unused += E * one - met;
+    const auto& layer = facts[static_cast<size_t>(i)];
+    const auto met =
+        std::llround(layer.experts_per_token * static_cast<double>(layer.expert_parameters) /
+                     static_cast<double>(E));
+    shared_by_all += layer.router_parameters + met;
+    unused += layer.expert_parameters - met;
     if (o.moe.shared.d_ff > 0)
       shared_by_all +=
           feed_forward_count(D, o.moe.shared.d_ff, 2, false) + (o.moe.shared.gate ? D : 0);

@@ -6,7 +6,7 @@
 
 namespace moe::models {
 
-/// What a model costs, from its options alone: nothing is allocated.
+/// What a model costs, from its options alone: nothing of its size is filled or kept.
 struct ModelCounts {
   int64_t total = 0;
   /// Parameters one token meets: all but the experts it does not choose.
@@ -20,8 +20,7 @@ struct ModelCounts {
   int64_t kv_cache_bytes = 0;
 };
 
-/// Counts of a decoder with the built-in kinds ffn and gated. Throws ConfigError for another kind
-/// of expert.
+/// Counts of a decoder. Throws ConfigError for a kind of router or expert that is not registered.
 ModelCounts count(const ModelOptions& options);
 
 }  // namespace moe::models

@@ -5,6 +5,11 @@
 
 namespace moe::models {
 
+Recompute parse_recompute(const std::string& name, const std::string& option) {
+  check_one_of("config", option, name, {"none", "moe", "blocks"});
+  return name == "moe" ? Recompute::kMoE : name == "blocks" ? Recompute::kBlocks : Recompute::kNone;
+}
+
 Tensor ModelOutput::balance_loss() const {
   Tensor total = at::zeros({}, logits_BSV.options());
   for (const auto& layer : layers) total = total + layer.balance.loss();

@@ -17,6 +17,14 @@ namespace moe::models {
 
 using layers::DecoderState;
 
+/// What of a training step's activations is computed again in the backward pass instead of kept:
+/// nothing, the MoE layers with the norm before them, or whole blocks. Loss, gradients and
+/// statistics are the same to the bit.
+enum class Recompute { kNone, kMoE, kBlocks };
+
+/// "none", "moe" or "blocks". Throws ConfigError naming `option` for anything else.
+Recompute parse_recompute(const std::string& name, const std::string& option);
+
 /// What a model is told beside its token ids.
 struct ForwardContext {
   bool training = false;
@@ -33,6 +41,11 @@ struct ForwardContext {
   at::ScalarType compute = at::ScalarType::Undefined;
   /// Keys and values seen so far, extended by the call; null: none.
   DecoderState* state = nullptr;
+  /// In training, where gradients are on.
+  Recompute recompute = Recompute::kNone;
+  /// (B,) int64 in [0, num_domains): the domain of each row, -1: not known; may be undefined.
+  Tensor domain_B = {};
+  int64_t num_domains = 0;
   /// Per MoE layer: pairs per expert in the earlier micro-batches of this step. Empty in the first.
   std::vector<Tensor> counts_so_far = {};
 };

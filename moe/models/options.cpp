@@ -3,6 +3,7 @@
 
 #include <moe/balance/term.h>
 #include <moe/experts/experts.h>
+#include <moe/models/layer_facts.h>
 #include <moe/models/options.h>
 #include <moe/ops/grouped.h>
 #include <moe/routing/router.h>
@@ -90,47 +91,50 @@ int64_t ModelOptions::top_k_of(int64_t i) const {
   return moe.top_k_per_layer.empty() ? moe.top_k : moe.top_k_per_layer[static_cast<size_t>(i)];
 }
 
-std::shared_ptr<routing::Router> ModelOptions::router_of(int64_t i) const {
-  return routing::routers()
-      .at(moe.router.kind)
-      .make({.d_model = d_model, .num_experts = experts_of(i), .top_k = top_k_of(i)},
-            moe.router.options);
-}
-
-double ModelOptions::experts_per_token(int64_t i) const {
-  return moe.capacity.experts_per_token(router_of(i)->experts_per_token());
-}
-
 int64_t ModelOptions::dense_width(int64_t i) const {
   if (!d_ff_per_layer.empty()) return d_ff_per_layer[static_cast<size_t>(i)];
-  return d_ff > 0 ? d_ff : top_k_of(i) * expert_width() + moe.shared.d_ff;
+  if (d_ff > 0) return d_ff;
+  // As many experts as meet a token of the first MoE layer, where its router gives tokens other
+  // than their K.
+  double met = static_cast<double>(top_k_of(i));
+  for (int64_t m = 0; m < layers; ++m) {
+    if (experts_of(m) == 0) continue;
+    const double said = experts_met(*this, experts_of(m), top_k_of(m));
+    if (said != static_cast<double>(top_k_of(m))) met = said;
+    break;
+  }
+  return std::llround(met * static_cast<double>(expert_width())) + moe.shared.d_ff;
 }
 
 ModelOptions dense_twin(const ModelOptions& options) {
   const auto matrices = [](const std::string& form) { return form == "ffn" ? 2.0 : 3.0; };
-  const std::string form = options.moe.expert.kind == "ffn" ? "ffn" : "gated";
+  const auto& kind = options.moe.expert.kind;
+  const bool plain = kind == "ffn" || kind == "basic" || kind == "advanced";
+  const std::string form = plain ? "ffn" : "gated";
+  const auto facts = layer_facts(options);
   ModelOptions twin = options;
   twin.d_ff_per_layer.clear();
   for (int64_t i = 0; i < options.layers; ++i) {
     // Hidden units times the matrices that each belongs to, D numbers wide; rounded to whole units.
+    const auto& [router, met, parameters, flops] = facts[static_cast<size_t>(i)];
     const double active =
         options.experts_of(i) > 0
-            ? options.experts_per_token(i) * static_cast<double>(options.expert_width()) *
-                      matrices(form) +
+            ? met * flops / static_cast<double>(2 * options.d_model) +
                   static_cast<double>(options.moe.shared.d_ff) * matrices("gated")
             : static_cast<double>(options.dense_width(i)) * matrices(options.feed_forward);
     twin.d_ff_per_layer.push_back(std::llround(active / matrices(form)));
   }
   twin.feed_forward = form;
-  const Table& expert = options.moe.expert.options;
-  const Value *bias = expert.find("bias"), *dropout = expert.find("dropout");
+  const Table expert =
+      experts::expert_kinds().at(kind).resolve(options.moe.expert.options);  // with its defaults
+  const Value *bias = expert.find("bias"), *dropout = expert.find("dropout"),
+              *activation = expert.find("activation");
   twin.feed_forward_bias = bias && bias->as<bool>() && *bias->as<bool>();
   check<ConfigError>(!dropout || !dropout->as<double>() || *dropout->as<double>() == 0, "models",
                      "expected experts without dropout for a dense twin, got ",
                      dropout ? dropout->text() : "", ". Use model.dropout, which both have.");
-  const Value* given = expert.find("activation");
-  const auto* activation = given ? given->as<std::string>() : nullptr;
-  twin.activation = activation ? *activation : form == "ffn" ? "gelu" : "silu";
+  const auto* name = activation ? activation->as<std::string>() : nullptr;
+  twin.activation = name ? *name : form == "ffn" ? "gelu" : "silu";
   twin.moe.num_experts = 0;
   twin.moe.layers.clear();
   twin.moe.experts_per_layer.clear();

@@ -1,12 +1,6 @@
 #pragma once
 
-#include <memory>
-
 #include <moe/layers/moe_options.h>
-
-namespace moe::routing {
-class Router;
-}
 
 namespace moe::models {
 
@@ -110,11 +104,6 @@ struct ModelOptions {
   /// Experts of layer `i`; 0 when it is dense.
   int64_t experts_of(int64_t i) const;
   int64_t top_k_of(int64_t i) const;
-  /// The router of MoE layer `i`, its parameters not filled in: for what it says of itself.
-  std::shared_ptr<routing::Router> router_of(int64_t i) const;
-  /// Experts that meet a token of MoE layer `i`, on average: what the router says, and no more than
-  /// a capacity factor below 1 lets through.
-  double experts_per_token(int64_t i) const;
   /// Hidden units of layer `i` were it dense.
   int64_t dense_width(int64_t i) const;
   int64_t expert_width() const { return moe.expert.d_ff > 0 ? moe.expert.d_ff : 2 * d_model; }
@@ -138,7 +127,9 @@ struct ModelSpec {
 /// The dense model of equal active FLOPs, but for the router's product and the shared expert's
 /// gate: every layer becomes a feed-forward block of the experts' form and activation, as wide as
 /// what a token meets there (K F hidden units and the shared expert's), with the experts' biases.
-/// For fair comparison. Throws ConfigError for dropout inside experts, which dense blocks lack.
+/// Kinds of experts other than ffn and gated count by their FLOPs; basic and advanced ones become
+/// ffn blocks. For fair comparison. Throws ConfigError for dropout inside experts, which dense
+/// blocks lack.
 ModelOptions dense_twin(const ModelOptions& options);
 
 }  // namespace moe::models

@@ -42,4 +42,13 @@ Tensor grouped_gated_mlp(const Tensor& source_SD, const Tensor& index_R, const T
                          const Tensor& w_in, const Tensor& b_in, const Tensor& w_out,
                          const Tensor& b_out, const Tensor& keep_RF, Activation activation);
 
+/// LayerNorm over the width with a scale and a shift of each expert: out[r] = (x - mean) / sqrt(var
+/// + epsilon) * scale[e(r)] + shift[e(r)] with x = rows_RF[r] and the population variance (Ba et
+/// al. 2016).
+///
+/// rows_RF (R, F), scale_EF and shift_EF (E, F). Computes in float32 (float64 for float64) and
+/// returns the dtype of the rows.
+Tensor grouped_layer_norm(const Tensor& rows_RF, const Tensor& offsets_E, const Tensor& scale_EF,
+                          const Tensor& shift_EF, double epsilon);
+
 }  // namespace moe::ops

@@ -1,3 +1,4 @@
+#include <charconv>
 #include <unordered_set>
 
 #include <ATen/core/grad_mode.h>
@@ -64,6 +65,20 @@ bool has_component(std::string_view name, std::string_view component) {
 
 bool is_expert_parameter(std::string_view name) {
   return has_component(name, "experts");
+}
+
+std::optional<int64_t> single_expert(std::string_view name) {
+  constexpr std::string_view kExperts = "experts.";
+  for (size_t at = name.find(kExperts); at != std::string_view::npos;
+       at = name.find(kExperts, at + 1)) {
+    if (at > 0 && name[at - 1] != '.') continue;
+    const std::string_view rest = name.substr(at + kExperts.size());
+    const char* const end = rest.data() + rest.size();
+    int64_t number = 0;
+    const auto read = std::from_chars(rest.data(), end, number);
+    if (read.ec == std::errc() && read.ptr != end && *read.ptr == '.' && number >= 0) return number;
+  }
+  return std::nullopt;
 }
 
 void reduce_gradients(const std::vector<std::pair<std::string, Tensor>>& parameters,

@@ -3,7 +3,10 @@
 #include <cmath>
 
 #include <moe/analyze/metrics_file.h>
+#include <moe/models/load.h>
+#include <moe/models/tensors.h>
 #include <moe/train/compare.h>
+#include <moe/train/groups.h>
 
 namespace moe::train {
 
@@ -65,6 +68,10 @@ PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t s
   read_fields(model, options.model.options, "model");
   RunOptions dense = moe;
   dense.model.options = write_fields(models::dense_twin(model));
+  auto& groups = dense.train.optimizer.groups;
+  if (!groups.empty())  // the twin has no experts that a pattern could fit
+    groups = fitting(groups, models::named_parameters(*models::make_model(
+                                 write_fields(dense.model), {.group = parallel::local()})));
 
   PairResult result{.seed = seed};
   const auto first = train_one(moe, folder / "moe", controls, "MoE  ");

@@ -7,6 +7,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <moe/parallel/gradients.h>
+#include <moe/train/groups.h>
 #include <moe/train/optimizer.h>
 
 namespace moe::train {
@@ -15,7 +16,8 @@ namespace {
 
 /// Stacked experts have one dimension more than what a single expert has.
 bool decays(const std::string& name, const Tensor& parameter) {
-  const int64_t matrix = parallel::is_expert_parameter(name) ? 3 : 2;
+  const bool stacked = parallel::is_expert_parameter(name) && !parallel::single_expert(name);
+  const int64_t matrix = stacked ? 3 : 2;
   return parameter.dim() >= matrix && !parallel::has_component(name, "embedding");
 }
 
@@ -23,17 +25,28 @@ bool decays(const std::string& name, const Tensor& parameter) {
 
 AdamW::AdamW(NamedTensors parameters, const OptimizerOptions& options)
     : options_(options), parameters_(std::move(parameters)) {
-  steps_P_ = at::zeros({static_cast<int64_t>(parameters_.size())}, at::kFloat);
-  for (const auto& [name, parameter] : parameters_) {
+  std::erase_if(parameters_, [](const auto& item) { return !item.second.requires_grad(); });
+  const auto single = [](const auto& item) {
+    return parallel::single_expert(item.first).has_value();
+  };
+  const auto singles = std::count_if(parameters_.begin(), parameters_.end(), single);
+  steps_P_ = at::zeros({static_cast<int64_t>(parameters_.size()) - singles}, at::kFloat);
+  int64_t next = 0;
+  for (const auto& item : parameters_) {
+    const auto& [name, parameter] = item;
     Slot slot;
     slot.exp_avg = at::zeros_like(parameter).detach();
     slot.exp_avg_sq = at::zeros_like(parameter).detach();
-    slot.step = steps_P_.select(0, static_cast<int64_t>(slots_.size()));
+    slot.step = single(item) ? at::zeros({}, at::kFloat) : steps_P_.select(0, next++);
     slot.weight_decay = decays(name, parameter) ? options_.weight_decay : 0;
     slot.router = parallel::has_component(name, "router");
     slot.lr_factor = slot.router                           ? options_.router_lr_factor
                      : parallel::is_expert_parameter(name) ? options_.expert_lr_factor
                                                            : 1;
+    if (const auto* group = group_of(options_.groups, name)) {
+      slot.lr_factor *= group->lr_factor;
+      if (group->weight_decay >= 0) slot.weight_decay = group->weight_decay;
+    }
     slots_.push_back(std::move(slot));
   }
 }
@@ -77,6 +90,7 @@ NamedTensors AdamW::state() const {
     const auto& name = parameters_[i].first;
     out.emplace_back(name + ".exp_avg", slots_[i].exp_avg);
     out.emplace_back(name + ".exp_avg_sq", slots_[i].exp_avg_sq);
+    if (parallel::single_expert(name)) out.emplace_back(name + ".steps", slots_[i].step);
   }
   out.emplace_back("steps", steps_P_);
   return out;

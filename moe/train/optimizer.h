@@ -17,8 +17,9 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 ///   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g²,  p -= lr (m̂ / (sqrt(v̂) + eps) + decay p).
 ///
 /// Groups by name: routers ("router") and experts ("experts") have learning rates of their own;
-/// matrices decay, but for "embedding" and whatever has one dimension. Parameters whose gradient is
-/// undefined stay as they are.
+/// matrices decay, but for "embedding" and whatever has one dimension. Then options.groups (see
+/// groups.h) have their say. Parameters that need no gradient (frozen ones) are not its business;
+/// those whose gradient is undefined stay as they are.
 class AdamW {
  public:
   AdamW(NamedTensors parameters, const OptimizerOptions& options);
@@ -29,7 +30,8 @@ class AdamW {
 
   const NamedTensors& parameters() const { return parameters_; }
   /// The moments ("NAME.exp_avg", "NAME.exp_avg_sq") and the updates each parameter has seen
-  /// ("steps", (P,)), as checkpoints keep them.
+  /// ("steps", (P,); "NAME.steps", () for parameters of one expert, which differ from rank to
+  /// rank), as checkpoints keep them.
   NamedTensors state() const;
 
  private:
@@ -42,7 +44,7 @@ class AdamW {
 
   OptimizerOptions options_;
   NamedTensors parameters_;
-  Tensor steps_P_;
+  Tensor steps_P_;  // of all but single experts
   std::vector<Slot> slots_;
 };
 

@@ -1,3 +1,4 @@
+#include <moe/models/model.h>
 #include <moe/train/options.h>
 
 namespace moe::train {
@@ -11,6 +12,14 @@ void at_least(const std::string& place, const char* key, Number value, Number le
 }
 
 }  // namespace
+
+void ParameterGroup::validate(const std::string& place) const {
+  check<ConfigError>(!match.empty(), "config", "expected '", place,
+                     ".match' to be a pattern of parameter names, got none. Set it.");
+  at_least(place, "lr_factor", lr_factor, 0.0);
+  check<ConfigError>(weight_decay >= 0 || weight_decay == -1, "config", "expected '", place,
+                     ".weight_decay' to be at least 0, or -1 to leave it, got ", weight_decay, '.');
+}
 
 void OptimizerOptions::validate(const std::string& place) const {
   at_least(place, "lr", lr, 0.0);
@@ -37,6 +46,7 @@ void TensorBoardOptions::validate(const std::string& place) const {
 
 void TrainOptions::validate(const std::string& place) const {
   check_one_of("config", concat("'", place, ".dtype'"), dtype, {"float32", "bfloat16", "float64"});
+  models::parse_recompute(recompute, concat("'", place, ".recompute'"));
   check_one_of("config", concat("'", place, ".on_nan'"), on_nan, {"skip", "rollback", "stop"});
   for (const auto& [key, value] : {std::pair{"steps", steps}, std::pair{"batch", batch},
                                    std::pair{"accumulation", accumulation},

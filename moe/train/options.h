@@ -6,6 +6,24 @@
 
 namespace moe::train {
 
+/// What to do otherwise for some parameters.
+struct ParameterGroup {
+  std::string match;
+  double lr_factor = 1;
+  double weight_decay = -1;
+  bool frozen = false;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("match", match,
+      "pattern of whole parameter names: * is any text, ? one letter (\"layers.*.moe.router.*\")");
+    v("lr_factor", lr_factor, "learning rate over what it would be otherwise");
+    v("weight_decay", weight_decay, "of these parameters, whatever they are; -1: as otherwise");
+    v("frozen", frozen, "do not train them: no gradient, no optimizer state; they are still saved");
+  }
+  void validate(const std::string& place) const;
+};
+
 /// AdamW (Loshchilov and Hutter 2019), with a group each for experts, routers, other matrices, and
 /// what does not decay.
 struct OptimizerOptions {
@@ -18,6 +36,7 @@ struct OptimizerOptions {
   double router_lr_factor = 1;
   int64_t router_warmup = 0;
   double clip = 1;
+  std::vector<ParameterGroup> groups = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -30,6 +49,7 @@ struct OptimizerOptions {
     v("router_lr_factor", router_lr_factor, "learning rate of routers over that of the rest");
     v("router_warmup", router_warmup, "steps over which the routers' own rate rises from 0");
     v("clip", clip, "largest global gradient norm; 0: no clipping");
+    v("groups", groups, "rules for parameters by name; the last that fits a parameter counts");
   }
   void validate(const std::string& place) const;
 };
@@ -86,6 +106,7 @@ struct TrainOptions {
   int64_t batch = 32;
   int64_t accumulation = 1;
   std::string dtype = "float32";
+  std::string recompute = "none";
   int64_t seed = 1;
   int64_t threads = 0;
   int64_t log_every = 10;
@@ -109,6 +130,9 @@ struct TrainOptions {
     v("accumulation", accumulation, "micro-batches a step");
     v("dtype", dtype,
       "float32, bfloat16 (products in bfloat16; weights, routers and norms in float32) or float64");
+    v("recompute", recompute,
+      "what to compute again in the backward pass instead of keeping it, to save memory: none, moe "
+      "(the MoE layers) or blocks (attention too); the numbers stay the same");
     v("seed", seed, "of parameters, data order and dropout");
     v("threads", threads, "0: the cores the process may use");
     v("log_every", log_every, "steps between lines of metrics.jsonl");

@@ -12,11 +12,12 @@ namespace moe::train {
 
 namespace {
 
-/// Settings that say how far, how often, where from and with how many threads, and leave the steps
-/// themselves as they are.
+/// Settings that say how far, how often, where from, with how many threads and how much memory, and
+/// leave the steps themselves as they are.
 const std::regex kFree(
-    R"(train\.(steps|threads|log_every|eval_every|eval_batches|checkpoint_every|keep|keep_best|)"
-    R"(early_stop|on_nan|max_bad_steps|monitor\..*|tensorboard\..*)|data\.domains\[\d+\]\.(path|train|valid))");
+    R"(train\.(steps|threads|recompute|log_every|eval_every|eval_batches|checkpoint_every|keep|)"
+    R"(keep_best|early_stop|on_nan|max_bad_steps|monitor\..*|tensorboard\..*)|)"
+    R"(data\.domains\[\d+\]\.(path|train|valid))");
 
 /// Throws unless `options` continue the run that wrote `checkpoint`.
 void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {

@@ -87,6 +87,9 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     context.training = true;
     context.random = {inputs.seed, static_cast<uint64_t>(step), 0};
     context.compute = inputs.compute;
+    context.recompute = inputs.recompute;
+    context.num_domains = inputs.num_domains;
+    if (inputs.num_domains > 0) context.domain_B = batch.domain_B;
     context.counts_so_far = totals.counts();
     const models::ModelOutput out = inputs.model.forward(batch.input_BS, context);
     const Tensor token_loss = token_losses(out.logits_BSV, batch.target_BS).first / count;

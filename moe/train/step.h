@@ -40,6 +40,9 @@ struct StepInputs {
   parallel::Communicator& group;
   uint64_t seed = 0;
   at::ScalarType compute = at::ScalarType::Undefined;
+  models::Recompute recompute = models::Recompute::kNone;
+  /// Of the data, for terms on domains; 0: rows have none.
+  int64_t num_domains = 0;
 };
 
 /// Forward and backward over the micro-batches of optimizer step `step`; leaves the reduced

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/Parallel.h>
@@ -8,6 +9,7 @@
 #include <moe/generation/generate.h>
 #include <moe/models/load.h>
 #include <moe/models/tensors.h>
+#include <moe/train/groups.h>
 #include <moe/train/revive.h>
 #include <moe/train/schedule.h>
 #include <moe/train/trainer.h>
@@ -32,6 +34,13 @@ std::shared_ptr<models::LanguageModel> make_fitting_model(const RunOptions& opti
                      "expected data.sequence of at most model.context_length=", m.context_length,
                      ", got ", corpus.sequence(), ". Lower the one or raise the other.");
   if (options.train.dtype == "float64") model->to(at::kDouble);
+  const auto& groups = options.train.optimizer.groups;
+  const int64_t trained = freeze(models::named_parameters(*model), groups);
+  if (std::any_of(groups.begin(), groups.end(), [](const auto& group) { return group.frozen; })) {
+    int64_t all = 0;
+    for (const auto& parameter : model->parameters()) all += parameter.numel();
+    log::info(concat("training ", trained, " of ", all, " parameters; the others are frozen."));
+  }
   return model;
 }
 
@@ -121,7 +130,12 @@ void Trainer::handle_bad_step(const StepResult& result, MetricsLog& metrics) {
 
 void Trainer::step(Progress& progress, MetricsLog& metrics, bool last) {
   const auto& o = options_.train;
-  const StepInputs inputs{*model_, *group_, static_cast<uint64_t>(o.seed), compute_type(o)};
+  const StepInputs inputs{.model = *model_,
+                          .group = *group_,
+                          .seed = static_cast<uint64_t>(o.seed),
+                          .compute = compute_type(o),
+                          .recompute = models::parse_recompute(o.recompute, "train.recompute"),
+                          .num_domains = static_cast<int64_t>(corpus_->domains().size())};
   const StepResult result =
       forward_backward(inputs, batches(), record_.step, optimizer_.parameters());
   if (!result.finite) {

@@ -1,6 +1,7 @@
 // The contract of Experts, held against every registered kind.
 // E experts, L experts of a shard, R rows, S source rows, D width, F hidden, O output width.
 #include <memory>
+#include <tests/experts/fixtures.h>
 #include <tests/reference/grouped.h>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
@@ -9,7 +10,6 @@
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
 #include <moe/experts/experts.h>
@@ -22,35 +22,19 @@ using moe::test::expect_close;
 using moe::test::expect_gradients;
 using moe::test::normal;
 using moe::test::randomise;
+using moe::test::experts::held;
+using moe::test::experts::ids;
+using moe::test::experts::some_rows;
+using moe::test::experts::with;
 using moe::test::reference::Row;
 
 constexpr ExpertsShape kShape = {.d_model = 5, .d_ff = 3, .d_out = 4, .num_experts = 4};
-
-Tensor ids(const std::vector<int64_t>& values) {
-  return at::tensor(values, at::kLong);
-}
-
-/// Nine rows of six tokens; expert 1 has none, two rows belong to nobody.
-ExpertRows some_rows(const Tensor& source_SD) {
-  const Tensor index_R = ids({5, 0, 0, 3, 2, 5, 1, 4, 4});
-  return {source_SD, index_R, ids({0, 3, 3, 6, 7}), index_R + 100};
-}
-
-int64_t held(const ExpertRows& rows) {
-  return rows.offsets_L[-1].item<int64_t>();
-}
 
 std::shared_ptr<Experts> make(const std::string& kind, const Table& settings = {},
                               ExpertsShape shape = kShape) {
   auto experts = expert_kinds().at(kind).make(shape, settings);
   randomise(*experts, 1);
   return experts;
-}
-
-Table with(const char* key, Value value) {
-  Table settings;
-  settings.set(key, std::move(value));
-  return settings;
 }
 
 class ExpertContract : public testing::TestWithParam<std::string> {};

@@ -82,6 +82,30 @@ TEST(LayerBalance, GivesTermsTheWeightsWhereSomethingLearns) {
   for (const auto& term : layer(x_TD).balance.terms) EXPECT_EQ(term.value.item<double>(), 0);
 }
 
+/// 1 when it was handed weights, else 0.
+template <bool kWants>
+class WeightCounter final : public balance::Term {
+ public:
+  WeightCounter(const balance::TermShape&, const NoOptions&) {}
+  Tensor sums(const balance::BalanceInputs& inputs) const override {
+    return at::tensor({inputs.weights ? 1.0 : 0.0});
+  }
+  Tensor value(const Tensor& sums, const RoutingContext&) const override { return sums[0]; }
+  double value_at_balance() const override { return 0; }
+  bool wants_weights() const override { return kWants; }
+};
+
+TEST(LayerBalance, ReadsTheWeightsOnlyWhereATermWantsThem) {
+  balance::register_balance_term<WeightCounter<true>>("test_wants_weights", "");
+  balance::register_balance_term<WeightCounter<false>>("test_wants_none", "");
+  const Tensor x_TD = normal({T, D}, 3);
+  const auto value = [&](const std::vector<BalanceSpec>& terms) {
+    return make(options(terms))(x_TD, training()).balance.terms[0].value.item<double>();
+  };
+  EXPECT_EQ(value({{"test_wants_none", 1}}), 0);
+  EXPECT_EQ(value({{"test_wants_weights", 1}}), 1);
+}
+
 TEST(LayerBalance, MeasuresWhatTheRouterChoseWhenExpertsSitOut) {
   auto with_dropout = options({{"switch", 1}});
   with_dropout.expert_dropout = 0.5;

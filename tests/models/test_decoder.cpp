@@ -7,6 +7,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/experts/experts.h>
 #include <moe/models/counts.h>
 
 namespace moe::models::decoder_test {
@@ -169,7 +170,54 @@ TEST(Counts, FollowTheirFormulas) {
   o.moe.expert.options.set("dropout", 0.1);
   EXPECT_ERROR(dense_twin(o), "experts without dropout");
   o.moe.expert.kind = "lora";
-  EXPECT_ERROR(count(o), "expected the expert kind gated or ffn, got 'lora'");
+  EXPECT_ERROR(count(o), "expected a registered expert, got 'lora'");
+}
+
+TEST(Counts, AreThoseOfTheModelForEveryKindOfExpert) {
+  for (const std::string& kind : experts::expert_kinds().names()) {
+    ModelOptions o = tiny::options();
+    o.moe.expert.kind = kind;
+    o.moe.experts_per_layer = {2, 4};
+    int64_t parameters = 0;
+    for (const auto& parameter : tiny::make("decoder", o)->parameters())
+      parameters += parameter.numel();
+    EXPECT_EQ(count(o).total, parameters) << kind;
+    EXPECT_LT(count(o).active, parameters) << kind;
+  }
+}
+
+TEST(Counts, GiveTwinsOfOtherKindsTheirFlops) {
+  ModelOptions o = tiny::options();
+  o.moe.expert = {.kind = "advanced", .d_ff = 6, .options = tiny::with("dropout", 0.0)};
+  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{12, 12}));
+  EXPECT_EQ(dense_twin(o).feed_forward, "ffn");
+  EXPECT_TRUE(dense_twin(o).feed_forward_bias) << "the kind's default";
+  o.moe.expert.options = {};
+  EXPECT_ERROR(dense_twin(o), "experts without dropout");
+  // Two linear maps of 8 x 8 a token: half as many hidden units, which have two matrices.
+  o.moe.expert = {.kind = "basic"};
+  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{8, 8}));
+  EXPECT_EQ(dense_twin(o).activation, "relu");
+}
+
+TEST(Counts, DenseLayersAreAsWideAsWhatATokenMeetsInAMoELayer) {
+  ModelOptions o = tiny::options();
+  o.layers = 4, o.moe.every = 2;
+  EXPECT_EQ(o.dense_width(0), 2 * 6) << "two choices";
+  o.moe.router.kind = "dense";
+  EXPECT_EQ(o.dense_width(0), 4 * 6) << "every token meets all four experts";
+  o.moe.router.kind = "expert_choice";
+  o.moe.router.options.set("capacity_factor", 1.5);
+  EXPECT_EQ(o.dense_width(0), 9);
+  o.moe.shared.d_ff = 5;
+  EXPECT_EQ(o.dense_width(2), 9 + 5);
+  o.d_ff = 7;
+  EXPECT_EQ(o.dense_width(0), 7);
+  o = tiny::options();
+  o.layers = 3, o.moe.layers = {1}, o.moe.top_k_per_layer = {3, 2, 1};
+  EXPECT_EQ(o.dense_width(0), 3 * 6) << "a dense layer's own number of choices";
+  o.moe.num_experts = 0;
+  EXPECT_EQ(o.dense_width(2), 6);
 }
 
 TEST(ModelOptions, RefuseWhatNoModelCanBe) {

@@ -114,6 +114,31 @@ TEST(Step, ABatchWithoutTargetsHasNoTokenLoss) {
   EXPECT_TRUE(result.finite);
 }
 
+TEST(Step, HandsTheDomainsOfTheRowsToTheTermsThatAskForThem) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path(), "float64");
+  models::ModelOptions model;
+  read_fields(model, options.model.options, "model");
+  Table over;
+  over.set("over", "domains");
+  model.moe.balance = {{"specialisation", 0.1, over}};
+  options.model.options = write_fields(model);
+  Bench bench(options);
+  const auto batch = bench.loader.batch(0);
+  const auto run = [&](int64_t domains) {
+    return train::forward_backward(
+        {.model = *bench.model, .group = *bench.group, .seed = 1, .num_domains = domains}, {batch},
+        0, bench.parameters);
+  };
+  ASSERT_GT(batch.domain_B.max().item<int64_t>(), batch.domain_B.min().item<int64_t>())
+      << "a batch of one domain tells nothing apart";
+  EXPECT_LT(run(2).balance[0].second, 0);
+  EXPECT_ERROR(run(0), "expected the domain of each token for over");
+  options.train.steps = 2;
+  options.train.eval_every = 1;
+  EXPECT_EQ(train::Run(options, folder.path() / "run").start().record.step, 2);
+}
+
 class NotFinite : public testing::TestWithParam<const char*> {};
 
 TEST_P(NotFinite, StepsAreSkippedOrRolledBackAndThenGivenUp) {

@@ -37,6 +37,8 @@ class ExpertL2Term final : public Term {
 
   Tensor value(const Tensor& sums, const RoutingContext&) const override { return sums[0] / 2; }
 
+  bool wants_weights() const override { return true; }
+
   double value_at_balance() const override { return std::numeric_limits<double>::quiet_NaN(); }
 
  private:

@@ -65,6 +65,8 @@ class OrthogonalityTerm final : public Term {
     return (squared_ ? cosine_EE.square() : cosine_EE).sum() / std::max(pairs, 1.0);
   }
 
+  bool wants_weights() const override { return true; }
+
   double value_at_balance() const override { return std::numeric_limits<double>::quiet_NaN(); }
 
  private:

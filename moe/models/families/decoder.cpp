@@ -43,7 +43,7 @@ class Decoder final : public LanguageModel {
       auto* cache = context.state ? &context.state->layers[i] : nullptr;
       auto [y_BSD, report] = blocks_[i]->forward(
           x_BSD, context.valid_BS, layer_context(ids_BS, context, documents, i, out.layers.size()),
-          cache);
+          cache, context.recompute);
       x_BSD = y_BSD;
       if (report) out.layers.push_back(std::move(*report));
     }
@@ -101,6 +101,9 @@ class Decoder final : public LanguageModel {
           "expected document_BS of shape ", ids_BS.sizes(), ", got ",
           document_BS.defined() ? document_BS.sizes() : at::IntArrayRef(),
           ". Give every token its document's number.");
+    check(!context.domain_B.defined() || context.domain_B.sizes() == ids_BS.sizes().slice(0, 1),
+          "models/decoder", "expected one domain for each of ", ids_BS.size(0), " rows, got shape ",
+          context.domain_B.defined() ? context.domain_B.sizes() : at::IntArrayRef(), '.');
     check(total <= options_.context_length, "models/decoder",
           "expected at most context_length=", options_.context_length, " positions, got ", total,
           ". Shorten the input.");
@@ -128,6 +131,9 @@ class Decoder final : public LanguageModel {
     out.token_ids_T = ids_BS.flatten();
     out.documents = documents;
     out.causal = options_.causal;
+    out.num_domains = context.num_domains;
+    if (context.domain_B.defined())
+      out.domains_T = context.domain_B.to(ids_BS.device()).repeat_interleave(ids_BS.size(1));
     if (moe_layer < context.counts_so_far.size())
       out.counts_so_far_E = context.counts_so_far[moe_layer];
     return out;

@@ -1,0 +1,141 @@
+// L experts on this rank, M rows of one expert, N rows of all of them, R rows, D width, O output
+// width.
+#include <algorithm>
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/stack.h>
+
+#include <moe/experts/modules.h>
+#include <moe/ops/rows.h>
+
+namespace moe::experts {
+
+namespace {
+
+constexpr std::string_view kModules = "experts/modules";
+
+at::ScalarType type_of(const torch::nn::Module& module, at::ScalarType otherwise) {
+  for (const Tensor& parameter : module.parameters())
+    if (parameter.is_floating_point()) return parameter.scalar_type();
+  return otherwise;
+}
+
+}  // namespace
+
+ModuleExperts::ModuleExperts(const ExpertsShape& shape, const ModuleFactory& factory)
+    : Experts(shape) {
+  for (int64_t e = shape.first; e < shape.first + shape.held(); ++e) {
+    ModuleExpert expert = factory(e);
+    check<ConfigError>(expert.module() != nullptr, kModules, "expected a module for expert ", e,
+                       ", got none. Return one from the factory.");
+    const auto same = [&](const auto& other) { return other.module() == expert.module(); };
+    const auto twin = std::find_if(modules_.begin(), modules_.end(), same);
+    check<ConfigError>(twin == modules_.end(), kModules, "expected a module of its own for expert ",
+                       e, ", got that of expert ", shape.first + (twin - modules_.begin()),
+                       ". Make or clone one for each expert.");
+    register_module(std::to_string(e), expert.module());
+    modules_.push_back(std::move(expert));
+  }
+}
+
+Tensor ModuleExperts::run(size_t local, const Tensor& x_MD, bool training) {
+  const ModuleExpert& expert = modules_[local];
+  torch::nn::Module& module = *expert.module();
+  if (module.is_training() != training) module.train(training);
+  const Tensor out_MO = expert(x_MD.to(type_of(module, x_MD.scalar_type())));
+  check(out_MO.dim() == 2 && out_MO.size(0) == x_MD.size(0) && out_MO.size(1) == shape_.output(),
+        kModules, "expected expert ", number(local), " to return (M=", x_MD.size(0),
+        ", O=", shape_.output(), "), got ", out_MO.sizes(), ". Change the module ", module.name(),
+        '.');
+  return out_MO.to(x_MD.scalar_type());
+}
+
+Tensor ModuleExperts::forward(const ExpertRows& rows, const RoutingContext& context) {
+  const Tensor host = rows.offsets_L.to(at::kCPU).contiguous();
+  const int64_t* offsets_L = host.const_data_ptr<int64_t>();
+  const int64_t N = offsets_L[modules_.size()];
+  const Tensor x_ND = rows.index_R.defined()
+                          ? ops::gather_rows(rows.source_SD, rows.index_R.slice(0, 0, N))
+                          : rows.source_SD.slice(0, 0, N);
+  std::vector<Tensor> parts;
+  for (size_t l = 0; l < modules_.size(); ++l)
+    if (offsets_L[l] < offsets_L[l + 1])
+      parts.push_back(run(l, x_ND.slice(0, offsets_L[l], offsets_L[l + 1]), context.training));
+  // Rows of no expert. They hang on the source, so that the backward pass of a rank without rows
+  // still reaches the exchange that other ranks wait in.
+  const Tensor nothing = x_ND.slice(0, 0, 0).sum();
+  parts.push_back(nothing.expand({rows.rows() - N, shape_.output()}));
+  return at::cat(parts);
+}
+
+int64_t ModuleExperts::flops_per_row() const {
+  int64_t numbers = 0;
+  for (const Tensor& parameter : parameters())
+    if (parameter.dim() >= 2) numbers += parameter.numel();
+  return 2 * numbers / static_cast<int64_t>(modules_.size());
+}
+
+std::vector<std::pair<std::string, Tensor>> ModuleExperts::stacked_parameters() const {
+  std::vector<std::pair<std::string, std::vector<Tensor>>> stacks;
+  for (size_t l = 0; l < modules_.size(); ++l) {
+    const auto parameters = modules_[l].module()->named_parameters();
+    bool equal = l == 0 || parameters.size() == stacks.size();
+    for (size_t i = 0; equal && i < parameters.size(); ++i) {
+      const auto& [name, parameter] = parameters[i].pair();
+      if (l == 0) stacks.emplace_back(name, std::vector<Tensor>());
+      auto& [stack_name, stack] = stacks[i];
+      equal = name == stack_name && (stack.empty() || stack[0].sizes() == parameter.sizes());
+      stack.push_back(parameter);
+    }
+    check<ConfigError>(equal, kModules,
+                       "expected experts of one shape for a term on their weights, "
+                       "got another one from expert ",
+                       number(l),
+                       " on. Take such terms (expert_l2, orthogonality of experts) out.");
+  }
+  std::vector<std::pair<std::string, Tensor>> out;
+  for (const auto& [name, stack] : stacks) out.emplace_back(name, at::stack(stack));
+  return out;
+}
+
+ExpertsMaker modules(ModuleFactory factory) {
+  return [factory = std::move(factory)](const ExpertsShape& shape) {
+    return std::make_shared<ModuleExperts>(shape, factory);
+  };
+}
+
+ExpertsMaker modules(std::vector<ModuleExpert> experts) {
+  return [experts = std::move(experts)](const ExpertsShape& shape) {
+    check<ConfigError>(static_cast<int64_t>(experts.size()) == shape.num_experts, kModules,
+                       "expected a module for each of num_experts=", shape.num_experts, ", got ",
+                       experts.size(), ". Change one of them.");
+    return std::make_shared<ModuleExperts>(
+        shape, [&](int64_t expert) { return experts[static_cast<size_t>(expert)]; });
+  };
+}
+
+void register_module_experts(const std::string& name, const std::string& help,
+                             ModuleFactory factory) {
+  const auto refuse_options = [](const Table& settings, const std::string& path) {
+    NoOptions none;
+    read_fields(none, settings, path);
+  };
+  expert_kinds().add(name, help,
+                     {.help = "",
+                      .fields = describe_fields<NoOptions>,
+                      .check = refuse_options,
+                      .resolve =
+                          [=](const Table& settings) {
+                            refuse_options(settings, "");
+                            return Table();
+                          },
+                      .make =
+                          [=, make = modules(std::move(factory))](const ExpertsShape& shape,
+                                                                  const Table& settings) {
+                            refuse_options(settings, "");
+                            return make(shape);
+                          }});
+}
+
+}  // namespace moe::experts
