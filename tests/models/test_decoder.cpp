@@ -197,7 +197,7 @@ TEST(Counts, GiveTwinsOfOtherKindsTheirFlops) {
   // Two linear maps of 8 x 8 a token: half as many hidden units, which have two matrices.
   o.moe.expert = {.kind = "basic"};
   EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{8, 8}));
-  EXPECT_EQ(dense_twin(o).activation, "relu");
+  EXPECT_EQ(dense_twin(o).activation, "gelu");
 }
 
 TEST(Counts, DenseLayersAreAsWideAsWhatATokenMeetsInAMoELayer) {

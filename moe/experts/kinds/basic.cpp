@@ -12,10 +12,7 @@ namespace {
 
 /// One linear map has a bias, as usual.
 struct BasicOptions : FeedForwardOptions {
-  BasicOptions() {
-    activation = "relu";
-    bias = true;
-  }
+  BasicOptions() { bias = true; }
 };
 
 /// E3, basic: out = act(w_out x + b_out), with w_out (L, O, D) and b_out (L, O). There are no
