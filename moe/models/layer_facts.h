@@ -9,8 +9,8 @@ namespace moe::models {
 /// What router and experts of one MoE layer say of themselves; zeros for a dense layer.
 struct LayerFacts {
   int64_t router_parameters = 0;
-  /// Experts that meet a token, on average: what the router says, and no more than a capacity factor
-  /// below 1 lets through.
+  /// Experts that meet a token, on average: what the router says, and no more than a capacity
+  /// factor below 1 lets through.
   double experts_per_token = 0;
   /// Of all experts of the layer together.
   int64_t expert_parameters = 0;

@@ -50,8 +50,8 @@ AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>
 
 AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& settings) {
   const auto loaded = models::load(path);
-  const auto corpus = std::make_shared<const data::Corpus>(data_of(loaded.config, settings),
-                                                           at::get_num_threads());
+  const auto corpus =
+      std::make_shared<const data::Corpus>(data_of(loaded.config, settings), at::get_num_threads());
   const Path manifest = loaded.folder / checkpoint::kManifestName;
   AnalyzeSource out;
   out.info = {.domains = analyze::validated_domains(*corpus),
