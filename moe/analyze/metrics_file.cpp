@@ -82,11 +82,12 @@ MetricsLine parse_metrics_line(std::string_view text, std::string_view what) {
   return out;
 }
 
-void read_metrics(const Path& path,
-                  const std::function<void(const MetricsLine& line, std::string_view text)>& take,
-                  DamagedLines damaged, FileSystem& files) {
+int64_t read_metrics(
+    const Path& path,
+    const std::function<void(const MetricsLine& line, std::string_view text)>& take,
+    DamagedLines damaged, FileSystem& files) {
   std::string rest;
-  int64_t number = 0;
+  int64_t number = 0, skipped = 0;
   bool ended = false;
   const auto take_line = [&](std::string_view text) {
     ++number;
@@ -95,7 +96,8 @@ void read_metrics(const Path& path,
       line = parse_metrics_line(text, concat("line ", number, " of '", path.string(), '\''));
     } catch (const Error&) {
       if (damaged == DamagedLines::kRefuse) throw;
-      ended = true;
+      ended = damaged == DamagedLines::kEnd;
+      ++skipped;
       return;
     }
     take(line, text);
@@ -114,6 +116,7 @@ void read_metrics(const Path& path,
           " bytes in '", path.string(), "', found a longer one behind line ", number,
           ". This is no metrics.jsonl.");
   });
+  return damaged == DamagedLines::kSkip ? skipped : 0;
 }
 
 }  // namespace moe::analyze

@@ -37,12 +37,15 @@ MetricsLine parse_metrics_line(std::string_view text, std::string_view what);
 enum class DamagedLines {
   kRefuse,  // throw moe::Error, which gives its number
   kEnd,     // take it for the end of the file
+  kSkip,    // go on behind it
 };
 
 /// Hands on every line of the file and its text, in order, one at a time in memory. A last line
-/// without a newline is passed over: a run is writing it, or a crash tore it.
-void read_metrics(const Path& path,
-                  const std::function<void(const MetricsLine& line, std::string_view text)>& take,
-                  DamagedLines damaged = DamagedLines::kRefuse, FileSystem& files = real_files());
+/// without a newline is passed over: a run is writing it, or a crash tore it. Returns how many were
+/// skipped.
+int64_t read_metrics(
+    const Path& path,
+    const std::function<void(const MetricsLine& line, std::string_view text)>& take,
+    DamagedLines damaged = DamagedLines::kRefuse, FileSystem& files = real_files());
 
 }  // namespace moe::analyze

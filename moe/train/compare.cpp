@@ -2,7 +2,6 @@
 #include <array>
 #include <cmath>
 
-#include <moe/analyze/metrics_file.h>
 #include <moe/models/load.h>
 #include <moe/models/tensors.h>
 #include <moe/train/compare.h>
@@ -37,25 +36,10 @@ Interval confidence_interval(const std::vector<double>& values) {
 }
 
 std::vector<LossPoint> read_evaluations(const Path& metrics) {
-  std::vector<LossPoint> points;
-  analyze::read_metrics(metrics, [&](const analyze::MetricsLine& line, std::string_view) {
-    const auto loss = line.find("eval.loss");
-    if (line.is_evaluation && loss && !std::isnan(*loss))
-      points.push_back({line.step, line.find("seconds").value_or(0), *loss});
-  });
+  const auto points = analyze::read_run_log(metrics).loss_points();
   check(!points.empty(), "train/compare", "expected evaluations in ", metrics.string(),
         ", found none. Set train.eval_every and validation data.");
   return points;
-}
-
-double loss_at(const std::vector<LossPoint>& points, double seconds) {
-  for (size_t i = 1; i < points.size(); ++i) {
-    const auto &a = points[i - 1], &b = points[i];
-    if (seconds > b.seconds) continue;
-    const double share = (seconds - a.seconds) / std::max(1e-9, b.seconds - a.seconds);
-    return a.loss + std::max(0.0, share) * (b.loss - a.loss);
-  }
-  return points.back().loss;
 }
 
 PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t seed,

@@ -3,16 +3,13 @@
 #include <string>
 #include <vector>
 
+#include <moe/analyze/run_log.h>
 #include <moe/train/run.h>
 
 namespace moe::train {
 
-/// A validation loss and when it was reached.
-struct LossPoint {
-  int64_t step = 0;
-  double seconds = 0;
-  double loss = 0;
-};
+using analyze::loss_at;
+using analyze::LossPoint;
 
 /// One seed's pair of runs.
 struct PairResult {
@@ -31,12 +28,8 @@ struct Interval {
 };
 Interval confidence_interval(const std::vector<double>& values);
 
-/// The evaluations a run logged, in order.
+/// The evaluations a run logged, in order. Throws moe::Error when there are none.
 std::vector<LossPoint> read_evaluations(const Path& metrics);
-
-/// The loss after `seconds`: linear between evaluations, before the first and behind the last one
-/// theirs.
-double loss_at(const std::vector<LossPoint>& points, double seconds);
 
 /// Trains the MoE model of `options` and its dense twin of equal active FLOPs, both with `seed` and
 /// the same data order, in folder/moe and folder/dense. Goes on where checkpoints are.

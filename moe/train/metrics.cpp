@@ -63,7 +63,7 @@ void MetricsLog::text(int64_t step, std::string_view tag, std::string_view text)
 }
 
 void MetricsLog::step(int64_t step, int64_t tokens, const StepResult& result, double lr,
-                      double tokens_per_second) {
+                      double tokens_per_second, double seconds) {
   Json balance = Json::object(), layers = Json::array();
   for (const auto& [name, value] : result.balance) balance[name] = number(value);
   for (const auto& layer : result.layers) layers.push_back(layer_json(layer));
@@ -75,6 +75,7 @@ void MetricsLog::step(int64_t step, int64_t tokens, const StepResult& result, do
              {"grad_norm", number(result.gradient_norm)},
              {"lr", lr},
              {"tokens_per_second", number(tokens_per_second)},
+             {"seconds", number(seconds)},
              {"layers", layers}}
             .dump());
 }

@@ -26,7 +26,7 @@ class MetricsLog {
   void keep_up_to(int64_t step, int64_t evaluation);
 
   void step(int64_t step, int64_t tokens, const StepResult& result, double lr,
-            double tokens_per_second);
+            double tokens_per_second, double seconds);
   void evaluation(int64_t step, const EvalResult& result, double seconds);
 
   /// Text for TensorBoard alone, shown as it stands.

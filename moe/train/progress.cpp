@@ -1,6 +1,7 @@
 #include <cstdio>
 
 #include <moe/base/log.h>
+#include <moe/base/text.h>
 #include <moe/train/progress.h>
 
 namespace moe::train {
@@ -23,18 +24,6 @@ std::string bar(double share) {
 }
 
 }  // namespace
-
-std::string clock_text(double seconds) {
-  const auto total = static_cast<int64_t>(seconds + 0.5);
-  char text[64];
-  if (total >= 3600)
-    std::snprintf(text, sizeof text, "%ld:%02ld:%02ld", static_cast<long>(total / 3600),
-                  static_cast<long>(total / 60 % 60), static_cast<long>(total % 60));
-  else
-    std::snprintf(text, sizeof text, "%ld:%02ld", static_cast<long>(total / 60),
-                  static_cast<long>(total % 60));
-  return text;
-}
 
 Progress::Progress(std::string label, int64_t first_step, int64_t steps, int64_t tokens_per_step)
     : label_(std::move(label)),

@@ -33,7 +33,4 @@ class Progress {
   double tokens_per_second_ = 0;
 };
 
-/// "1:02:03", "2:03".
-std::string clock_text(double seconds);
-
 }  // namespace moe::train

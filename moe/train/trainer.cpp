@@ -160,7 +160,8 @@ void Trainer::step(Progress& progress, MetricsLog& metrics, bool last) {
     if (o.monitor.revive) revive(dead, optimizer_, static_cast<uint64_t>(o.seed), record_.step);
   progress.step(record_.step, result);
   if (record_.step % o.log_every == 0 || last)
-    metrics.step(record_.step, record_.tokens, result, lr, progress.tokens_per_second());
+    metrics.step(record_.step, record_.tokens, result, lr, progress.tokens_per_second(),
+                 seconds_before_ + progress.seconds());
 }
 
 bool Trainer::evaluate_once(Progress& progress, MetricsLog& metrics) {
@@ -223,7 +224,7 @@ RunSummary Trainer::train(const RunControls& controls) {
   metrics.text(record_.step, "config", texts_.at(kConfigFile));
   const int64_t last = controls.max_steps >= 0 ? std::min(controls.max_steps, o.steps) : o.steps;
   Progress progress(controls.label, record_.step, last, loader_.tokens() * o.accumulation);
-  const double seconds_before = record_.seconds;
+  seconds_before_ = record_.seconds;
   const auto every = [&](int64_t period) { return period > 0 && record_.step % period == 0; };
 
   const auto evaluate_if_due = [&] {
@@ -237,7 +238,7 @@ RunSummary Trainer::train(const RunControls& controls) {
     if (summary.early_stopped) break;
     step(progress, metrics, record_.step + 1 == last);
     summary.stopped_by = controls.stop();
-    record_.seconds = seconds_before + progress.seconds();
+    record_.seconds = seconds_before_ + progress.seconds();
     if (summary.stopped_by != 0) break;
     const bool best = evaluate_if_due();
     // The last checkpoint waits for the last evaluation, which belongs to its record.
@@ -247,7 +248,7 @@ RunSummary Trainer::train(const RunControls& controls) {
   if (summary.early_stopped)
     log::info(concat(controls.label, " stops: no better loss in ", o.early_stop, " evaluations."));
   if (record_.step >= o.steps && summary.stopped_by == 0) evaluate_once(progress, metrics);
-  record_.seconds = seconds_before + progress.seconds();
+  record_.seconds = seconds_before_ + progress.seconds();
   save();
   progress.finish();
   summary.record = record_;

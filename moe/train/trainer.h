@@ -45,6 +45,7 @@ class Trainer {
   AdamW optimizer_;
   ExpertMonitor monitor_;
   RunRecord record_;
+  double seconds_before_ = 0;  // spent on the run before this call of train()
   bool restored_ = false;
   int64_t saved_step_ = -1;
 };

@@ -112,19 +112,4 @@ void print_json(const Json& document) {
   std::cout << document.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
 }
 
-std::string grouped(int64_t number) {
-  std::string out = std::to_string(number);
-  const size_t first = number < 0 ? 1 : 0;
-  for (size_t i = out.size(); i > first + 3;) out.insert(i -= 3, ",");
-  return out;
-}
-
-std::string cpu_name() {
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.rfind("model name", 0) == 0 && line.find(": ") != std::string::npos)
-      return line.substr(line.find(": ") + 2);
-  return "unknown";
-}
-
 }  // namespace moe::tools

@@ -9,6 +9,7 @@
 #include <c10/core/ScalarType.h>
 #include <nlohmann/json.hpp>
 
+#include <moe/base/text.h>
 #include <moe/base/value.h>
 
 #include "tools/moe/command.h"
@@ -41,10 +42,5 @@ void apply_settings(Table& table, const std::vector<std::string>& settings);
 void add_json(CLI::App& app, bool& json);
 /// The one JSON document of a run with --json. Bytes that are no UTF-8 become U+FFFD.
 void print_json(const Json& document);
-
-/// 1234567 -> "1,234,567".
-std::string grouped(int64_t number);
-/// What is computed on: the processor's name as the system gives it.
-std::string cpu_name();
 
 }  // namespace moe::tools

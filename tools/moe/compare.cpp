@@ -7,7 +7,6 @@
 #include <moe/base/log.h>
 #include <moe/models/counts.h>
 #include <moe/train/compare.h>
-#include <moe/train/progress.h>
 
 #include "tools/moe/run_argument.h"
 #include "tools/moe/signals.h"
@@ -81,8 +80,8 @@ int run_compare(const CompareCommand& o) {
                      {"equal_time_difference", pair.equal_time_difference}});
     if (o.json) continue;
     std::printf("seed %ld: best validation loss %.4f (MoE, %s) against %.4f (dense, %s)\n",
-                static_cast<long>(seed), pair.moe_best, train::clock_text(pair.moe_seconds).c_str(),
-                pair.dense_best, train::clock_text(pair.dense_seconds).c_str());
+                static_cast<long>(seed), pair.moe_best, clock_text(pair.moe_seconds).c_str(),
+                pair.dense_best, clock_text(pair.dense_seconds).c_str());
     std::fflush(stdout);
   }
   const auto steps = train::confidence_interval(at_equal_steps),

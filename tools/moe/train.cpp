@@ -4,7 +4,7 @@
 
 #include <moe/base/log.h>
 #include <moe/models/counts.h>
-#include <moe/train/progress.h>
+#include <moe/train/run.h>
 
 #include "tools/moe/run_argument.h"
 #include "tools/moe/signals.h"
@@ -65,7 +65,7 @@ int run_train(const TrainCommand& o) {
                 {"best_loss", evaluated ? Json(record.best_loss) : Json()},
                 {"best_step", evaluated ? Json(record.best_step) : Json()}});
   } else {
-    std::cout << "step " << record.step << " after " << train::clock_text(record.seconds);
+    std::cout << "step " << record.step << " after " << clock_text(record.seconds);
     if (evaluated)
       std::cout << ", validation loss " << summary.final_loss << " (best " << record.best_loss
                 << " at step " << record.best_step << ")";
