@@ -8,6 +8,7 @@
 
 #include <moe/analyze/coactivation.h>
 #include <moe/analyze/expert_tokens.h>
+#include <moe/analyze/report/write.h>
 #include <moe/analyze/specialisation.h>
 #include <moe/analyze/statistics.h>
 #include <moe/analyze/trace_file.h>

@@ -25,3 +25,4 @@ while IFS= read -r prompt; do
   done
 done < configs/demo_prompts.txt
 printf '\nEverything is in %s: data/, moe/, dense/ (config.toml, metrics.jsonl, checkpoints/).\n' $out
+printf 'To look at: %s/report.html\n' $out

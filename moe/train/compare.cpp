@@ -18,6 +18,7 @@ constexpr std::array<double, 10> kStudent = {12.706, 4.303, 3.182, 2.776, 2.571,
 RunSummary train_one(const RunOptions& options, const Path& folder, RunControls controls,
                      const std::string& name) {
   controls.label = name;
+  controls.report = false;  // the pair has one of its own
   return Run(options, folder).resume_or_start(controls);
 }
 

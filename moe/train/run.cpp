@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <regex>
 
+#include <moe/analyze/report/write.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/differences.h>
 #include <moe/config/overrides.h>
@@ -63,9 +64,15 @@ std::optional<Path> Run::newest() const {
 
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
   if (from) check_same_run(options_, *from, folder_);
-  Trainer trainer(options_, folder_);
-  if (from) trainer.restore(*from);
-  return trainer.train(controls);
+  RunSummary summary;
+  {
+    Trainer trainer(options_, folder_);
+    if (from) trainer.restore(*from);
+    summary = trainer.train(controls);
+  }
+  // The trainer is gone: its memory is free for the checkpoint that the report looks at.
+  if (controls.report) analyze::report::try_write_report(folder_);
+  return summary;
 }
 
 analyze::MetricSummary Run::metrics() const {

@@ -21,6 +21,8 @@ struct RunControls {
   int64_t max_steps = -1;
   /// Name in progress lines.
   std::string label = "train";
+  /// Write report.html in the end, also when stopped early.
+  bool report = true;
 };
 
 struct RunSummary {
@@ -33,7 +35,7 @@ struct RunSummary {
 };
 
 /// A whole run from a configuration: trains, logs, evaluates, writes checkpoints, in one folder
-///   config.toml  metrics.jsonl  tensorboard/  checkpoints/step-NNNNNN/
+///   config.toml  metrics.jsonl  tensorboard/  checkpoints/step-NNNNNN/  report.html
 /// One run a process at a time: the number of threads is process-wide.
 class Run {
  public:

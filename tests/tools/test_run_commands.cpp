@@ -176,5 +176,35 @@ TEST_F(RunCommands, CompareTrainsPairsAndGivesTheInterval) {
   EXPECT_GT(found.at("equal_steps").at("half_width_95").get<double>(), 0);
 }
 
+TEST_F(RunCommands, EveryRunAndComparisonEndsWithAReport) {
+  const auto page = [&](const std::string& name) {
+    return read_file(real_files(), out(name), 1 << 22);
+  };
+  run({"train", config_.string(), "--out", out("a")});
+  EXPECT_PRED2(contains, page("a/report.html"), "</html>");
+  run({"compare", config_.string(), "--out", out("pair")});
+  EXPECT_PRED2(contains, page("pair/report.html"), "dense twin");
+  EXPECT_FALSE(std::filesystem::exists(out("pair/moe/report.html")));
+}
+
+TEST_F(RunCommands, AnalyzeWritesTheReportOfARunACheckpointAndAComparison) {
+  run({"compare", config_.string(), "--out", out("pair")});
+  for (const char* subject :
+       {"pair", "pair/moe", "pair/dense", "pair/moe/checkpoints/step-000006"}) {
+    run({"analyze", out(subject), "--out", out("page.html"), "--permutations", "20"});
+    const std::string page = read_file(real_files(), out("page.html"), 1 << 22);
+    EXPECT_PRED2(contains, page, "6 steps, complete") << subject;
+  }
+  const auto refused = run_program({"analyze", out("nothing"), "--out", out("page.html")});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_PRED2(contains, refused.err, "expected config.toml or metrics.jsonl of a run");
+}
+
+TEST_F(RunCommands, AReportThatCannotBeWrittenIsAWarning) {
+  std::filesystem::create_directories(out("a") + "/report.html/in the way");
+  const auto trained = run({"train", config_.string(), "--out", out("a")});
+  EXPECT_PRED2(contains, trained.err, "warning: the run is complete, but its report");
+}
+
 }  // namespace
 }  // namespace moe::test

@@ -1,11 +1,14 @@
 // moe analyze RUN_OR_TRACE: load per expert, how far experts divide the domains, which tokens they
-// take and which of them go together.
+// take and which of them go together; as text, JSON, or the report of the run.
 
 #include <algorithm>
 #include <cstdio>
 #include <optional>
 
+#include <moe/analyze/report/write.h>
 #include <moe/analyze/specialisation.h>
+#include <moe/base/log.h>
+#include <moe/checkpoint/manifest.h>
 
 #include "tools/moe/analyze_source.h"
 #include "tools/moe/analyze_statistics.h"
@@ -15,7 +18,7 @@ namespace moe::tools {
 namespace {
 
 struct AnalyzeCommand {
-  std::string model;
+  std::string model, out;
   std::vector<std::string> domains, settings;
   std::string choices = "all";
   std::string trace;
@@ -31,6 +34,9 @@ void setup_analyze(CLI::App& app, AnalyzeCommand& o) {
   app.add_option("RUN_OR_TRACE", o.model,
                  "a run (its newest checkpoint), one checkpoint, or a routing trace")
       ->required();
+  app.add_option("--out", o.out,
+                 "write the report of the run (or of what `moe compare` made) as one HTML file")
+      ->type_name("FILE.html");
   app.add_option("--domains", o.domains, "also compare these domains alone, e.g. english,turkish")
       ->delimiter(',')
       ->allow_extra_args(false)
@@ -146,11 +152,31 @@ Findings look_at(const AnalyzeSource& source, const AnalyzeCommand& o) {
   return out;
 }
 
+/// The report of a run, of a comparison, or of a run as one of its checkpoints saw it.
+void write_report(const AnalyzeCommand& o) {
+  Path folder = o.model;
+  check<ConfigError>(!std::filesystem::is_regular_file(folder), "analyze",
+                     "expected a run or what `moe compare` made for --out, got the file '", o.model,
+                     "'. Name a folder.");
+  analyze::report::GatherOptions options;
+  options.permutations = o.test.permutations;
+  options.seed = static_cast<uint64_t>(o.seed);
+  if (real_files().exists(folder / checkpoint::kManifestName)) {
+    options.checkpoint = folder;
+    const Path run = std::filesystem::absolute(folder).lexically_normal() / ".." / "..";
+    if (real_files().exists(run / "metrics.jsonl")) folder = run.lexically_normal();
+  }
+  analyze::report::write_report(folder, o.out, options);
+  log::info(concat("report: ", o.out));
+}
+
 int run_analyze(const AnalyzeCommand& o) {
   check_one_of("analyze", "--choices", o.choices, {"all", "first"});
   check<ConfigError>(!o.rows.logits || !o.trace.empty(), "analyze",
                      "expected --trace beside --trace-logits, got none. Name the file to write.");
   use_threads(o.threads != 0 ? o.threads : usable_cores());
+  if (!o.out.empty()) write_report(o);
+  if (!o.out.empty() && !o.json && o.trace.empty()) return 0;
   const AnalyzeSource source = open_source(o.model, o.settings);
   auto test = o.test;
   test.seed = static_cast<uint64_t>(o.seed);
@@ -189,8 +215,9 @@ void add_analyze(CLI::App& program, Session& session) {
       program, session,
       {"analyze",
        "Which experts serve which domains and tokens, and whether that is more than chance.",
-       "moe analyze out/demo/moe --domains english,turkish   # after make demo", setup_analyze,
-       run_analyze});
+       "moe analyze out/demo/moe --domains english,turkish   # after make demo; its report: moe analyze "
+       "out/demo --out report.html",
+       setup_analyze, run_analyze});
 }
 
 }  // namespace moe::tools
