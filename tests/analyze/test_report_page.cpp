@@ -73,22 +73,23 @@ TEST_F(TinyPage, HoldsWhatTheRunDid) {
   EXPECT_EQ(found.study->specialisation.domains, found.run.domains);
   EXPECT_EQ(found.study->specialisation.layers.size(), 2u);
   EXPECT_EQ(found.study->statistics.layers.size(), 2u);
-  ASSERT_EQ(found.study->passages.size(), 2u);
+  ASSERT_EQ(found.study->passages.size(), 4u);  // two rows of each domain
   const auto& passage = found.study->passages[0];
   EXPECT_EQ(passage.text_T.size(), 16u);
   ASSERT_EQ(passage.choices_LT.size(), 2u);
   for (const auto& choices : passage.choices_LT[1]) EXPECT_EQ(choices.size(), 2u);
   // The text is the domain's validation data.
   std::string text;
-  for (const auto& part : passage.text_T) text += part;
-  EXPECT_EQ(text, read_file(real_files(), options.data.domains[0].valid, 1 << 20).substr(0, 16));
+  for (const size_t row : {0, 1})
+    for (const auto& part : found.study->passages[row].text_T) text += part;
+  EXPECT_EQ(text, read_file(real_files(), options.data.domains[0].valid, 1 << 20).substr(0, 32));
 
   const std::string page = report::render(found);
   expect_whole(page);
   EXPECT_PRED2(contains, page, report::fixed(found.run.best()->loss, 4));
   EXPECT_PRED2(contains, page, "12 steps, complete");
   EXPECT_EQ(times(page, "class=\"map\""), 2u);
-  EXPECT_EQ(times(page, "role=\"option\""), 32u);
+  EXPECT_EQ(times(page, "role=\"option\""), 64u);
 }
 
 TEST_F(TinyPage, OfARunThatWasInterrupted) {

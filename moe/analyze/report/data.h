@@ -45,7 +45,7 @@ struct TokenChoice {
   double weight = 0;
 };
 
-/// A piece of held-out text.
+/// A row of held-out text; those of a domain follow each other.
 struct Passage {
   std::string domain;
   /// Text of each token in whole characters: a character of several tokens stands with the first

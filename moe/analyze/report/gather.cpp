@@ -154,15 +154,18 @@ RoutingStudy study_of(const Path& folder, const GatherOptions& options, int64_t 
   counts.domains = validated_domains(corpus);
   const auto domains = static_cast<int64_t>(counts.domains.size());
   StatisticsCollector statistics({.vocabulary = corpus.tokenizer()->vocabulary()});
+  // With few domains there is room for several rows of each.
+  const int64_t each = std::max<int64_t>(1, 4 / domains);
   int64_t last_domain = -1;
   route_rows(*loaded.model, corpus, read, [&](const RoutedRows& routed) {
     add_rows(counts, routed);
     statistics.add(routed);
     if (routed.domain == last_domain || routed.domain >= kMostPassages) return;
     last_domain = routed.domain;
-    study.passages.push_back(passage_of(routed, *corpus.tokenizer(),
-                                        counts.domains[static_cast<size_t>(routed.domain)],
-                                        passage_length(routed, std::min(domains, kMostPassages))));
+    const auto& name = counts.domains[static_cast<size_t>(routed.domain)];
+    const int64_t length = passage_length(routed, each * std::min(domains, kMostPassages));
+    for (int64_t row = 0; row < std::min(each, routed.rows()); ++row)
+      study.passages.push_back(passage_of(routed, row, *corpus.tokenizer(), name, length));
   });
   study.tokens = counts.tokens;
   study.specialisation =

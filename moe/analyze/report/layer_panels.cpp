@@ -65,9 +65,6 @@ std::vector<size_t> experts_to_show(const LayerSpecialisation& layer, size_t mos
 }
 
 std::string verdict(const LayerSpecialisation& layer, const Specialisation& all) {
-  if (all.domains.size() < 2)
-    return "<p class=\"note\">There is one domain with validation data, so there is nothing to "
-           "tell apart.</p>\n";
   return concat("<p class=\"verdict\">Knowing the expert removes <b>", percent(layer.normalised, 1),
                 "</b> of the uncertainty about the domain (mutual information ",
                 fixed(layer.mutual_information, 4), " nats, normalised ",
@@ -82,6 +79,9 @@ std::string domain_panel(const ReportData& data, const LayerView& view, size_t m
   if (!view.study) return "";
   const auto& layer = *view.study;
   const auto& all = data.study->specialisation;
+  if (all.domains.size() < 2)
+    return figure("Expert × domain", "", "",
+                  "There is one domain with validation data, so there is nothing to tell apart.");
   const DomainTable table(layer);
   const auto places = places_of_experts(layer.load_E);
   const auto shown = experts_to_show(layer, most);

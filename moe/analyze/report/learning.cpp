@@ -174,7 +174,7 @@ std::string domain_table(const ReportData& data) {
     for (const auto& [name, loss] : evaluation.domains)
       if (std::ranges::find(names, name) == names.end() && names.size() < 100)
         names.push_back(name);
-  if (names.empty()) return "";
+  if (names.size() < 2) return "";  // one domain is all there is
   double most = 1e-9;
   for (const auto& name : names) {
     most = std::max(most, domain_loss(data.run, name));

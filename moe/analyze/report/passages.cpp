@@ -12,12 +12,14 @@ namespace {
 constexpr int64_t kChoicesShown = 4;
 constexpr int64_t kMostChoices = 40000, kShortest = 32, kLongest = 240;
 
-std::vector<std::vector<TokenChoice>> choices_of(const LayerPairs& pairs, int64_t tokens) {
+std::vector<std::vector<TokenChoice>> choices_of(const LayerPairs& pairs, int64_t first,
+                                                 int64_t tokens) {
   std::vector<std::vector<TokenChoice>> out(static_cast<size_t>(tokens));
-  for (size_t t = 0; t < out.size(); ++t) {
+  for (size_t i = 0; i < out.size(); ++i) {
+    const size_t t = static_cast<size_t>(first) + i;
     const int64_t end = std::min(pairs.offset_T[t + 1], pairs.offset_T[t] + kChoicesShown);
     for (auto n = static_cast<size_t>(pairs.offset_T[t]); n < static_cast<size_t>(end); ++n)
-      if (pairs.expert_N[n] >= 0) out[t].push_back({pairs.expert_N[n], pairs.weight_N[n]});
+      if (pairs.expert_N[n] >= 0) out[i].push_back({pairs.expert_N[n], pairs.weight_N[n]});
   }
   return out;
 }
@@ -45,24 +47,25 @@ std::vector<std::string> texts_of(const data::Tokenizer& tokenizer,
   return out;
 }
 
-int64_t passage_length(const RoutedRows& rows, int64_t domains) {
+int64_t passage_length(const RoutedRows& rows, int64_t passages) {
   int64_t choices = 0;
   for (const auto& layer : rows.layers) {
     const auto pairs = static_cast<int64_t>(layer.expert_N.size());
     const int64_t each = rows.tokens() > 0 ? (pairs + rows.tokens() - 1) / rows.tokens() : 1;
     choices += std::clamp<int64_t>(each, 1, kChoicesShown);
   }
-  return std::clamp(kMostChoices / std::max<int64_t>(1, choices * domains), kShortest, kLongest);
+  return std::clamp(kMostChoices / std::max<int64_t>(1, choices * passages), kShortest, kLongest);
 }
 
-Passage passage_of(const RoutedRows& rows, const data::Tokenizer& tokenizer,
+Passage passage_of(const RoutedRows& rows, int64_t row, const data::Tokenizer& tokenizer,
                    const std::string& domain, int64_t tokens) {
   Passage out;
   out.domain = domain;
-  if (rows.rows() == 0) return out;
-  const int64_t T = std::min(tokens, rows.row_begin_U[1]);
-  out.text_T = texts_of(tokenizer, {rows.token_T.begin(), rows.token_T.begin() + T});
-  for (const auto& layer : rows.layers) out.choices_LT.push_back(choices_of(layer, T));
+  const int64_t first = rows.row_begin_U[static_cast<size_t>(row)];
+  const int64_t T = std::min(tokens, rows.row_begin_U[static_cast<size_t>(row) + 1] - first);
+  const auto begin = rows.token_T.begin() + first;
+  out.text_T = texts_of(tokenizer, {begin, begin + T});
+  for (const auto& layer : rows.layers) out.choices_LT.push_back(choices_of(layer, first, T));
   return out;
 }
 

@@ -12,7 +12,7 @@ namespace moe::analyze::report {
 std::string summary(const ReportData& data);
 /// Loss against steps, tokens and time.
 std::string learning(const ReportData& data);
-/// Validation loss by domain as a table; "" when none was logged.
+/// Validation loss by domain as a table; "" for fewer than two domains.
 std::string domain_table(const ReportData& data);
 /// Balance terms, gradient norm, learning rate, speed.
 std::string optimisation(const ReportData& data);
