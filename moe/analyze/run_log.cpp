@@ -25,12 +25,9 @@ LoggedLayer layer_of(const MetricsLine& line, int64_t layer, std::vector<double>
   const auto named = [&](const char* what) {
     return value_of(line, concat("layers.", layer, '.', what));
   };
-  return {layer,
-          std::move(load_E),
-          named("max_over_mean"),
-          named("entropy"),
-          named("dropped"),
-          named("unused")};
+  return {
+      layer,          std::move(load_E), named("max_over_mean"), named("entropy"), named("dropped"),
+      named("unused")};
 }
 
 LoggedStep step_of(const MetricsLine& line) {
@@ -60,9 +57,8 @@ bool append(std::vector<Line>& lines, Line line) {
 bool append_line(RunLog& log, const MetricsLine& line) {
   if (!line.is_evaluation) return append(log.steps, step_of(line));
   return line.find("eval.loss") &&
-         append(log.evaluations,
-                {line.step, value_of(line, "seconds"), value_of(line, "eval.loss"),
-                 values_below(line, "eval.domains.")});
+         append(log.evaluations, {line.step, value_of(line, "seconds"), value_of(line, "eval.loss"),
+                                  values_below(line, "eval.domains.")});
 }
 
 }  // namespace
@@ -95,7 +91,9 @@ RunLog read_run_log(const Path& metrics) {
   int64_t repeated = 0;
   const int64_t damaged = read_metrics(
       metrics,
-      [&](const MetricsLine& line, std::string_view) { repeated += append_line(log, line) ? 0 : 1; },
+      [&](const MetricsLine& line, std::string_view) {
+        repeated += append_line(log, line) ? 0 : 1;
+      },
       DamagedLines::kSkip);
   log.skipped = damaged + repeated;
   return log;

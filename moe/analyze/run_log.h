@@ -66,8 +66,8 @@ struct RunLog {
   std::vector<LossPoint> loss_points() const;
 };
 
-/// Reads what read_metrics gives of the file, damaged lines skipped. Throws moe::Error when there is
-/// no such file or it cannot be read.
+/// Reads what read_metrics gives of the file, damaged lines skipped. Throws moe::Error when there
+/// is no such file or it cannot be read.
 RunLog read_run_log(const Path& metrics);
 
 /// The loss after `seconds`: linear between evaluations, before the first and behind the last one

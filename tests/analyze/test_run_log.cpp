@@ -48,7 +48,8 @@ TEST(RunLog, ReadsStepsAndEvaluations) {
 }
 
 TEST(RunLog, NumbersThatWereNotFiniteAndFieldsThatAreNotThereAreNaN) {
-  const auto log = log_of(R"({"step": 1, "loss": null, "lr": "high"})" "\n");
+  const auto log = log_of(R"({"step": 1, "loss": null, "lr": "high"})"
+                          "\n");
   ASSERT_EQ(log.steps.size(), 1u);
   EXPECT_TRUE(std::isnan(log.steps[0].loss));
   EXPECT_TRUE(std::isnan(log.steps[0].lr));

@@ -215,9 +215,8 @@ void add_analyze(CLI::App& program, Session& session) {
       program, session,
       {"analyze",
        "Which experts serve which domains and tokens, and whether that is more than chance.",
-       "moe analyze out/demo/moe --domains english,turkish   # after make demo; its report: moe analyze "
-       "out/demo --out report.html",
-       setup_analyze, run_analyze});
+       "moe analyze out/demo/moe --domains english,turkish   # after make demo", setup_analyze,
+       run_analyze});
 }
 
 }  // namespace moe::tools
