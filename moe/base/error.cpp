@@ -2,10 +2,36 @@
 #include <numeric>
 
 #include <moe/base/error.h>
+#include <moe/base/utf8.h>
 
 namespace moe {
 
 namespace {
+
+constexpr size_t kLongestMessage = 8000;
+
+/// Whether a terminal may act on `character` (UTF-8) instead of showing it.
+bool is_control(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character[0]);
+  if (character.size() == 1) return first < 0x20 || first == 0x7f;
+  return first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0;
+}
+
+bool continues_character(char byte) {
+  return (static_cast<unsigned char>(byte) & 0xc0) == 0x80;
+}
+
+/// `text`, which is UTF-8, without its middle.
+std::string without_middle(std::string_view text) {
+  constexpr size_t kHalf = kLongestMessage / 2 - 4;
+  size_t end = kHalf;
+  while (end > 0 &&
+         (continues_character(text[end]) || text[end - 1] == ' ' || text[end - 1] == '\n'))
+    --end;
+  size_t begin = text.size() - kHalf;
+  while (continues_character(text[begin])) ++begin;
+  return concat(text.substr(0, end), " … ", text.substr(begin));
+}
 
 /// Levenshtein distance.
 size_t edit_distance(std::string_view a, std::string_view b) {
@@ -25,6 +51,26 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
+Error::Error(std::string_view message) : std::runtime_error(fit_to_show(message)) {}
+
+std::string fit_to_show(std::string_view message) {
+  static constexpr char digits[] = "0123456789abcdef";
+  std::string out;
+  for (std::string_view rest = message; !rest.empty();) {
+    const Utf8Piece piece = next_utf8(rest);
+    const std::string_view part = rest.substr(0, piece.length);
+    const bool shown = piece.kind == Utf8Piece::Kind::kCharacter &&
+                       (!is_control(part) || rest.starts_with("\n  "));
+    if (shown) out += part;
+    for (size_t i = 0; i < part.size() && !shown; ++i) {
+      const auto byte = static_cast<unsigned char>(part[i]);
+      (out += "\\x") += {digits[byte >> 4], digits[byte & 15]};
+    }
+    rest.remove_prefix(piece.length);
+  }
+  return out.size() <= kLongestMessage ? out : without_middle(out);
+}
+
 std::string join(const std::vector<std::string>& words, std::string_view separator) {
   std::string out;
   for (const auto& word : words) {
@@ -35,6 +81,7 @@ std::string join(const std::vector<std::string>& words, std::string_view separat
 }
 
 std::string did_you_mean(std::string_view word, const std::vector<std::string>& known) {
+  if (word.size() > 100) return "";  // no slip of a finger, and the distance costs its length
   const auto nearest = std::min_element(known.begin(), known.end(), [&](auto& a, auto& b) {
     return edit_distance(word, a) < edit_distance(word, b);
   });

@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <utility>
 
+#include <moe/base/error.h>
 #include <moe/base/files.h>
 
 namespace moe {
@@ -85,7 +86,9 @@ FileKind kind_of(mode_t mode) {
 uint64_t regular_size(int fd, const Path& path) {
   struct stat status;
   if (::fstat(fd, &status) < 0) fail_file("inspect", path, errno);
-  if (!S_ISREG(status.st_mode)) fail_file("read", path, S_ISDIR(status.st_mode) ? EISDIR : EINVAL);
+  if (S_ISDIR(status.st_mode)) fail_file("read", path, EISDIR);
+  check(S_ISREG(status.st_mode), "base/files", "expected a file at '", path.string(),
+        "', found a device or pipe. Name a file.");
   return static_cast<uint64_t>(status.st_size);
 }
 

@@ -18,10 +18,12 @@ class Table {
  public:
   using Entry = std::pair<std::string, Value>;
 
-  bool empty() const { return entries_.empty(); }
-  size_t size() const { return entries_.size(); }
-  auto begin() const { return entries_.begin(); }
-  auto end() const { return entries_.end(); }
+  using Iterator = std::vector<Entry>::const_iterator;
+
+  bool empty() const;
+  size_t size() const;
+  Iterator begin() const;
+  Iterator end() const;
 
   /// The value of `key`, or null.
   const Value* find(std::string_view key) const;
@@ -71,5 +73,19 @@ class Value {
  private:
   std::variant<std::monostate, bool, int64_t, double, std::string, Array, Table> data_;
 };
+
+// Behind Value: what these need of an entry is known only here.
+inline bool Table::empty() const {
+  return entries_.empty();
+}
+inline size_t Table::size() const {
+  return entries_.size();
+}
+inline Table::Iterator Table::begin() const {
+  return entries_.begin();
+}
+inline Table::Iterator Table::end() const {
+  return entries_.end();
+}
 
 }  // namespace moe

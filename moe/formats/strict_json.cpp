@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 #include <unordered_set>
 #include <vector>
@@ -43,9 +44,11 @@ nlohmann::json parse_strict_json(std::string_view text, std::string_view place,
   try {
     return json::parse(text.begin(), text.end(), watch);
   } catch (const json::exception& error) {
-    // Its message quotes the text read last, which may be all of it.
-    fail(place, "expected valid JSON in ", what, ", got ",
-         std::string_view(error.what()).substr(0, 160), ". The file is damaged; fetch it again.");
+    // Its message begins with its own name, and quotes the text read last, which may be all of it.
+    std::string_view problem = error.what();
+    problem.remove_prefix(std::min(problem.find("] ") + 2, problem.size()));
+    fail(place, "expected valid JSON in ", what, ", got a ", problem.substr(0, 160),
+         ". The file is damaged; fetch it again.");
   }
 }
 

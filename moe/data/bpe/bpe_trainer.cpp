@@ -15,15 +15,6 @@ namespace {
 constexpr size_t kLongestCountedWord = 256;
 constexpr int64_t kLargestVocabulary = int64_t{1} << 24;
 
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const Utf8Piece piece = next_utf8(text);
-    if (piece.kind != Utf8Piece::Kind::kCharacter) return false;
-    text.remove_prefix(piece.length);
-  }
-  return true;
-}
-
 std::vector<AddedToken> special_tokens(const BpeTrainerOptions& options) {
   std::vector<AddedToken> out;
   for (const auto& text : options.special)
