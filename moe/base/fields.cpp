@@ -2,7 +2,9 @@
 
 #include <moe/base/fields.h>
 
-namespace moe::detail {
+namespace moe {
+
+namespace detail {
 
 std::string at_line(const Value& value) {
   return value.line > 0 ? concat(" (line ", value.line, ")") : "";
@@ -51,14 +53,27 @@ void move_unknown(const Table& table, const std::vector<std::string>& known, Tab
     if (std::find(known.begin(), known.end(), key) == known.end()) others.set(key, value);
 }
 
-void refuse_unknown(const Table& table, const std::vector<std::string>& known,
-                    const std::string& path) {
+}  // namespace detail
+
+void UnknownKeys::note(const Table& table, const std::vector<std::string>& known) {
   for (const auto& [key, value] : table) {
     if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-    fail<ConfigError>("config", "unknown key '", dotted(path, key), "'", at_line(value), ".",
-                      did_you_mean(key, known), " Known keys", path.empty() ? "" : " of " + path,
-                      ": ", join(known), ".");
+    const std::string suggestion = did_you_mean(key, known);
+    notes_.push_back(concat('\'', detail::dotted(path_, key_text(key)), '\'',
+                            detail::at_line(value), '.', suggestion));
+    if (suggestion.empty())
+      notes_.back() += known.empty() ? " There are no settings here."
+                                     : concat(" Known here: ", join(known), '.');
   }
 }
 
-}  // namespace moe::detail
+void UnknownKeys::refuse() const {
+  if (notes_.size() == 1)
+    fail<ConfigError>("config", "expected known keys only, got ", notes_.front(),
+                      " Correct or remove it.");
+  if (!notes_.empty())
+    fail<ConfigError>("config", "expected known keys only, got ", notes_.size(),
+                      " unknown. Correct or remove them:", indented_list(notes_));
+}
+
+}  // namespace moe

@@ -8,7 +8,8 @@
 // which drives reading, writing, help, unknown-key refusal and `--set`. A field is bool, int64_t,
 // double, std::string, Table (free-form settings), another options struct, or a std::vector of
 // these. `v.rest(table)` takes the keys that no field names, for settings that belong to a kind
-// chosen by name. A struct may also define `void validate(const std::string& place) const` to
+// chosen by name; `void find_unknown(UnknownKeys& unknown) const` then asks that kind which of them
+// it does not know. A struct may also define `void validate(const std::string& place) const` to
 // refuse bad values after reading.
 
 #include <concepts>
@@ -24,6 +25,32 @@ struct FieldInfo {
   std::string type;
   std::string value;  // the default, as TOML
   std::string help;
+};
+
+/// The keys of settings that no field names, collected over all tables in each other, so that a
+/// message can list them at once.
+class UnknownKeys {
+ public:
+  explicit UnknownKeys(std::string path) : path_(std::move(path)) {}
+
+  /// Where the settings that are looked at stand: "model.moe".
+  const std::string& path() const { return path_; }
+  /// Notes every key of `table` that is not `known`.
+  void note(const Table& table, const std::vector<std::string>& known);
+  /// Calls `look` with the path longer by `part` (".key" or "[0]").
+  template <class Look>
+  void inside(const std::string& part, const Look& look) {
+    const size_t length = path_.size();
+    path_ += path_.empty() && part.starts_with('.') ? part.substr(1) : part;
+    look();
+    path_.resize(length);
+  }
+  /// Throws ConfigError if there are any.
+  void refuse() const;
+
+ private:
+  std::string path_;
+  std::vector<std::string> notes_;
 };
 
 namespace detail {
@@ -44,6 +71,11 @@ concept HasValidate = requires(const T& t, std::string place) {
 };
 
 template <class T>
+concept HasFindUnknown = requires(const T& t, UnknownKeys& unknown) {
+  t.find_unknown(unknown);
+};
+
+template <class T>
 struct is_vector : std::false_type {};
 template <class T>
 struct is_vector<std::vector<T>> : std::true_type {};
@@ -55,9 +87,6 @@ void read_scalar(double& out, const Value& value, const std::string& path);
 void read_scalar(std::string& out, const Value& value, const std::string& path);
 void read_scalar(Table& out, const Value& value, const std::string& path);
 [[noreturn]] void wrong_type(const std::string& path, const char* expected, const Value& value);
-void refuse_unknown(const Table& table, const std::vector<std::string>& known,
-                    const std::string& path);
-
 void move_unknown(const Table& table, const std::vector<std::string>& known, Table& others);
 
 inline std::string dotted(const std::string& path, std::string_view key) {
@@ -86,12 +115,20 @@ constexpr const char* type_name() {
 }  // namespace detail
 
 /// Reads `table` into `options`; keys that are absent keep their defaults. `path` names the table
-/// in messages. Throws ConfigError for an unknown key (with a suggestion), a wrong type or a value
-/// `validate` refuses.
+/// in messages. Throws ConfigError for unknown keys (all of them, with suggestions), a wrong type
+/// or a value `validate` refuses.
 template <class Options>
 void read_fields(Options& options, const Table& table, const std::string& path);
 
+/// Collects the keys of `table`, and of the tables in it, that no field of `Options` names.
+template <class Options>
+void find_unknown_keys(const Table& table, UnknownKeys& unknown);
+
 namespace detail {
+
+/// Reads once the keys are known to be right.
+template <class Options>
+void read_known_fields(Options& options, const Table& table, const std::string& path);
 
 template <class T>
 void read_value(T& out, const Value& value, const std::string& path) {
@@ -107,7 +144,7 @@ void read_value(T& out, const Value& value, const std::string& path) {
   } else if constexpr (HasFields<T>) {
     const auto* table = value.as<Table>();
     if (!table) wrong_type(path, "a table", value);
-    read_fields(out, *table, path);
+    read_known_fields(out, *table, path);
   } else {
     read_scalar(out, value, path);
   }
@@ -123,6 +160,41 @@ struct Reader {
   void operator()(const char* name, T& field, const char*) {
     known.push_back(name);
     if (const Value* value = table.find(name)) read_value(field, *value, dotted(path, name));
+  }
+  void rest(Table& settings) { others = &settings; }
+};
+
+/// Values of a wrong type are passed over: reading refuses them.
+template <class T>
+void find_unknown_in(const Value& value, UnknownKeys& unknown) {
+  if constexpr (is_vector<T>::value) {
+    const auto* array = value.as<Array>();
+    for (size_t i = 0; array && i < array->size(); ++i)
+      unknown.inside(concat('[', i, ']'),
+                     [&] { find_unknown_in<typename T::value_type>((*array)[i], unknown); });
+  } else if constexpr (HasFields<T>) {
+    if (const auto* table = value.as<Table>()) find_unknown_keys<T>(*table, unknown);
+  }
+}
+
+/// Looks into nested settings. Of the values only text is read: it may name the kind that the rest
+/// belongs to.
+struct UnknownFinder {
+  const Table& table;
+  UnknownKeys& unknown;
+  std::vector<std::string> known = {};
+  Table* others = nullptr;
+
+  template <class T>
+  void operator()(const char* name, T& field, const char*) {
+    known.push_back(name);
+    const Value* value = table.find(name);
+    if (!value) return;
+    if constexpr (std::same_as<T, std::string>) {
+      if (const auto* text = value->as<std::string>()) field = *text;
+    } else {
+      unknown.inside(concat('.', name), [&] { find_unknown_in<T>(*value, unknown); });
+    }
   }
   void rest(Table& settings) { others = &settings; }
 };
@@ -179,14 +251,29 @@ Value to_value(T& field) {
 }  // namespace detail
 
 template <class Options>
-void read_fields(Options& options, const Table& table, const std::string& path) {
-  detail::Reader reader{table, path, {}};
+void detail::read_known_fields(Options& options, const Table& table, const std::string& path) {
+  Reader reader{table, path, {}};
   options.fields(reader);
-  if (reader.others)
-    detail::move_unknown(table, reader.known, *reader.others);
-  else
-    detail::refuse_unknown(table, reader.known, path);
-  if constexpr (detail::HasValidate<Options>) options.validate(path);
+  if (reader.others) move_unknown(table, reader.known, *reader.others);
+  if constexpr (HasValidate<Options>) options.validate(path);
+}
+
+template <class Options>
+void find_unknown_keys(const Table& table, UnknownKeys& unknown) {
+  Options options{};
+  detail::UnknownFinder finder{table, unknown};
+  options.fields(finder);
+  if (!finder.others) return unknown.note(table, finder.known);
+  detail::move_unknown(table, finder.known, *finder.others);
+  if constexpr (detail::HasFindUnknown<Options>) options.find_unknown(unknown);
+}
+
+template <class Options>
+void read_fields(Options& options, const Table& table, const std::string& path) {
+  UnknownKeys unknown(path);
+  find_unknown_keys<Options>(table, unknown);
+  unknown.refuse();
+  detail::read_known_fields(options, table, path);
 }
 
 /// The options as a table, defaults included.

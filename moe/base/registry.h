@@ -18,6 +18,8 @@ template <class Interface, class Shape>
 struct Kind {
   std::string help;
   std::function<std::vector<FieldInfo>()> fields;
+  /// Notes the settings that the kind's options do not name.
+  std::function<void(const Table& settings, UnknownKeys& unknown)> find_unknown;
   /// Reads the settings into the kind's options and throws ConfigError if they do not fit.
   std::function<void(const Table& settings, const std::string& path)> check;
   /// The settings with every default filled in, also those that options.resolve() chooses.
@@ -35,6 +37,7 @@ Kind<Interface, Shape> kind_of() {
   };
   return {.help = "",
           .fields = describe_fields<Options>,
+          .find_unknown = find_unknown_keys<Options>,
           .check = [read](const Table& settings, const std::string& path) { read(settings, path); },
           .resolve =
               [read](const Table& settings) {
@@ -72,6 +75,16 @@ class Registry {
                         did_you_mean(name, names_unlocked()),
                         " Registered: ", join(names_unlocked()), ".");
     return found->second;
+  }
+
+  /// Lets the kind `name` note which settings it does not know. One that is not registered notes
+  /// nothing: `at` refuses it.
+  void find_unknown(const std::string& name, const Table& settings, UnknownKeys& unknown) const {
+    std::unique_lock lock(mutex_);
+    const auto found = kinds_.find(name);
+    const auto find = found == kinds_.end() ? nullptr : found->second.find_unknown;
+    lock.unlock();
+    if (find) find(settings, unknown);
   }
 
   std::vector<std::string> names() const {

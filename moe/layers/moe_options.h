@@ -22,6 +22,7 @@ struct RouterSpec {
       "a registered router (`moe inspect --list router`); further keys are its options");
     v.rest(options);
   }
+  void find_unknown(UnknownKeys& unknown) const;
   void validate(const std::string& place) const;
 };
 
@@ -39,6 +40,7 @@ struct ExpertSpec {
       "hidden units of one expert; 0: the default of the layer (4 d_model) or model (2 d_model)");
     v.rest(options);
   }
+  void find_unknown(UnknownKeys& unknown) const;
   void validate(const std::string& place) const;
 };
 
@@ -55,6 +57,7 @@ struct BalanceSpec {
     v("coefficient", coefficient, "factor of the term in the loss");
     v.rest(options);
   }
+  void find_unknown(UnknownKeys& unknown) const;
   void validate(const std::string& place) const;
 };
 

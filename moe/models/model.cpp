@@ -16,6 +16,10 @@ Tensor ModelOutput::balance_loss() const {
   return total;
 }
 
+void ModelSpec::find_unknown(UnknownKeys& unknown) const {
+  families().find_unknown(family, options, unknown);
+}
+
 void ModelSpec::validate(const std::string& place) const {
   families().at(family).check(options, place);
 }

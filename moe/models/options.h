@@ -121,6 +121,7 @@ struct ModelSpec {
     v("family", family, "a registered model family (`moe inspect --list model`)");
     v.rest(options);
   }
+  void find_unknown(UnknownKeys& unknown) const;
   void validate(const std::string& place) const;
 };
 
