@@ -26,7 +26,7 @@ std::shared_ptr<const MappedFile> open_text(const DomainOptions& domain, const s
   auto file = MappedFile::open(path);
   check<ConfigError>(!file->bytes().empty(), kPlaceOfCorpus, "expected at least ", least,
                      " tokens of text for the domain '", domain.name, "' in '", path,
-                     "', got an empty file.");
+                     "', got an empty file. Name another.");
   return file;
 }
 

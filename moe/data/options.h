@@ -49,10 +49,10 @@ struct DomainOptions {
                        "'. Name the other file train.");
     check<ConfigError>(valid_share >= 0 && valid_share < 1, place,
                        "expected valid_share in [0, 1) for the domain '", name, "', got ",
-                       valid_share, ".");
+                       valid_share, ". Correct it.");
     check<ConfigError>(weight >= 0 && weight < 1e12, place,
                        "expected weight in [0, 1e12) for the domain '", name, "', got ", weight,
-                       ".");
+                       ". Correct it.");
     const auto formats = data_formats();
     check<ConfigError>(std::ranges::find(formats, format) != formats.end(), place,
                        "expected the format of the domain '", name, "' to be one of ",
@@ -120,7 +120,7 @@ struct DataOptions {
     check_one_of(place, "split_unit", split_unit, {"bytes", "characters"});
     check_one_of(place, "weights", weights, {"size", "equal", "given"});
     check<ConfigError>(sequence >= 1 && sequence <= (int64_t{1} << 24), place,
-                       "expected sequence in [1, 16777216], got ", sequence, ".");
+                       "expected sequence in [1, 16777216], got ", sequence, ". Correct it.");
   }
 };
 

@@ -67,6 +67,11 @@ void fill(const std::string& name, Tensor values, const InitOptions& options, ui
 
 void InitOptions::validate(const std::string& place) const {
   check_one_of("config", concat(place, ".scheme"), scheme, kSchemes);
+  for (const auto& [key, value] :
+       {std::pair{"scale", scale}, std::pair{"std", std}, std::pair{"embedding_std", embedding_std},
+        std::pair{"router_std", router_std}})
+    check<ConfigError>(std::isfinite(value) && value >= 0, "config", "expected '", place, '.', key,
+                       "' to be finite and at least 0, got ", value, ". Correct it.");
 }
 
 void initialise(torch::nn::Module& module, const InitOptions& options, uint64_t seed, int64_t depth,

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 
 #include <moe/models/counts.h>
@@ -12,9 +13,27 @@ int64_t feed_forward_count(int64_t width, int64_t hidden, int64_t inner, bool bi
   return (inner + 1) * width * hidden + (bias ? inner * hidden + width : 0);
 }
 
+/// The counts are sums and products of integers; throws unless they fit.
+void check_countable(const ModelOptions& o) {
+  const auto D = static_cast<double>(o.d_model), S = static_cast<double>(o.context_length);
+  const double heads = static_cast<double>(o.heads) * static_cast<double>(o.head_width());
+  double numbers = 2 * D * static_cast<double>(o.vocabulary);
+  for (int64_t i = 0; i < o.layers; ++i) {
+    const auto E = static_cast<double>(o.experts_of(i));
+    const auto F = static_cast<double>(E > 0 ? o.expert_width() : o.dense_width(i));
+    numbers += 4 * heads * (D + S) +
+               3 * D * (std::max(E, 1.0) * F + static_cast<double>(o.moe.shared.d_ff));
+  }
+  // Bytes of training and FLOPs are small multiples of it.
+  check<ConfigError>(numbers < 0x1p57, "models/count",
+                     "expected a model of fewer than 2^57 parameters, got ", numbers,
+                     ". Lower its widths, layers or experts.");
+}
+
 }  // namespace
 
 ModelCounts count(const ModelOptions& o) {
+  check_countable(o);
   const int64_t D = o.d_model, P = o.head_width(), Q = o.heads * P, KV = o.kv_head_count() * P;
   const int64_t norm = o.norm == "layernorm" ? 2 : 1;
   const int64_t attention = D * (2 * Q + 2 * KV) + (o.attention_bias ? Q + 2 * KV + D : 0) +

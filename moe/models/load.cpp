@@ -16,8 +16,9 @@ constexpr uint64_t kLargestConfig = 16u << 20;
 Path find_checkpoint(const Path& path) {
   auto& files = real_files();
   std::error_code ignored;
-  check(std::filesystem::is_directory(path, ignored), "models/load",
-        "expected a folder with a model, found none at ", path.string(), ". Check the path.");
+  check<ConfigError>(std::filesystem::is_directory(path, ignored), "models/load",
+                     "expected a folder with a model, found none at '", path.string(),
+                     "'. Check the path.");
   if (files.exists(path / checkpoint::kManifestName)) return path;
   if (const auto newest = checkpoint::latest_checkpoint(path / "checkpoints")) return *newest;
   check(!files.exists(path / "config.json"), "models/load",

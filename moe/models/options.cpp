@@ -13,6 +13,8 @@ namespace moe::models {
 namespace {
 
 constexpr int64_t kMostLayers = 65536;
+/// Of every width and count: the product of two fits an int64_t.
+constexpr int64_t kLargestSize = INT32_MAX;
 
 void check_list(const std::vector<int64_t>& list, int64_t layers, const std::string& place,
                 const char* key) {
@@ -21,9 +23,15 @@ void check_list(const std::vector<int64_t>& list, int64_t layers, const std::str
                      list.size(), ". Add or remove some.");
 }
 
-void check_positive(int64_t value, const std::string& place, const char* key) {
-  check<ConfigError>(value > 0, "config", "expected '", place, '.', key, "' above 0, got ", value,
+void check_size(int64_t value, int64_t least, const std::string& place, const char* key) {
+  check<ConfigError>(value >= least && value <= kLargestSize, "config", "expected '", place, '.',
+                     key, "' of at least ", least, " and at most ", kLargestSize, ", got ", value,
                      ". Correct it.");
+}
+
+void check_finite(double value, double least, const std::string& place, const char* key) {
+  check<ConfigError>(std::isfinite(value) && value >= least, "config", "expected '", place, '.',
+                     key, "' to be finite and at least ", least, ", got ", value, ". Correct it.");
 }
 
 }  // namespace
@@ -37,19 +45,24 @@ void ModelOptions::resolve() {
 }
 
 void ModelOptions::validate(const std::string& place) const {
-  check_positive(vocabulary, place, "vocabulary");
-  check_positive(context_length, place, "context_length");
-  check_positive(d_model, place, "d_model");
-  check_positive(layers, place, "layers");
+  for (const auto& [key, size] :
+       {std::pair{"vocabulary", vocabulary}, std::pair{"context_length", context_length},
+        std::pair{"d_model", d_model}, std::pair{"layers", layers}, std::pair{"heads", heads},
+        std::pair{"moe.every", moe.every}})
+    check_size(size, 1, place, key);
   check<ConfigError>(layers <= kMostLayers, "config", "expected '", place, ".layers' of at most ",
                      kMostLayers, ", got ", layers, ". Lower it.");
-  for (const auto& [key, width] :
-       {std::pair{"d_ff", d_ff}, std::pair{"moe.expert.d_ff", moe.expert.d_ff},
+  for (const auto& [key, size] :
+       {std::pair{"kv_heads", kv_heads}, std::pair{"head_dim", head_dim}, std::pair{"d_ff", d_ff},
+        std::pair{"moe.num_experts", moe.num_experts},
+        std::pair{"moe.expert.d_ff", moe.expert.d_ff},
         std::pair{"moe.shared.d_ff", moe.shared.d_ff}})
-    check<ConfigError>(width >= 0, "config", "expected '", place, '.', key, "' of at least 0, got ",
-                       width, ". Correct it.");
-  check_positive(heads, place, "heads");
-  check_positive(moe.every, place, "moe.every");
+    check_size(size, 0, place, key);
+  for (const int64_t size : d_ff_per_layer) check_size(size, 0, place, "d_ff_per_layer");
+  for (const int64_t size : moe.experts_per_layer)
+    check_size(size, 0, place, "moe.experts_per_layer");
+  check_finite(rope_theta, 1e-3, place, "rope_theta");
+  check_finite(norm_epsilon, 0, place, "norm_epsilon");
   check_list(d_ff_per_layer, layers, place, "d_ff_per_layer");
   check_list(moe.experts_per_layer, layers, place, "moe.experts_per_layer");
   check_list(moe.top_k_per_layer, layers, place, "moe.top_k_per_layer");
@@ -62,16 +75,22 @@ void ModelOptions::validate(const std::string& place) const {
                      ". Change one of them, or set head_dim.");
   check<ConfigError>(head_width() % 2 == 0, "config", "expected an even head width in '", place,
                      "', got ", head_width(), ". Set head_dim, or change d_model or heads.");
-  check<ConfigError>(kv_heads >= 0 && heads % kv_head_count() == 0, "config", "expected '", place,
+  check<ConfigError>(heads % kv_head_count() == 0, "config", "expected '", place,
                      ".heads' to be a multiple of kv_heads, got ", heads, " and ", kv_heads,
                      ". Change one of them.");
   check<ConfigError>(dropout >= 0 && dropout < 1 && attention_dropout >= 0 && attention_dropout < 1,
                      "config", "expected '", place, ".dropout' and '", place,
                      ".attention_dropout' in [0, 1), got ", dropout, " and ", attention_dropout,
-                     ".");
+                     ". Lower them.");
+  check<ConfigError>(moe.expert_dropout >= 0 && moe.expert_dropout < 1, "config", "expected '",
+                     place, ".moe.expert_dropout' in [0, 1), got ", moe.expert_dropout,
+                     ". Lower it.");
+  check<ConfigError>(static_cast<int64_t>(moe.layers.size()) <= layers, "config", "expected '",
+                     place, ".moe.layers' to name at most all ", layers, " layers, got ",
+                     moe.layers.size(), " numbers. Name each once.");
   for (const int64_t i : moe.layers)
     check<ConfigError>(i >= 0 && i < layers, "config", "expected '", place,
-                       ".moe.layers' in [0, layers=", layers, "), got ", i, ".");
+                       ".moe.layers' in [0, layers=", layers, "), got ", i, ". Correct it.");
   for (int64_t i = 0; i < layers; ++i)
     check<ConfigError>(experts_of(i) == 0 || (top_k_of(i) >= 1 && top_k_of(i) <= experts_of(i)),
                        "config", "expected '", place,

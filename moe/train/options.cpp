@@ -1,3 +1,6 @@
+#include <cmath>
+#include <tuple>
+
 #include <moe/models/model.h>
 #include <moe/train/options.h>
 
@@ -7,8 +10,9 @@ namespace {
 
 template <class Number>
 void at_least(const std::string& place, const char* key, Number value, Number least) {
-  check<ConfigError>(value >= least, "config", "expected '", place, '.', key, "' to be at least ",
-                     least, ", got ", value, ". Raise it.");
+  check<ConfigError>(value >= least && std::isfinite(static_cast<double>(value)), "config",
+                     "expected '", place, '.', key, "' to be finite and at least ", least, ", got ",
+                     value, ". Correct it.");
 }
 
 }  // namespace
@@ -26,9 +30,12 @@ void OptimizerOptions::validate(const std::string& place) const {
   at_least(place, "weight_decay", weight_decay, 0.0);
   at_least(place, "clip", clip, 0.0);
   at_least(place, "epsilon", epsilon, 1e-30);
+  at_least(place, "expert_lr_factor", expert_lr_factor, 0.0);
+  at_least(place, "router_lr_factor", router_lr_factor, 0.0);
+  at_least(place, "router_warmup", router_warmup, int64_t{0});
   for (const auto& [key, beta] : {std::pair{"beta1", beta1}, std::pair{"beta2", beta2}})
     check<ConfigError>(beta >= 0 && beta < 1, "config", "expected '", place, '.', key,
-                       "' in [0, 1), got ", beta, ".");
+                       "' in [0, 1), got ", beta, ". Correct it.");
 }
 
 void ScheduleOptions::validate(const std::string& place) const {
@@ -37,7 +44,13 @@ void ScheduleOptions::validate(const std::string& place) const {
   at_least(place, "warmup", warmup, int64_t{0});
   check<ConfigError>(final_share >= 0 && final_share <= 1 && decay_share >= 0 && decay_share <= 1,
                      "config", "expected '", place, ".final_share' and '", place,
-                     ".decay_share' in [0, 1], got ", final_share, " and ", decay_share, ".");
+                     ".decay_share' in [0, 1], got ", final_share, " and ", decay_share,
+                     ". Correct them.");
+}
+
+void MonitorOptions::validate(const std::string& place) const {
+  at_least(place, "unused_steps", unused_steps, int64_t{0});
+  at_least(place, "overload", overload, 0.0);
 }
 
 void TensorBoardOptions::validate(const std::string& place) const {
@@ -54,8 +67,16 @@ void TrainOptions::validate(const std::string& place) const {
     at_least(place, key, value, int64_t{1});
   for (const auto& [key, value] :
        {std::pair{"threads", threads}, std::pair{"eval_every", eval_every},
-        std::pair{"checkpoint_every", checkpoint_every}, std::pair{"early_stop", early_stop}})
+        std::pair{"checkpoint_every", checkpoint_every}, std::pair{"early_stop", early_stop},
+        std::pair{"max_bad_steps", max_bad_steps}})
     at_least(place, key, value, int64_t{0});
+  // The tokens of a step are their product with data.sequence, which must fit an int64_t.
+  for (const auto& [key, value, most] : {std::tuple{"batch", batch, int64_t{1} << 20},
+                                         std::tuple{"accumulation", accumulation, int64_t{1} << 18},
+                                         std::tuple{"steps", steps, int64_t{1} << 40},
+                                         std::tuple{"threads", threads, int64_t{4096}}})
+    check<ConfigError>(value <= most, "config", "expected '", place, '.', key, "' of at most ",
+                       most, ", got ", value, ". Lower it.");
   check<ConfigError>(eval_batches >= 1 || eval_batches == -1, "config", "expected '", place,
                      ".eval_batches' to be at least 1, or -1 for all, got ", eval_batches,
                      ". Use eval_every = 0 for no evaluation but the last.");

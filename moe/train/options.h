@@ -83,6 +83,7 @@ struct MonitorOptions {
     v("overload", overload, "warn when an expert takes more than so many times the mean; 0: never");
     v("revive", revive, "start a dead expert again from the busiest one of its layer, with noise");
   }
+  void validate(const std::string& place) const;
 };
 
 /// What goes to DIR/tensorboard beside DIR/metrics.jsonl.

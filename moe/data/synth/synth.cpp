@@ -51,9 +51,11 @@ std::string read_whole(const Path& path) {
 
 void SynthOptions::validate(const std::string& place) const {
   check<ConfigError>(bytes_per_domain >= 1000 && bytes_per_domain <= 100'000'000, place,
-                     "expected bytes_per_domain in [1000, 100000000], got ", bytes_per_domain, ".");
+                     "expected bytes_per_domain in [1000, 100000000], got ", bytes_per_domain,
+                     ". Correct it.");
   check<ConfigError>(validation_share > 0 && validation_share < 1, place,
-                     "expected validation_share in (0, 1), got ", validation_share, ".");
+                     "expected validation_share in (0, 1), got ", validation_share,
+                     ". Correct it.");
 }
 
 std::vector<std::string> synth_domains() {
