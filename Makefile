@@ -2,8 +2,9 @@
 PRESET ?= release
 BUILD := build/$(PRESET)
 JOBS ?= 2
+SECONDS ?= 60
 
-.PHONY: help setup configure build demo test bench lint format clean
+.PHONY: help setup configure build demo test bench fuzz lint format clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -26,6 +27,12 @@ test: configure  ## build everything and run all tests
 
 bench: build     ## time the MoE layer against a dense layer of equal active FLOPs
 	@benchmarks/run_bench.sh $(BUILD)/moe
+
+fuzz: setup      ## fuzz the readers of files, SECONDS=60 each (wants clang-16)
+	@command -v clang++-16 > /dev/null || { echo "error: [fuzz] expected clang++-16, found none. Run: apt-get install clang-16 libclang-rt-16-dev" >&2; exit 1; }
+	@cmake --preset fuzz > /dev/null
+	@cmake --build --preset fuzz -j $(JOBS)
+	@scripts/fuzz.sh $(SECONDS)
 
 lint: setup      ## formatting, includes between folders, file sizes
 	@scripts/format.sh --check

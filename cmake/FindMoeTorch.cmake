@@ -43,8 +43,9 @@ if(MoeTorch_FOUND AND NOT TARGET moe::torch)
   add_library(moe::torch INTERFACE IMPORTED)
   set_target_properties(moe::torch PROPERTIES
     INTERFACE_INCLUDE_DIRECTORIES "${MoeTorch_ROOT}/include;${MoeTorch_ROOT}/include/torch/csrc/api/include")
-  # libtorch's own compile definitions, and OpenMP so that at::parallel_for is parallel in our files too.
-  target_compile_options(moe::torch INTERFACE -fopenmp)
+  # libtorch's own compile definitions, and OpenMP so that at::parallel_for is parallel in our files too. Clang would
+  # bring a second OpenMP runtime into the process: there at::parallel_for stays serial (the fuzzers are built so).
+  target_compile_options(moe::torch INTERFACE $<$<CXX_COMPILER_ID:GNU>:-fopenmp>)
   target_compile_features(moe::torch INTERFACE cxx_std_20)
   # --no-as-needed: operators register themselves when the library loads.
   target_link_options(moe::torch INTERFACE "LINKER:--no-as-needed")

@@ -20,10 +20,15 @@ set(CMAKE_JOB_POOL_COMPILE compile)
 
 # GCC 12 warns falsely of overlap in "literal" + std::string: -Wno-restrict.
 add_library(moe_flags INTERFACE)
-target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter -Wno-restrict $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
+target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+                                           $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
 if(MOE_SANITIZE)
   target_compile_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE})
+  if(MOE_FUZZ)
+    # What guides the fuzzers: which edges of the code an input reached, and what it was compared with.
+    target_compile_options(moe_flags INTERFACE -fsanitize=fuzzer-no-link)
+  endif()
   if(MOE_SANITIZE MATCHES undefined)
     target_compile_options(moe_flags INTERFACE -fno-sanitize-recover=undefined -fno-sanitize=vptr)
   endif()
