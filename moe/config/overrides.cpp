@@ -2,6 +2,7 @@
 #include <charconv>
 
 #include <moe/base/error.h>
+#include <moe/base/utf8.h>
 #include <moe/config/overrides.h>
 #include <moe/config/toml.h>
 #include <moe/config/toml_guard.h>
@@ -100,6 +101,9 @@ Value& follow(Value& from, const Step& step, const std::string& path) {
 }  // namespace
 
 void apply_override(Table& table, std::string_view setting) {
+  // A run writes its settings as TOML, which holds nothing else.
+  check<ConfigError>(is_utf8(setting), "--set", "expected UTF-8, got '", setting,
+                     "'. Rename the file or the value.");
   PathReader reader(setting);
   const auto steps = reader.steps();
   auto value = parse_toml_value(reader.value());

@@ -60,6 +60,12 @@ TEST(Overrides, RefusesMalformedPaths) {
     EXPECT_THROW(with("a = [1]", {setting}), ConfigError) << setting;
 }
 
+TEST(Overrides, RefusesWhatNoFileCouldHold) {
+  Table table;
+  EXPECT_ERROR(apply_override(table, "a=\xff"), "[--set] expected UTF-8, got 'a=\\xff'");
+  EXPECT_TRUE(table.empty());
+}
+
 TEST(Overrides, AFailedOneChangesNothing) {
   Table table = parse_toml("x = [1]", "x");
   EXPECT_THROW(apply_override(table, "made.x[5]=1"), ConfigError);
