@@ -4,9 +4,7 @@
 #include <functional>
 #include <memory>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
+#include "tools/moe/usage.h"
 
 namespace moe::tools {
 
@@ -38,6 +36,7 @@ CLI::App& add_command(CLI::App& parent, Session& session, const Command<Options>
   app.require_subcommand(0);
   const auto options = std::make_shared<Options>();
   command.setup(app, *options);
+  check_values(app);
   app.callback([&session, options, run = command.run] {
     session.run = [options, run] { return run(*options); };
   });

@@ -1,6 +1,7 @@
 #include "tools/moe/common.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <sched.h>
@@ -102,6 +103,17 @@ void add_set(CLI::App& app, std::vector<std::string>& settings) {
 
 void apply_settings(Table& table, const std::vector<std::string>& settings) {
   for (const auto& setting : settings) config::apply_override(table, setting);
+}
+
+void check_input_file(const std::string& option, const std::string& path) {
+  std::error_code problem;
+  const auto status = std::filesystem::status(path, problem);
+  if (std::filesystem::is_regular_file(status)) return;
+  const char* found = std::filesystem::is_directory(status) ? "a folder"
+                      : std::filesystem::exists(status)     ? "a device or pipe"
+                                                            : "nothing that this user can read";
+  fail<ConfigError>(option, "expected a file at '", path, "', found ", found,
+                    ". Correct the path.");
 }
 
 void add_json(CLI::App& app, bool& json) {

@@ -39,6 +39,10 @@ void add_set(CLI::App& app, std::vector<std::string>& settings);
 /// Every `--set` in order.
 void apply_settings(Table& table, const std::vector<std::string>& settings);
 
+/// Throws ConfigError unless `path`, the value of `option`, is a file: naming another is wrong
+/// usage.
+void check_input_file(const std::string& option, const std::string& path);
+
 void add_json(CLI::App& app, bool& json);
 /// The one JSON document of a run with --json. Bytes that are no UTF-8 become U+FFFD.
 void print_json(const Json& document);

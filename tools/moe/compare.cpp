@@ -25,7 +25,6 @@ struct CompareCommand {
 void setup_compare(CLI::App& app, CompareCommand& o) {
   add_run(app, o.run);
   app.add_option("--seeds", o.seeds, "pairs to train, with seeds 1 to N")
-      ->check(CLI::Range(1, 100))
       ->capture_default_str();
   add_json(app, o.json);
 }
@@ -52,6 +51,8 @@ void print_counts(const models::ModelOptions& model) {
 }
 
 int run_compare(const CompareCommand& o) {
+  check<ConfigError>(o.seeds >= 1 && o.seeds <= 100, "--seeds",
+                     "expected a number in [1, 100], got ", o.seeds, ". Correct it.");
   const auto run = open_run(o.run);
   catch_stop_signals();
   models::ModelOptions model;

@@ -35,6 +35,7 @@ std::string evaluation_line(const std::string& name, const models::Evaluation& r
 
 int run_eval(const EvalCommand& o) {
   check_one_of("eval", "--documents", o.documents, {"run", "stream"});
+  for (const auto& path : o.data) check_input_file("--data", path);
   const auto model = load_model(o.model);
   const auto packing = o.documents == "run" ? models::packing_of(model) : data::PackingOptions();
   models::Evaluation total;

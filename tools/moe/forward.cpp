@@ -22,6 +22,7 @@ struct ForwardCommand {
 };
 
 int run_forward(const ForwardCommand& o) {
+  check_input_file("--tokens", o.tokens);
   const std::string text = read_file(real_files(), o.tokens, kLargestTokenFile);
   const auto loaded = load_model(o.model);
   const auto rows = models::parse_token_rows(text, concat('\'', o.tokens, '\''),

@@ -1,15 +1,18 @@
 // The program `moe`. Everything that can go wrong ends here, as one line on standard error.
 
 #include <cstdio>
+#include <fcntl.h>
 #include <iostream>
 #include <malloc.h>
 #include <new>
+#include <unistd.h>
 
 #include <c10/util/Exception.h>
 
 #include <moe/base/error.h>
 
 #include "tools/moe/command.h"
+#include "tools/moe/usage.h"
 
 namespace moe::tools {
 
@@ -22,29 +25,13 @@ CLI::App& add_group(CLI::App& parent, const char* name, const char* help, const 
 
 namespace {
 
-std::vector<std::string> names_of_subcommands(const CLI::App& app) {
-  std::vector<std::string> out;
-  for (const auto* sub : app.get_subcommands([](const CLI::App*) { return true; }))
-    out.push_back(sub->get_name());
-  return out;
-}
-
-/// CLI11's complaint in our words. `program` tells which subcommand was being read.
-[[noreturn]] void fail_usage(const CLI::App& program, const CLI::ParseError& error) {
-  const CLI::App* app = &program;
-  std::string path = "moe";
-  while (!app->get_subcommands().empty()) {
-    app = app->get_subcommands().front();
-    path += ' ' + app->get_name();
-  }
-  const auto rest = app->remaining();
-  const auto known = names_of_subcommands(*app);
-  if (!known.empty() && !rest.empty() && rest.front().rfind('-', 0) != 0)
-    fail<ConfigError>("usage", "expected a subcommand of '", path, "', got '", rest.front(), "'.",
-                      did_you_mean(rest.front(), known), " Known: ", join(known), ".");
-  std::string what = error.what();
-  what = what.substr(0, what.find('\n'));
-  fail<ConfigError>("usage", what, ". Run '", path, " --help'.");
+/// Where the shell closed a standard stream, the next file would be opened in its place and get
+/// what is printed. What stands there instead ends at once when read and refuses to be written to,
+/// so that lost output is still noticed; lost messages need not be.
+void fill_closed_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(stream, F_GETFD) == -1)
+      static_cast<void>(::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY));
 }
 
 /// Training frees and takes the same large buffers in every step. Fresh pages cost ten times what
@@ -56,6 +43,7 @@ void keep_freed_memory() {
 }
 
 int run_program(int argc, char** argv) {
+  fill_closed_streams();
   keep_freed_memory();
   CLI::App program("Mixture-of-Experts training, inference and study.", "moe");
   program.footer("Example:\n  moe inspect --list router");
@@ -104,6 +92,20 @@ std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
+int report_no_memory() {
+  return report(1,
+                "[memory] expected enough memory, the system gave none. Use a smaller model, batch "
+                "or sequence.");
+}
+
+/// libtorch has no type of its own for memory that is not to be had on a CPU.
+int report_libtorch(const c10::Error& error) {
+  const std::string message = first_line(error.what_without_backtrace());
+  for (const char* sign : {"can't allocate memory", "Storage size calculation overflowed"})
+    if (message.find(sign) != std::string::npos) return report_no_memory();
+  return report(1, "[libtorch] " + fit_to_show(message));
+}
+
 /// The exit status of the exception in flight.
 int report_exception() {
   try {
@@ -113,13 +115,11 @@ int report_exception() {
   } catch (const Error& error) {
     return report(1, error.what());
   } catch (const c10::Error& error) {
-    return report(1, "[libtorch] " + first_line(error.what_without_backtrace()));
+    return report_libtorch(error);
   } catch (const std::bad_alloc&) {
-    return report(1,
-                  "[memory] expected enough memory, the system gave none. Use a smaller model, "
-                  "batch or sequence.");
+    return report_no_memory();
   } catch (const std::exception& error) {
-    return report(1, "[moe] " + first_line(error.what()));
+    return report(1, "[moe] " + fit_to_show(first_line(error.what())));
   } catch (...) {
     return report(1, "[moe] an exception of an unknown kind. Please report it.");
   }

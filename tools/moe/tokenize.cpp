@@ -61,9 +61,7 @@ int train_tokenizer(const TokenizeOptions& o) {
   o.trainer.validate("tokenize");
   data::BpeTrainer trainer(o.trainer);
   for (const auto& path : o.inputs) {
-    std::error_code error;
-    check<ConfigError>(std::filesystem::is_regular_file(path, error), "tokenize",
-                       "expected a file of text, found none at '", path, "'. Correct the path.");
+    check_input_file("tokenize", path);
     const auto file = MappedFile::open(path);
     const auto bytes = file->bytes();
     trainer.add({reinterpret_cast<const char*>(bytes.data()), bytes.size()});

@@ -27,10 +27,15 @@ void setup_train(CLI::App& app, TrainCommand& o) {
                  "seed of parameters, data order and dropout; default: train.seed of the "
                  "configuration");
   app.add_flag("--resume", o.resume, "go on from the newest checkpoint in DIR");
-  app.add_option("--max-steps", o.max_steps,
-                 "stop, with a checkpoint, after so many steps in all; default: train.steps of the "
-                 "configuration")
-      ->check(CLI::NonNegativeNumber);
+  app.add_option_function<int64_t>(
+      "--max-steps",
+      [&o](const int64_t& number) {
+        check<ConfigError>(number >= 0, "--max-steps", "expected a number of at least 0, got ",
+                           number, ". Leave the option out for no limit.");
+        o.max_steps = number;
+      },
+      "stop, with a checkpoint, after so many steps in all; default: train.steps of the "
+      "configuration");
   add_json(app, o.json);
 }
 
