@@ -10,11 +10,11 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <moe/ops/activation.h>
+
 namespace moe::ops {
 
 using at::Tensor;
-
-enum class Activation { kRelu, kGelu, kGeluTanh, kSilu };
 
 /// "relu", "gelu" (exact), "gelu_tanh", "silu". Throws ConfigError naming `place` for anything
 /// else.

@@ -1,0 +1,8 @@
+#pragma once
+// No libtorch here: the CPU kernels include it.
+
+namespace moe::ops {
+
+enum class Activation { kRelu, kGelu, kGeluTanh, kSilu };
+
+}  // namespace moe::ops

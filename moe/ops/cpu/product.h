@@ -1,0 +1,53 @@
+#pragma once
+// Many products of different sizes at once. C (rows, columns) = A (rows, depth) B (depth, columns).
+
+#include <functional>
+#include <vector>
+
+#include <moe/ops/cpu/kernels.h>
+
+namespace moe::ops::cpu {
+
+/// A or B where it stands: lanes are the rows of A or the columns of B.
+template <class T>
+struct Operand {
+  RowsOf<T> rows;
+  /// Whether the rows in memory are lanes (and run along the depth) or steps of depth.
+  bool rows_are_lanes;
+
+  /// Packs lanes [lane, lane + lanes) and steps [step, step + depth).
+  void pack(const ProductKernels<T>& kernels, int64_t lane, int64_t lanes, int64_t width,
+            int64_t step, int64_t depth, float* panels) const;
+};
+
+/// Rows [row, row + rows) and columns [column, column + columns) of a product.
+struct Block {
+  int64_t row, rows, column, columns;
+};
+
+/// The finished sums of a block, row r at sums + r * stride; in a product of two halves those of
+/// the second half `half` further on.
+struct Sums {
+  const float* sums;
+  int64_t stride, half;
+};
+
+template <class T>
+struct Product {
+  Operand<T> a, b;
+  int64_t rows, columns, depth;
+  /// 2: C = A [B_1, B_2], both of `columns` columns, B_2 that many lanes behind B_1, so that
+  /// `finish` sees a gate beside its value.
+  int64_t halves = 1;
+  /// Takes every element once; called from any thread.
+  std::function<void(const Block&, const Sums&)> finish;
+};
+
+/// Runs them all, blocks handed out to the threads of at::parallel_for as these come free.
+template <class T>
+void run(const std::vector<Product<T>>& products, const ProductKernels<T>& kernels);
+
+/// Calls item(0) ... item(count - 1), handed out in the same way.
+void for_each_item(int64_t count, const std::function<void(int64_t)>& item);
+
+}  // namespace moe::ops::cpu

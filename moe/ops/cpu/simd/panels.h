@@ -1,0 +1,158 @@
+#pragma once
+// Packing and the inner loop, written once over Simd (avx512.h, avx2.h, portable.h) and Unit (what
+// 32 bits of a panel hold). In an unnamed namespace: see avx512.h.
+
+#include <moe/ops/cpu/kernels.h>
+
+namespace moe::ops::cpu {
+
+namespace {
+
+/// A unit is a float32; bfloat16 is widened while packing.
+template <class Simd, class Type>
+struct FloatUnit {
+  using T = Type;
+  using V = typename Simd::V;
+  static constexpr int kStep = 1;
+
+  /// Units of one row from p on, which has n elements left.
+  static V along(const T* p, int64_t n) { return Simd::load_first(p, n); }
+  /// A unit of each of n adjacent columns; `next` is the row below, null for the last.
+  static V across(const T* p, const T* next, int64_t n) { return Simd::load_first(p, n); }
+  static V multiply_add(V a, V b, V c) { return Simd::fma(a, b, c); }
+};
+
+/// One panel of lanes that are rows: registers of units along the depth, transposed.
+template <class Simd, class Unit>
+void pack_panel(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
+                float* panel) {
+  constexpr int W = Simd::kWidth;
+  constexpr int64_t kBlock = W * Unit::kStep;
+  // The processor foresees a few streams, not W of them: ask for the lanes after these, or, where
+  // those are far, for what comes next along the rows (elements).
+  const int64_t ahead = source.stride <= 1024 ? W * source.stride : 128 * Unit::kStep;
+  for (int64_t lane = 0; lane < width; lane += W) {
+    const typename Unit::T* rows[W];
+    int64_t held[W];
+    for (int i = 0; i < W; ++i) {
+      const bool inside = lane + i < lanes;
+      rows[i] = source.row(inside ? lane + i : 0);
+      held[i] = inside ? depth : 0;
+    }
+    float* out = panel + lane;
+    for (int64_t k = 0; k < depth; k += kBlock) {
+      typename Simd::V block[W];
+#pragma GCC unroll 16
+      for (int i = 0; i < W; ++i) {
+        // An absent row is read as no element at all.
+        const int64_t left = held[i] - k;
+        block[i] = Unit::along(rows[i] + (left > 0 ? k : 0), left);
+        if (!source.index) __builtin_prefetch(rows[i] + k + ahead);
+      }
+      Simd::transpose(block);
+      const int64_t left = (depth - k + Unit::kStep - 1) / Unit::kStep;
+      // In ascending order: what a narrow panel's store writes too much, the next one overwrites.
+      if (left >= W) {
+#pragma GCC unroll 16
+        for (int i = 0; i < W; ++i) Simd::store(out + i * width, block[i]);
+      } else {
+        for (int i = 0; i < left; ++i) Simd::store(out + i * width, block[i]);
+      }
+      out += W * width;
+    }
+  }
+}
+
+/// Packs lanes that are rows.
+template <class Simd, class Unit>
+void pack_lanes(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
+                float* panels) {
+  const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + Simd::kWidth;
+  for (int64_t lane = 0; lane < lanes; lane += width) {
+    pack_panel<Simd, Unit>(source.from(lane), lanes - lane, width, depth, panels);
+    panels += stride;
+  }
+}
+
+/// Packs lanes that are columns: a copy of rows, each read from end to end.
+template <class Simd, class Unit>
+void pack_depth(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
+                float* panels) {
+  constexpr int64_t kAhead = 8;
+  const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + Simd::kWidth;
+  for (int64_t k = 0; k < depth; k += Unit::kStep) {
+    const auto* row = source.row(k);
+    const auto* next = Unit::kStep == 2 && k + 1 < depth ? source.row(k + 1) : nullptr;
+    const auto* ahead = k + kAhead < depth ? source.row(k + kAhead) : row;
+    float* panel = panels;
+    for (int64_t first = 0; first < lanes; first += width) {
+      for (int64_t lane = 0; lane < width; lane += Simd::kWidth) {
+        const int64_t left = lanes - first - lane, at = left > 0 ? first + lane : 0;
+        __builtin_prefetch(ahead + at);
+        Simd::store(panel + lane, Unit::across(row + at, next ? next + at : nullptr,
+                                               left < width - lane ? left : width - lane));
+      }
+      panel += stride;
+    }
+    panels += width;
+  }
+}
+
+/// The inner loop: M x kColumnVectors sums stay in registers over the whole depth; a step loads the
+/// columns of B once and broadcasts M values of A.
+template <class Simd, class Unit, int M>
+void tile(int64_t units, const float* a, const float* b, float* c, int64_t stride, bool add) {
+  using V = typename Simd::V;
+  constexpr int N = Simd::kColumnVectors, W = Simd::kWidth;
+  V sum[M][N];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) sum[i][j] = add ? Simd::load(c + i * stride + j * W) : Simd::zero();
+  for (int64_t k = 0; k < units; ++k) {
+    V columns[N];
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) columns[j] = Simd::load(b + j * W);
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) {
+      const V value = Simd::all(a[i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < N; ++j) sum[i][j] = Unit::multiply_add(value, columns[j], sum[i][j]);
+    }
+    a += M;
+    b += N * W;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) Simd::store(c + i * stride + j * W, sum[i][j]);
+}
+
+/// `rounds` times as many multiply-adds as there are registers for sums, nothing else: what the
+/// processor can do at most. `values` holds a register's worth of floats, in and out; returns the
+/// number of multiply-adds.
+template <class Simd, class Unit>
+int64_t multiply_adds(int64_t rounds, float* values) {
+  constexpr int N = Simd::kRows * Simd::kColumnVectors;
+  typename Simd::V sums[N];
+  const auto x = Simd::load(values);
+#pragma GCC unroll 32
+  for (int i = 0; i < N; ++i) sums[i] = x;
+  for (int64_t round = 0; round < rounds; ++round) {
+#pragma GCC unroll 32
+    for (int i = 0; i < N; ++i) sums[i] = Unit::multiply_add(x, x, sums[i]);
+  }
+  for (int i = 1; i < N; ++i) sums[0] = Simd::add(sums[0], sums[i]);
+  Simd::store(values, sums[0]);
+  return rounds * N * Simd::kWidth * Unit::kStep;
+}
+
+template <class Simd, class Unit, int M>
+void fill_tiles(Tile* tiles) {
+  tiles[M] = tile<Simd, Unit, M>;
+  if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(tiles);
+}
+
+}  // namespace
+
+}  // namespace moe::ops::cpu

@@ -1,0 +1,32 @@
+#pragma once
+// A table of kernels from its parts. In an unnamed namespace: see avx512.h.
+
+#include <moe/ops/cpu/simd/hidden.h>
+#include <moe/ops/cpu/simd/panels.h>
+
+namespace moe::ops::cpu {
+
+namespace {
+
+template <class Simd, class Unit>
+ProductKernels<typename Unit::T> product_kernels() {
+  using T = typename Unit::T;
+  ProductKernels<T> out{Simd::kRows,
+                        Simd::kColumnVectors * Simd::kWidth,
+                        Simd::kWidth,
+                        Unit::kStep,
+                        {},
+                        pack_lanes<Simd, Unit>,
+                        pack_depth<Simd, Unit>,
+                        store<Simd, T>,
+                        add<Simd, T>,
+                        forward<Simd, T>,
+                        backward<Simd, T>,
+                        multiply_adds<Simd, Unit>};
+  fill_tiles<Simd, Unit, Simd::kRows>(out.tile);
+  return out;
+}
+
+}  // namespace
+
+}  // namespace moe::ops::cpu
