@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <moe/base/error.h>
+#include <moe/ops/cpu/grouped.h>
 #include <moe/ops/grouped.h>
 #include <moe/ops/grouped_segments.h>
 
@@ -63,6 +64,9 @@ Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tens
         source_SD.sizes(), ", ", w_EOD.sizes(), " and ", offsets_E.sizes(),
         ". Check the expert's width and number.");
   const auto dtype = source_SD.scalar_type();
+  if (cpu::takes(source_SD))
+    return cpu::grouped_matmul(source_SD, index_R, offsets_E, cast(w_EOD, dtype),
+                               cast(b_EO, dtype));
   return GroupedMatmul::apply(source_SD.contiguous(), given(index_R), offsets_E, cast(w_EOD, dtype),
                               given(cast(b_EO, dtype)));
 }

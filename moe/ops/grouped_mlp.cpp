@@ -9,6 +9,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <moe/base/error.h>
+#include <moe/ops/cpu/grouped.h>
 #include <moe/ops/grouped.h>
 #include <moe/ops/grouped_segments.h>
 
@@ -149,6 +150,10 @@ Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offse
         "F, D), w_out (E, O, F) and offsets (E+1), got ", source_SD.sizes(), ", ", w_in.sizes(),
         ", ", w_out.sizes(), " and ", offsets_E.sizes(), ". Check the experts' widths and number.");
   const auto dtype = source_SD.scalar_type();
+  if (cpu::takes(source_SD))
+    return cpu::grouped_mlp(source_SD, index_R, offsets_E, cast(w_in, dtype), cast(b_in, dtype),
+                            cast(w_out, dtype), cast(b_out, dtype), keep_RF, activation,
+                            Form::kInner == 2);
   return GroupedMlp<Form>::apply(source_SD.contiguous(), given(index_R), offsets_E,
                                  cast(w_in, dtype), given(cast(b_in, dtype)), cast(w_out, dtype),
                                  given(cast(b_out, dtype)), given(keep_RF),

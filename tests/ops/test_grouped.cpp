@@ -8,10 +8,12 @@
 #include <tests/support/message_of.h>
 #include <vector>
 
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/grouped.h>
 
 namespace moe::ops::grouped_test {
@@ -196,6 +198,45 @@ TEST(GroupedMlp, HasTheGradientsOfEveryInput) {
         },
         inputs);
   });
+}
+
+/// Products by libtorch for as long as this lives.
+class WithLibtorch {
+ public:
+  WithLibtorch() { cpu::use_instruction_set(cpu::InstructionSet::kLibtorch); }
+  ~WithLibtorch() { cpu::use_instruction_set(before_); }
+  WithLibtorch(const WithLibtorch&) = delete;
+  WithLibtorch& operator=(const WithLibtorch&) = delete;
+
+ private:
+  const cpu::InstructionSet before_ = cpu::instruction_set();
+};
+
+TEST(GroupedMlp, KernelsAndLibtorchAgreeInFloat32) {
+  for (const Rows& rows : ragged_loads())
+    for (const bool gated : {false, true}) {
+      SCOPED_TRACE(concat(rows.name, gated ? ", gated" : ""));
+      const Tensor source_SD = normal({rows.index_R.defined() ? 50 : 194, kIn}, 6);
+      const RaggedRun kernels = run_ragged(rows, at::kFloat, gated, source_SD, 32);
+      const WithLibtorch libtorch;
+      const RaggedRun expected = run_ragged(rows, at::kFloat, gated, source_SD, 32);
+      expect_close(kernels.out_RO, expected.out_RO, 1e-5);
+      for (size_t i = 0; i < expected.gradients.size(); ++i)
+        expect_close(kernels.gradients[i], expected.gradients[i], 1e-5);
+    }
+}
+
+/// Without gradients nothing is saved, which must not change a bit.
+TEST(GroupedMlp, InferenceHasTheBitsOfTraining) {
+  for (const auto dtype : {at::kFloat, at::kBFloat16})
+    for_all([&](const Mlp& mlp, const Rows& rows, const Tensor& keep_RF) {
+      const Tensor source_SD = normal({kSources, kIn}, 6).to(dtype);
+      const Tensor training_RO = run(mlp, source_SD.clone().requires_grad_(true), rows, keep_RF);
+      const at::NoGradGuard no_grad;
+      const Tensor got_RO = run(mlp, source_SD, rows, keep_RF);
+      expect_identical(got_RO.slice(0, 0, rows.held()),
+                       training_RO.detach().slice(0, 0, rows.held()));
+    });
 }
 
 TEST(GroupedMatmul, EqualsTheNaiveLoops) {

@@ -1,0 +1,211 @@
+// S source rows, R rows, E experts, D in, F hidden, H = F or 2F, O out.
+#include <optional>
+
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <moe/ops/cpu/expert_mlp.h>
+#include <moe/ops/cpu/grouped.h>
+#include <moe/ops/cpu/instruction_set.h>
+#include <moe/ops/grouped_segments.h>
+#include <moe/ops/rows.h>
+
+namespace moe::ops::cpu {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Calls function(T()) with the kernels' type for the tensor's.
+template <class Function>
+void with_type_of(const Tensor& tensor, const Function& function) {
+  if (tensor.scalar_type() == at::kBFloat16)
+    function(BFloat16());
+  else
+    function(float());
+}
+
+template <class T>
+const T* read(const Tensor& tensor) {
+  return tensor.defined() ? static_cast<const T*>(tensor.const_data_ptr()) : nullptr;
+}
+
+template <class T>
+T* write(const Tensor& tensor) {
+  return tensor.defined() ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
+}
+
+Tensor dense(const Tensor& tensor) {
+  return tensor.defined() ? tensor.contiguous() : tensor;
+}
+
+Tensor like(const Tensor& parameter) {
+  return parameter.defined() ? at::empty_like(parameter, at::MemoryFormat::Contiguous) : Tensor();
+}
+
+/// Lazy rows and whose they are.
+struct Rows {
+  Tensor source_SD, index_R, offsets_E;
+
+  Rows(const Tensor& source, const Tensor& index, const Tensor& offsets)
+      : source_SD(source), index_R(dense(index)), offsets_E(offsets.to(at::kCPU).contiguous()) {}
+
+  int64_t count() const { return index_R.defined() ? index_R.size(0) : source_SD.size(0); }
+  Tensor result(int64_t width) const { return at::empty({count(), width}, source_SD.options()); }
+  Experts experts() const { return {offsets_E.size(0) - 1, read<int64_t>(offsets_E)}; }
+  template <class T>
+  RowsOf<T> rows() const {
+    return {read<T>(source_SD), source_SD.size(1), read<int64_t>(index_R)};
+  }
+
+  /// dL/dsource from dL/drow, whose rows of no expert are still undefined.
+  Tensor source_gradient(const Tensor& drow_RD) const {
+    drow_RD.slice(0, experts().offsets_E[experts().count]).zero_();
+    return index_R.defined() ? scatter_add_rows(drow_RD, index_R, source_SD.size(0)) : drow_RD;
+  }
+};
+
+struct Weights {
+  Tensor w_in, b_in, w_out, b_out;
+  Activation activation;
+  bool gated;
+
+  template <class T>
+  MlpWeights<T> of() const {
+    return {read<T>(w_in), read<T>(b_in), read<T>(w_out), read<T>(b_out), w_in.size(2),
+            w_out.size(2), w_out.size(1), gated,          activation};
+  }
+};
+
+Tensor forward(const Rows& rows, const Weights& weights, const Tensor& keep_RF,
+               const Tensor& pre_RH) {
+  const Tensor out_RO = rows.result(weights.w_out.size(1));
+  with_type_of(rows.source_SD, [&]<class T>(T) {
+    mlp_forward<T>(kernels().of<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
+                   read<T>(keep_RF), write<T>(pre_RH), write<T>(out_RO));
+  });
+  return out_RO;
+}
+
+/// The hidden units are computed again in the backward pass, so that only the input and the
+/// pre-activations are kept.
+struct KernelMlp : torch::autograd::Function<KernelMlp> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& source_SD,
+                        const std::optional<Tensor>& index, const Tensor& offsets_E,
+                        const Tensor& w_in, const std::optional<Tensor>& bias_in,
+                        const Tensor& w_out, const std::optional<Tensor>& bias_out,
+                        const std::optional<Tensor>& keep, int64_t activation, bool gated) {
+    const Rows rows(source_SD, index.value_or(Tensor()), offsets_E);
+    const Weights weights = {w_in,
+                             bias_in.value_or(Tensor()),
+                             w_out,
+                             bias_out.value_or(Tensor()),
+                             static_cast<Activation>(activation),
+                             gated};
+    const Tensor keep_RF = keep.value_or(Tensor()), pre_RH = rows.result(w_in.size(1));
+    const Tensor out_RO = cpu::forward(rows, weights, keep_RF, pre_RH);
+    ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, w_in, weights.b_in, w_out,
+                            weights.b_out, keep_RF, pre_RH});
+    ctx->saved_data["activation"] = activation;
+    ctx->saved_data["gated"] = gated;
+    return out_RO;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Rows rows(saved[0], saved[1], saved[2]);
+    const Weights weights = {saved[3],
+                             saved[4],
+                             saved[5],
+                             saved[6],
+                             static_cast<Activation>(ctx->saved_data["activation"].toInt()),
+                             ctx->saved_data["gated"].toBool()};
+    const Tensor &keep_RF = saved[7], &pre_RH = saved[8], dout_RO = gradients[0].contiguous();
+    const Tensor dw_in = like(weights.w_in), db_in = like(weights.b_in),
+                 dw_out = like(weights.w_out), db_out = like(weights.b_out);
+    const Tensor drow_RD = rows.result(rows.source_SD.size(1));
+    with_type_of(rows.source_SD, [&]<class T>(T) {
+      mlp_backward<T>(kernels().of<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
+                      read<T>(keep_RF), read<T>(pre_RH), read<T>(dout_RO),
+                      {write<T>(drow_RD), write<T>(dw_in), write<T>(db_in), write<T>(dw_out),
+                       write<T>(db_out)});
+    });
+    return {rows.source_gradient(drow_RD),
+            Tensor(),
+            Tensor(),
+            dw_in,
+            db_in,
+            dw_out,
+            db_out,
+            Tensor(),
+            Tensor(),
+            Tensor()};
+  }
+};
+
+struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& source_SD,
+                        const std::optional<Tensor>& index, const Tensor& offsets_E,
+                        const Tensor& w_EOD, const std::optional<Tensor>& bias) {
+    const Rows rows(source_SD, index.value_or(Tensor()), offsets_E);
+    const Tensor b_EO = bias.value_or(Tensor()), out_RO = rows.result(w_EOD.size(1));
+    ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, w_EOD, b_EO});
+    with_type_of(source_SD, [&]<class T>(T) {
+      linear_forward<T>(kernels().of<T>(), rows.experts(), read<T>(w_EOD), read<T>(b_EO),
+                        w_EOD.size(2), w_EOD.size(1), rows.rows<T>(), write<T>(out_RO));
+    });
+    return out_RO;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Rows rows(saved[0], saved[1], saved[2]);
+    const Tensor &w_EOD = saved[3], dw_EOD = like(w_EOD), db_EO = like(saved[4]);
+    const Tensor dout_RO = gradients[0].contiguous(), drow_RD = rows.result(w_EOD.size(2));
+    with_type_of(rows.source_SD, [&]<class T>(T) {
+      linear_backward<T>(kernels().of<T>(), rows.experts(), read<T>(w_EOD), w_EOD.size(2),
+                         w_EOD.size(1), rows.rows<T>(), read<T>(dout_RO),
+                         {write<T>(drow_RD), write<T>(dw_EOD), write<T>(db_EO)});
+    });
+    return {rows.source_gradient(drow_RD), Tensor(), Tensor(), dw_EOD, db_EO};
+  }
+};
+
+bool wants_gradients(std::initializer_list<const Tensor*> tensors) {
+  if (!at::GradMode::is_enabled()) return false;
+  for (const Tensor* tensor : tensors)
+    if (tensor->defined() && tensor->requires_grad()) return true;
+  return false;
+}
+
+}  // namespace
+
+bool takes(const Tensor& source_SD) {
+  const auto type = source_SD.scalar_type();
+  return source_SD.is_cpu() && (type == at::kFloat || type == at::kBFloat16) &&
+         instruction_set() != InstructionSet::kLibtorch;
+}
+
+Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                   const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
+                   const Tensor& keep_RF, Activation activation, bool gated) {
+  const Weights weights = {dense(w_in), dense(b_in), dense(w_out), dense(b_out), activation, gated};
+  const Tensor rows_SD = source_SD.contiguous(),
+               mask_RF = dense(cast(keep_RF, rows_SD.scalar_type()));
+  if (!wants_gradients({&source_SD, &w_in, &b_in, &w_out, &b_out}))
+    return forward(Rows(rows_SD, index_R, offsets_E), weights, mask_RF, {});
+  return KernelMlp::apply(rows_SD, given(index_R), offsets_E, weights.w_in, given(weights.b_in),
+                          weights.w_out, given(weights.b_out), given(mask_RF),
+                          static_cast<int64_t>(activation), gated);
+}
+
+Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                      const Tensor& w_EOD, const Tensor& b_EO) {
+  return KernelMatmul::apply(source_SD.contiguous(), given(index_R), offsets_E, dense(w_EOD),
+                             given(dense(b_EO)));
+}
+
+}  // namespace moe::ops::cpu

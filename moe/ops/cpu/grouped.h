@@ -1,0 +1,26 @@
+#pragma once
+// ops/grouped.h on the kernels of this processor. Arguments are checked by the callers there; names
+// and shapes as there.
+
+#include <ATen/core/Tensor.h>
+
+#include <moe/ops/activation.h>
+
+namespace moe::ops::cpu {
+
+using at::Tensor;
+
+/// Whether the kernels take rows such as these: float32 and bfloat16 on the CPU, unless libtorch's
+/// products are asked for (instruction_set.h).
+bool takes(const Tensor& source_SD);
+
+/// Differentiable; with gradients it saves the input and the pre-activations, without it saves
+/// nothing. All tensors of the source's type.
+Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                   const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
+                   const Tensor& keep_RF, Activation activation, bool gated);
+
+Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                      const Tensor& w_EOD, const Tensor& b_EO);
+
+}  // namespace moe::ops::cpu
