@@ -198,6 +198,24 @@ TEST(Cli, BenchesPrintWhatTheyTimed) {
     }
 }
 
+TEST(Cli, BenchNamesItsInstructionSetAndTheShareOfThePeak) {
+  const std::vector<std::string> bench = {"bench",  "layer", "--tokens",  "64", "--d-model", "16",
+                                          "--d-ff", "32",    "--threads", "1",  "--json"};
+  const auto with = [&](const char* set) {
+    setenv("MOE_CPU", set, 1);
+    const auto result = run_program(bench);
+    unsetenv("MOE_CPU");
+    return result;
+  };
+  const json found = json::parse(with("portable").out);
+  EXPECT_EQ(found["work"]["instruction_set"], "portable");
+  EXPECT_GT(found["peak_gflops"], 0);
+  EXPECT_GT(found["share_of_peak"], 0);
+  // No kernels, no peak of theirs.
+  EXPECT_FALSE(json::parse(with("libtorch").out).contains("share_of_peak"));
+  expect_error(with("portible"), 2, "Did you mean 'portable'?");
+}
+
 TEST(Cli, BenchModelTimesAStepInEveryType) {
   for (const char* dtype : {"float32", "bfloat16", "float64"}) {
     const auto result = run_program({"bench",    "model", "--vocabulary", "50",  "--d-model", "16",

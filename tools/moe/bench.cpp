@@ -7,6 +7,7 @@
 
 #include <moe/base/error.h>
 #include <moe/base/log.h>
+#include <moe/ops/cpu/instruction_set.h>
 
 #include "tools/moe/bench_timing.h"
 #include "tools/moe/bench_tokenize.h"
@@ -46,9 +47,12 @@ void setup_layer(CLI::App& app, LayerBench& o) {
 void print(const Timing& timing, const Work& work) {
   std::cout << std::fixed << std::setprecision(3) << "median " << timing.median() << " ms  (min "
             << timing.min() << ", max " << timing.max() << ")\n"
-            << std::setprecision(1) << static_cast<double>(work.flops) / timing.median() / 1e6
-            << " GFLOP/s, " << grouped(work.bytes) << " bytes, " << at::get_num_threads()
-            << " threads, " << cpu_name() << '\n';
+            << std::setprecision(1) << gflops(timing, work) << " GFLOP/s, " << grouped(work.bytes)
+            << " bytes, " << at::get_num_threads() << " threads, " << cpu_name() << '\n';
+  if (work.peak_gflops > 0)
+    std::cout << std::setprecision(0) << 100 * gflops(timing, work) / work.peak_gflops
+              << " % of the " << work.peak_gflops << " GFLOP/s that multiply-adds reach with "
+              << ops::cpu::name_of(ops::cpu::instruction_set()) << '\n';
 }
 
 template <Work (*make)(const LayerBench&)>
@@ -121,7 +125,8 @@ void setup_compare(CLI::App& app, CompareBench& o) {
 }
 
 void print_comparison(const CompareBench& o, const Json& rows) {
-  std::cout << cpu_name() << ", " << at::get_num_threads() << " threads\nT=" << o.tokens
+  std::cout << cpu_name() << ", " << at::get_num_threads() << " threads, "
+            << ops::cpu::name_of(ops::cpu::instruction_set()) << "\nT=" << o.tokens
             << " D=" << o.d_model << " F=" << o.d_ff << " K=" << o.top_k << " " << o.expert
             << ", medians of " << o.repeat << ", in turn\n\n"
             << "mode     dtype       experts    MoE ms  dense ms  MoE/dense\n";

@@ -8,6 +8,7 @@
 #include <torch/headeronly/version.h>
 
 #include <moe/base/error.h>
+#include <moe/ops/cpu/instruction_set.h>
 
 namespace moe::tools {
 
@@ -56,17 +57,27 @@ std::vector<Timing> time_in_turn(const std::vector<Work>& works, int64_t repeat,
   return out;
 }
 
+double gflops(const Timing& timing, const Work& work) {
+  return static_cast<double>(work.flops) / timing.median() / 1e6;
+}
+
 Json timing_json(const Timing& timing, const Work& work, const BenchCommon& common) {
   Json out;
   out["median_ms"] = timing.median();
   out["min_ms"] = timing.min();
   out["max_ms"] = timing.max();
-  out["gflops"] = static_cast<double>(work.flops) / timing.median() / 1e6;
+  out["gflops"] = gflops(timing, work);
+  if (work.peak_gflops > 0) {
+    out["peak_gflops"] = work.peak_gflops;
+    out["share_of_peak"] = gflops(timing, work) / work.peak_gflops;
+  }
   out["bytes"] = work.bytes;
   out["work"] = {
       {"shapes", work.shapes},  {"flops", work.flops},    {"threads", at::get_num_threads()},
       {"cpu", cpu_name()},      {"dtype", common.dtype},  {"device", common.device},
       {"torch", TORCH_VERSION}, {"repeat", common.repeat}};
+  if (work.device.is_cpu())
+    out["work"]["instruction_set"] = ops::cpu::name_of(ops::cpu::instruction_set());
   return out;
 }
 

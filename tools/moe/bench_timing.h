@@ -19,7 +19,11 @@ struct Timing {
 /// machine does falls on all of them alike. Throws ConfigError for counts out of range.
 std::vector<Timing> time_in_turn(const std::vector<Work>& works, int64_t repeat, int64_t warmup);
 
-/// The fields that CLI.md promises.
+/// GFLOP/s of the median.
+double gflops(const Timing& timing, const Work& work);
+
+/// The fields that CLI.md promises; on a processor whose peak was measured also the share of it
+/// and the instruction set of the kernels.
 Json timing_json(const Timing& timing, const Work& work, const BenchCommon& common);
 
 }  // namespace moe::tools

@@ -8,6 +8,7 @@
 #include <moe/models/counts.h>
 #include <moe/models/load.h>
 #include <moe/models/tensors.h>
+#include <moe/ops/cpu/peak.h>
 #include <moe/ops/random_fill.h>
 #include <moe/train/step.h>
 
@@ -71,6 +72,7 @@ Work work_on_tokens(const LayerBench& o, Module module, Function function,
   work.flops = (training ? 3 : 1) * o.tokens * flops_per_token;
   work.bytes = (training ? 2 : 1) * (work.parameters + 2 * o.tokens * o.d_model) *
                static_cast<int64_t>(c10::elementSize(dtype));
+  if (device.is_cpu()) work.peak_gflops = ops::cpu::measured_peak(dtype);
   work.shapes = {{"tokens", o.tokens}, {"d_model", o.d_model}, {"mode", o.mode}};
   return work;
 }

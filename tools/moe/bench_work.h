@@ -57,6 +57,8 @@ struct Work {
   /// model, AdamW's moments.
   int64_t bytes = 0;
   int64_t parameters = 0;
+  /// GFLOP/s that the processor can do at most with the kernels in use; 0 where that is not known.
+  double peak_gflops = 0;
   Json shapes;
 };
 

@@ -4,6 +4,7 @@
 
 #include <moe/base/log.h>
 #include <moe/models/counts.h>
+#include <moe/ops/cpu/instruction_set.h>
 #include <moe/train/run.h>
 
 #include "tools/moe/run_argument.h"
@@ -45,7 +46,8 @@ void announce(const train::Run& run) {
   const auto counts = models::count(model);
   const auto& t = run.options().train;
   log::info(concat("training ", grouped(counts.total), " parameters, ", grouped(counts.active),
-                   " active a token, on ", cpu_name(), ": ", t.steps, " steps of ",
+                   " active a token, on ", cpu_name(), " (",
+                   ops::cpu::name_of(ops::cpu::instruction_set()), "): ", t.steps, " steps of ",
                    t.batch * t.accumulation * run.options().data.sequence, " tokens, ", t.dtype,
                    ", into ", run.folder().string()));
 }
