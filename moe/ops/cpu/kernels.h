@@ -53,8 +53,8 @@ struct BackwardRow {
   T *dpre_gate, *dpre_up, *hidden;
 };
 
-/// Rows of the largest tile of any instruction set.
-inline constexpr int kMostRows = 14;
+/// Rows of the largest tile of any instruction set, and of the largest that streams.
+inline constexpr int kMostRows = 14, kMostStreamRows = 4;
 
 /// C (rows, columns) = [C +] A B from one panel each; C is float32 with `stride` between rows.
 using Tile = void (*)(int64_t units, const float* a, const float* b, float* c, int64_t stride,
@@ -68,6 +68,10 @@ struct ProductKernels {
   int step;     ///< elements of depth in a unit
   /// tile[m]: m in [1, rows].
   Tile tile[kMostRows + 1];
+  /// C (m, vector) = A B for m in [1, kMostStreamRows] without packing B, whose columns are rows in
+  /// memory: `count` of them, at most `vector`. A's panel is as deep as the product.
+  void (*stream[kMostStreamRows + 1])(RowsOf<T> columns, int64_t count, int64_t depth,
+                                      const float* a, float* c, int64_t stride);
   /// Packs lanes that are rows: row(l) has `depth` contiguous values. Panels follow each other at
   /// `panel_stride()`; what the last one has beyond `lanes` is 0.
   void (*pack_lanes)(RowsOf<T> source, int64_t lanes, int64_t width, int64_t depth, float* panels);

@@ -99,20 +99,31 @@ class BlockRun {
            kernels_.panel_stride(block.rows, product_.depth) <= size_of_a_;
   }
 
-  /// Panel by panel, each in pieces that stay in the first-level cache.
   void stream(const Block& block) {
     product_.a.pack(kernels_, block.row, block.rows, block.rows, 0, product_.depth, a_);
+    const int64_t width = block.rows <= kMostStreamRows ? kernels_.vector : kernels_.columns;
     for (int64_t half = 0; half < product_.halves; ++half)
-      for (int64_t column = 0; column < block.columns; column += kernels_.columns)
-        for (int64_t k = 0; k < product_.depth; k += kPieceUnits * kernels_.step) {
-          const int64_t depth = std::min(kPieceUnits * kernels_.step, product_.depth - k);
-          const int64_t lanes = std::min<int64_t>(kernels_.columns, block.columns - column);
-          product_.b.pack(kernels_, half * product_.columns + block.column + column, lanes,
-                          kernels_.columns, k, depth, b_);
-          kernels_.tile[block.rows](kernels_.units(depth), a_ + kernels_.units(k) * block.rows, b_,
-                                    c_ + half * half_ + column, stride(), k > 0);
-        }
+      for (int64_t column = 0; column < block.columns; column += width) {
+        const int64_t lane = half * product_.columns + block.column + column;
+        const int64_t lanes = std::min(width, block.columns - column);
+        float* const sums = c_ + half * half_ + column;
+        if (block.rows <= kMostStreamRows)
+          kernels_.stream[block.rows](product_.b.rows.from(lane), lanes, product_.depth, a_, sums,
+                                      stride());
+        else
+          multiply_in_pieces(block.rows, lane, lanes, sums);
+      }
     finish(block, block.row, block.rows, c_);
+  }
+
+  /// One panel of B in pieces that stay in the first-level cache.
+  void multiply_in_pieces(int64_t rows, int64_t lane, int64_t lanes, float* sums) {
+    for (int64_t k = 0; k < product_.depth; k += kPieceUnits * kernels_.step) {
+      const int64_t depth = std::min(kPieceUnits * kernels_.step, product_.depth - k);
+      product_.b.pack(kernels_, lane, lanes, kernels_.columns, k, depth, b_);
+      kernels_.tile[rows](kernels_.units(depth), a_ + kernels_.units(k) * rows, b_, sums, stride(),
+                          k > 0);
+    }
   }
 
   void pack_b(const Block& block, int64_t k, int64_t depth) {

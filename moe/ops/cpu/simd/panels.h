@@ -22,34 +22,56 @@ struct FloatUnit {
   static V multiply_add(V a, V b, V c) { return Simd::fma(a, b, c); }
 };
 
-/// One panel of lanes that are rows: registers of units along the depth, transposed.
+/// W rows of `depth` values, read in square blocks that come out transposed: register u holds unit
+/// k / kStep + u of every row.
+template <class Simd, class Unit>
+class SquareBlocks {
+ public:
+  static constexpr int W = Simd::kWidth;
+  static constexpr int64_t kDepth = W * Unit::kStep;
+
+  /// Of the rows, `count` are there; others are zeros.
+  SquareBlocks(RowsOf<typename Unit::T> source, int64_t count, int64_t depth)
+      // The processor foresees a few streams, not W of them: ask for the rows after these, or,
+      // where those are far, for what comes next along the rows.
+      : ahead_(source.index            ? 0
+               : source.stride <= 1024 ? W * source.stride
+                                       : 128 * Unit::kStep) {
+    for (int i = 0; i < W; ++i) {
+      rows_[i] = source.row(i < count ? i : 0);
+      held_[i] = i < count ? depth : 0;
+    }
+  }
+
+  void load(int64_t k, typename Simd::V* block) const {
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) {
+      // An absent row is read as no element at all.
+      const int64_t left = held_[i] - k;
+      block[i] = Unit::along(rows_[i] + (left > 0 ? k : 0), left);
+      if (ahead_ > 0) __builtin_prefetch(rows_[i] + k + ahead_);
+    }
+    Simd::transpose(block);
+  }
+
+ private:
+  const typename Unit::T* rows_[W];
+  int64_t held_[W], ahead_;
+};
+
+/// One panel of lanes that are rows.
 template <class Simd, class Unit>
 void pack_panel(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
                 float* panel) {
   constexpr int W = Simd::kWidth;
-  constexpr int64_t kBlock = W * Unit::kStep;
-  // The processor foresees a few streams, not W of them: ask for the lanes after these, or, where
-  // those are far, for what comes next along the rows (elements).
-  const int64_t ahead = source.stride <= 1024 ? W * source.stride : 128 * Unit::kStep;
+  using Blocks = SquareBlocks<Simd, Unit>;
   for (int64_t lane = 0; lane < width; lane += W) {
-    const typename Unit::T* rows[W];
-    int64_t held[W];
-    for (int i = 0; i < W; ++i) {
-      const bool inside = lane + i < lanes;
-      rows[i] = source.row(inside ? lane + i : 0);
-      held[i] = inside ? depth : 0;
-    }
+    const int64_t here = lane < lanes ? lanes - lane : 0;
+    const Blocks blocks(source.from(here > 0 ? lane : 0), here, depth);
     float* out = panel + lane;
-    for (int64_t k = 0; k < depth; k += kBlock) {
+    for (int64_t k = 0; k < depth; k += Blocks::kDepth) {
       typename Simd::V block[W];
-#pragma GCC unroll 16
-      for (int i = 0; i < W; ++i) {
-        // An absent row is read as no element at all.
-        const int64_t left = held[i] - k;
-        block[i] = Unit::along(rows[i] + (left > 0 ? k : 0), left);
-        if (!source.index) __builtin_prefetch(rows[i] + k + ahead);
-      }
-      Simd::transpose(block);
+      blocks.load(k, block);
       const int64_t left = (depth - k + Unit::kStep - 1) / Unit::kStep;
       // In ascending order: what a narrow panel's store writes too much, the next one overwrites.
       if (left >= W) {
@@ -128,6 +150,38 @@ void tile(int64_t units, const float* a, const float* b, float* c, int64_t strid
     for (int j = 0; j < N; ++j) Simd::store(c + i * stride + j * W, sum[i][j]);
 }
 
+/// A panel of M rows of A with a register of columns of B that are rows in memory and used once:
+/// transposed in registers, never packed.
+template <class Simd, class Unit, int M>
+void stream(RowsOf<typename Unit::T> columns, int64_t count, int64_t depth, const float* a,
+            float* c, int64_t stride) {
+  constexpr int W = Simd::kWidth;
+  using Blocks = SquareBlocks<Simd, Unit>;
+  const Blocks blocks(columns, count, depth);
+  typename Simd::V sum[M];
+#pragma GCC unroll 4
+  for (int i = 0; i < M; ++i) sum[i] = Simd::zero();
+  for (int64_t k = 0; k < depth; k += Blocks::kDepth) {
+    typename Simd::V block[W];
+    blocks.load(k, block);
+    const int64_t left = (depth - k + Unit::kStep - 1) / Unit::kStep;
+    if (left >= W) {
+#pragma GCC unroll 16
+      for (int u = 0; u < W; ++u)
+#pragma GCC unroll 4
+        for (int i = 0; i < M; ++i)
+          sum[i] = Unit::multiply_add(Simd::all(a[u * M + i]), block[u], sum[i]);
+    } else {
+      for (int u = 0; u < left; ++u)
+        for (int i = 0; i < M; ++i)
+          sum[i] = Unit::multiply_add(Simd::all(a[u * M + i]), block[u], sum[i]);
+    }
+    a += W * M;
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < M; ++i) Simd::store(c + i * stride, sum[i]);
+}
+
 /// `rounds` times as many multiply-adds as there are registers for sums, nothing else: what the
 /// processor can do at most. `values` holds a register's worth of floats, in and out; returns the
 /// number of multiply-adds.
@@ -148,9 +202,10 @@ int64_t multiply_adds(int64_t rounds, float* values) {
 }
 
 template <class Simd, class Unit, int M>
-void fill_tiles(Tile* tiles) {
-  tiles[M] = tile<Simd, Unit, M>;
-  if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(tiles);
+void fill_tiles(ProductKernels<typename Unit::T>& kernels) {
+  kernels.tile[M] = tile<Simd, Unit, M>;
+  if constexpr (M <= kMostStreamRows) kernels.stream[M] = stream<Simd, Unit, M>;
+  if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(kernels);
 }
 
 }  // namespace

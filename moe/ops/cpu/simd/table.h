@@ -16,6 +16,7 @@ ProductKernels<typename Unit::T> product_kernels() {
                         Simd::kWidth,
                         Unit::kStep,
                         {},
+                        {},
                         pack_lanes<Simd, Unit>,
                         pack_depth<Simd, Unit>,
                         store<Simd, T>,
@@ -23,7 +24,7 @@ ProductKernels<typename Unit::T> product_kernels() {
                         forward<Simd, T>,
                         backward<Simd, T>,
                         multiply_adds<Simd, Unit>};
-  fill_tiles<Simd, Unit, Simd::kRows>(out.tile);
+  fill_tiles<Simd, Unit, Simd::kRows>(out);
   return out;
 }
 
