@@ -190,8 +190,9 @@ int64_t multiply_adds(int64_t rounds, float* values) {
   constexpr int N = Simd::kRows * Simd::kColumnVectors;
   typename Simd::V sums[N];
   const auto x = Simd::load(values);
+  // From different values, or the compiler would keep one chain for all.
 #pragma GCC unroll 32
-  for (int i = 0; i < N; ++i) sums[i] = x;
+  for (int i = 0; i < N; ++i) sums[i] = Simd::add(x, Simd::all(static_cast<float>(i)));
   for (int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 32
     for (int i = 0; i < N; ++i) sums[i] = Unit::multiply_add(x, x, sums[i]);
