@@ -15,8 +15,9 @@ enum class InstructionSet { kLibtorch, kPortable, kAvx2, kAvx512, kAvx512Bf16 };
 std::string name_of(InstructionSet set);
 /// What this processor and build can run, the slowest first.
 std::vector<InstructionSet> available_instruction_sets();
-/// The one in use: the last available, or the one that the environment variable MOE_CPU names.
-/// Throws ConfigError for a name that is unknown or not available here.
+/// The one in use: the last available (libtorch's where only portable ones are), or the one that
+/// the environment variable MOE_CPU names. Throws ConfigError for a name that is unknown or not
+/// available here.
 InstructionSet instruction_set();
 /// Uses another one from now on; for tests and comparisons. Throws as above.
 void use_instruction_set(InstructionSet set);
