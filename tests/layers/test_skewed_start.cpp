@@ -19,10 +19,10 @@ namespace {
 
 using moe::test::normal;
 
-constexpr int64_t kTokens = 64, D = 8, E = 4, kSteps = 300, kEvery = 10;
+constexpr int64_t kTokens = 128, D = 8, E = 4, kSteps = 400, kEvery = 10;
 constexpr double kLearningRate = 0.01, kSkew = 3;
 /// Max over mean load: 4 when one expert takes all. Even is what random tokens give, and a bit.
-constexpr double kEven = 1.5, kUneven = 2.5;
+constexpr double kEven = 1.5, kUneven = 2;
 const std::vector<uint64_t> kSeeds = {1, 2, 3};
 
 /// A way to balance, or none.
@@ -59,13 +59,28 @@ bool claims_to_balance(const balance::Term& term) {
   return term.value(sums, context).item<double>() > term.value_at_balance() + 1e-6;
 }
 
+/// Terms differ in scale: squares of shares are small, and so is the present's part in running
+/// means.
+double coefficient(const std::string& kind) {
+  if (kind == "usage_variance") return 100;
+  if (kind == "squared_deviation") return 5;
+  return kind == "load" ? 3 : 1;
+}
+
+Table options_of(const std::string& kind) {
+  Table options;
+  // The default remembers 100 steps and answers as late.
+  if (kind == "usage_variance") options.set("decay", 0.9);
+  return options;
+}
+
 std::vector<Rule> rules() {
   std::vector<Rule> out;
   for (const std::string& kind : balance::terms().names()) {
     if (!claims_to_balance(*balance::terms().at(kind).make({.num_experts = E, .top_k = 1}, {})))
       continue;
     out.push_back({kind, top_one("switch")});
-    out.back().options.balance = {{kind, 0.1}};
+    out.back().options.balance = {{kind, coefficient(kind), options_of(kind)}};
   }
   out.push_back({"loss_free_bias", top_one("sigmoid", sigmoid_options(0.01))});
   return out;

@@ -228,7 +228,7 @@ TEST(ModelOptions, RefuseWhatNoModelCanBe) {
   };
   using moe::test::contains;
   EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = 0; }), "layers");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = int64_t{1} << 60; }), "at most 65536");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = int64_t{1} << 30; }), "at most 65536");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.d_ff = -1; }), "d_ff' of at least 0");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.expert.d_ff = -8; }), "d_ff' of at least 0");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.activation = "tanh"; }), "tanh");

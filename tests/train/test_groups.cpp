@@ -17,7 +17,7 @@
 namespace moe::test {
 namespace {
 
-train::NamedTensors parameters_like_a_model() {
+train::NamedTensors parameters_with_two_routers() {
   at::manual_seed(1);
   train::NamedTensors out;
   for (const auto& [name, shape] : std::vector<std::pair<std::string, std::vector<int64_t>>>{
@@ -55,7 +55,7 @@ TEST(Groups, MultiplyTheRatesOfRoutersAndExpertsAndReplaceTheDecay) {
                     {.match = "*experts*", .lr_factor = 4, .weight_decay = 0.5},
                     {.match = "norm.scale", .weight_decay = 0.25},
                     {.match = "layers.1.moe.router.weight", .lr_factor = 0}};
-  auto one = parameters_like_a_model(), two = parameters_like_a_model();
+  auto one = parameters_with_two_routers(), two = parameters_with_two_routers();
   const auto before = copies(one);
   for (auto* parameters : {&one, &two})
     for (auto& [name, parameter] : *parameters)
@@ -78,7 +78,7 @@ TEST(Groups, MultiplyTheRatesOfRoutersAndExpertsAndReplaceTheDecay) {
 }
 
 TEST(Groups, FrozenParametersHaveNoGradientAndNoState) {
-  auto parameters = parameters_like_a_model();
+  auto parameters = parameters_with_two_routers();
   const std::vector<train::ParameterGroup> groups = {{.match = "*", .frozen = true},
                                                      {.match = "*.moe.*", .frozen = false}};
   EXPECT_EQ(train::freeze(parameters, groups), 6 + 24 + 6);
@@ -92,7 +92,7 @@ TEST(Groups, FrozenParametersHaveNoGradientAndNoState) {
 }
 
 TEST(Groups, RefuseAPatternThatFitsNothingAndNameWhatIsNear) {
-  auto parameters = parameters_like_a_model();
+  auto parameters = parameters_with_two_routers();
   const auto message =
       message_of([&] { train::freeze(parameters, {{.match = "layers.*.router.weigth"}}); });
   EXPECT_PRED2(contains, message, "got 'layers.*.router.weigth', which fits none");
@@ -188,7 +188,7 @@ TEST(Groups, ARunMayChangeWhatItRecomputes) {
 }
 
 TEST(Groups, TheDenseTwinTakesThoseThatFitIt) {
-  const auto parameters = parameters_like_a_model();
+  const auto parameters = parameters_with_two_routers();
   const std::vector<train::ParameterGroup> groups = {{.match = "*.gate"}, {.match = "norm.*"}};
   const auto kept = train::fitting(groups, parameters);
   ASSERT_EQ(kept.size(), 1u);

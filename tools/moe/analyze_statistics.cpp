@@ -7,7 +7,7 @@
 
 #include <moe/analyze/coactivation.h>
 #include <moe/analyze/expert_tokens.h>
-#include <moe/data/utf8.h>
+#include <moe/base/utf8.h>
 
 namespace moe::tools {
 
@@ -23,8 +23,8 @@ std::string token_text(const data::Tokenizer& tokenizer, int64_t id) {
   const std::string bytes = tokenizer.decode({&id, 1});
   std::string out = "'";
   for (std::string_view rest = bytes; !rest.empty();) {
-    const auto piece = data::next_utf8(rest);
-    const bool shown = piece.kind == data::Utf8Piece::Kind::kCharacter &&
+    const auto piece = next_utf8(rest);
+    const bool shown = piece.kind == Utf8Piece::Kind::kCharacter &&
                        (piece.length > 1 || (rest[0] >= 0x20 && rest[0] != 0x7f));
     for (size_t i = 0; i < piece.length; ++i) {
       char escape[8];

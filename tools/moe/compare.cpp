@@ -24,8 +24,7 @@ struct CompareCommand {
 
 void setup_compare(CLI::App& app, CompareCommand& o) {
   add_run(app, o.run);
-  app.add_option("--seeds", o.seeds, "pairs to train, with seeds 1 to N")
-      ->capture_default_str();
+  app.add_option("--seeds", o.seeds, "pairs to train, with seeds 1 to N")->capture_default_str();
   add_json(app, o.json);
 }
 
@@ -69,7 +68,7 @@ int run_compare(const CompareCommand& o) {
     const Path folder = o.seeds == 1 ? run.folder() : run.folder() / concat("seed-", seed);
     const auto pair = train::compare_pair(run.options(), folder, seed, {.stop = caught_signal});
     if (caught_signal() != 0) {
-      analyze::report::try_write_report(o.out);
+      analyze::report::try_write_report(run.folder());
       log::info(concat("stopped by signal ", caught_signal(), "; the same command goes on."));
       return exit_status_of(caught_signal());
     }
@@ -87,7 +86,7 @@ int run_compare(const CompareCommand& o) {
                 pair.dense_best, clock_text(pair.dense_seconds).c_str());
     std::fflush(stdout);
   }
-  analyze::report::try_write_report(o.out);
+  analyze::report::try_write_report(run.folder());
   const auto steps = train::confidence_interval(at_equal_steps),
              time = train::confidence_interval(at_equal_time);
   if (o.json) {

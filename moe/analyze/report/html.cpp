@@ -4,7 +4,7 @@
 
 #include <moe/analyze/report/html.h>
 #include <moe/base/text.h>
-#include <moe/data/utf8.h>
+#include <moe/base/utf8.h>
 
 namespace moe::analyze::report {
 
@@ -65,8 +65,8 @@ std::string escaped(std::string_view text) {
   std::string out;
   out.reserve(text.size() + text.size() / 8);
   while (!text.empty()) {
-    const auto piece = data::next_utf8(text);
-    if (piece.kind == data::Utf8Piece::Kind::kCharacter)
+    const auto piece = next_utf8(text);
+    if (piece.kind == Utf8Piece::Kind::kCharacter)
       append_escaped(out, text.substr(0, piece.length));
     else
       out += "\xEF\xBF\xBD";

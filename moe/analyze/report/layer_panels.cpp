@@ -8,7 +8,7 @@
 #include <moe/analyze/report/html.h>
 #include <moe/analyze/report/sections.h>
 #include <moe/base/error.h>
-#include <moe/data/utf8.h>
+#include <moe/base/utf8.h>
 
 namespace moe::analyze::report {
 
@@ -218,9 +218,9 @@ std::string hexadecimal(char byte) {
 std::string shown_token(std::string_view text) {
   std::string out;
   while (!text.empty()) {
-    const auto piece = data::next_utf8(text);
+    const auto piece = next_utf8(text);
     const std::string_view part = text.substr(0, piece.length);
-    if (piece.kind != data::Utf8Piece::Kind::kCharacter)
+    if (piece.kind != Utf8Piece::Kind::kCharacter)
       for (const char c : part) out += hexadecimal(c);
     else
       out += part == " " ? "␣" : part == "\n" ? "↵" : part == "\t" ? "⇥" : part;

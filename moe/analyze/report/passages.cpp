@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include <moe/analyze/report/passages.h>
-#include <moe/data/utf8.h>
+#include <moe/base/utf8.h>
 
 namespace moe::analyze::report {
 
@@ -36,9 +36,9 @@ std::vector<std::string> texts_of(const data::Tokenizer& tokenizer,
   }
   std::vector<std::string> out(ids.size());
   for (size_t at = 0; at < all.size();) {
-    const auto piece = data::next_utf8(std::string_view(all).substr(at));
+    const auto piece = next_utf8(std::string_view(all).substr(at));
     std::string& text = out[token_of_byte[at]];
-    if (piece.kind == data::Utf8Piece::Kind::kCharacter)
+    if (piece.kind == Utf8Piece::Kind::kCharacter)
       text.append(all, at, piece.length);
     else
       text += "\xEF\xBF\xBD";

@@ -5,6 +5,7 @@
 #include <moe/analyze/report/sections.h>
 #include <moe/base/error.h>
 #include <moe/base/text.h>
+#include <moe/models/layer_facts.h>
 
 namespace moe::analyze::report {
 
@@ -33,16 +34,17 @@ std::string architecture(const RunFacts& run) {
   const auto& model = *run.model;
   const int64_t mixtures = run.moe_layers();
   if (mixtures == 0) return concat("A dense decoder of ", plural(model.layers, "layer"));
-  return concat(
-      "A decoder of ", plural(model.layers, "layer"), ", ",
-      mixtures == model.layers ? "each" : concat(grouped(mixtures), " of them"), " a mixture of ",
-      range_over_layers(model, [&](int64_t i) { return model.experts_of(i); }),
-      " experts of which a token meets ",
-      range_over_layers(model,
-                        [&](int64_t i) {
-                          return static_cast<int64_t>(std::llround(model.experts_per_token(i)));
-                        }),
-      " (router ", escaped(model.moe.router.kind), ")");
+  return concat("A decoder of ", plural(model.layers, "layer"), ", ",
+                mixtures == model.layers ? "each" : concat(grouped(mixtures), " of them"),
+                " a mixture of ",
+                range_over_layers(model, [&](int64_t i) { return model.experts_of(i); }),
+                " experts of which a token meets ",
+                range_over_layers(model,
+                                  [&](int64_t i) {
+                                    return static_cast<int64_t>(std::llround(models::experts_met(
+                                        model, model.experts_of(i), model.top_k_of(i))));
+                                  }),
+                " (router ", escaped(model.moe.router.kind), ")");
 }
 
 std::string names_of(std::vector<std::string> domains) {
