@@ -89,15 +89,17 @@ void TraceFile::read_info(const formats::SafetensorsFile& file, const std::strin
         " to be a routing trace (metadata format '", trace::kFormatName, "'), got ",
         formats::in_quotes(text_of(file, trace::kFormat)),
         ". Write one with moe analyze RUN --trace.");
-  constexpr int64_t kLargest = std::numeric_limits<int32_t>::max();
+  constexpr int64_t kLargest = std::numeric_limits<int32_t>::max(),
+                    kLargestVocabulary = int64_t{1} << 24;
   const int64_t version = integer_of(file, trace::kVersion, 1, kLargest, source);
   check(version == trace::kCurrentVersion, kPlaceOfTrace, "expected version ",
         trace::kCurrentVersion, " of the format in ", source, ", got ", version,
         ". Use the moe that wrote it.");
   info_.sequence = integer_of(file, trace::kSequence, 1, kLargest, source);
-  info_.vocabulary = integer_of(file, trace::kVocabulary, 1, kLargest, source);
+  // Tables of experts and tokens have a number for each id.
+  info_.vocabulary = integer_of(file, trace::kVocabulary, 1, kLargestVocabulary, source);
   info_.step = integer_of(file, trace::kStep, 0, std::numeric_limits<int64_t>::max(), source);
-  info_.model = text_of(file, trace::kModel);
+  info_.model = fit_to_show(text_of(file, trace::kModel));
   info_.checksum = text_of(file, trace::kChecksum);
   info_.tokenizer = text_of(file, trace::kTokenizer);
   const auto domains = static_cast<size_t>(
@@ -106,7 +108,7 @@ void TraceFile::read_info(const formats::SafetensorsFile& file, const std::strin
     check(file.metadata().contains(trace::domain_name(d)), kPlaceOfTrace,
           "expected the name of domain ", d, " of ", domains, " in ", source,
           ", got none. The file is damaged.");
-    info_.domains.push_back(text_of(file, trace::domain_name(d)));
+    info_.domains.push_back(fit_to_show(text_of(file, trace::domain_name(d))));
   }
   if (file.contains(trace::kTokenizer)) {
     const Tensor bytes = typed(file, trace::kTokenizer, at::kByte, {-1}, source);

@@ -10,13 +10,6 @@ namespace {
 
 constexpr size_t kLongestMessage = 8000;
 
-/// Whether a terminal may act on `character` (UTF-8) instead of showing it.
-bool is_control(std::string_view character) {
-  const auto first = static_cast<unsigned char>(character[0]);
-  if (character.size() == 1) return first < 0x20 || first == 0x7f;
-  return first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0;
-}
-
 bool continues_character(char byte) {
   return (static_cast<unsigned char>(byte) & 0xc0) == 0x80;
 }

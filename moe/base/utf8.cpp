@@ -20,6 +20,12 @@ Utf8Piece next_utf8(std::string_view bytes) {
   return {Kind::kCharacter, length};
 }
 
+bool is_control(std::string_view character) {
+  const auto first = static_cast<unsigned char>(character[0]);
+  if (character.size() == 1) return first < 0x20 || first == 0x7f;
+  return first == 0xc2 && static_cast<unsigned char>(character[1]) < 0xa0;
+}
+
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
     const Utf8Piece piece = next_utf8(text);

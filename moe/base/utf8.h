@@ -18,6 +18,9 @@ struct Utf8Piece {
 /// `bytes` must not be empty.
 Utf8Piece next_utf8(std::string_view bytes);
 
+/// Whether a terminal may act on `character` (one of UTF-8) instead of showing it.
+bool is_control(std::string_view character);
+
 /// Whether all of `text` is characters.
 bool is_utf8(std::string_view text);
 

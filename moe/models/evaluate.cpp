@@ -116,11 +116,16 @@ Evaluation evaluate_file(const LoadedModel& model, const std::filesystem::path& 
   return out;
 }
 
-data::PackingOptions packing_of(const LoadedModel& model) {
+data::DataOptions data_options_of(const LoadedModel& model) {
   data::DataOptions out;
-  if (const auto* data = model.config.find("data"); data && data->as<Table>())
-    read_fields(out, *data->as<Table>(), "data");
-  return out.packing;
+  const auto* data = model.config.find("data");
+  check(data && data->as<Table>(), kPlaceOfEvaluate,
+        "expected a [data] section in the run's config.toml, found none. The run is damaged.");
+  read_fields(out, *data->as<Table>(), "data");
+  // Its own, whatever became of the file that the run read it from.
+  if (const Path file = model.folder / data::kTokenizerFile; real_files().exists(file))
+    out.tokenizer = file.string();
+  return out;
 }
 
 }  // namespace moe::models

@@ -44,7 +44,8 @@ Evaluation evaluate_file(const LoadedModel& model, const std::filesystem::path& 
                          const std::string& format = "text",
                          const data::PackingOptions& packing = {});
 
-/// The packing of the run that made the model.
-data::PackingOptions packing_of(const LoadedModel& model);
+/// The data of the run that made the model, read with the model's own tokenizer. Throws moe::Error
+/// when its configuration has none.
+data::DataOptions data_options_of(const LoadedModel& model);
 
 }  // namespace moe::models

@@ -44,8 +44,7 @@ LayerFacts facts_of(const ModelOptions& o, int64_t experts, int64_t top_k) {
 }  // namespace
 
 double experts_met(const ModelOptions& options, int64_t experts, int64_t top_k) {
-  return options.moe.capacity.experts_per_token(
-      router_of(options, experts, top_k)->experts_per_token());
+  return router_of(options, experts, top_k)->experts_per_token();
 }
 
 std::vector<LayerFacts> layer_facts(const ModelOptions& options) {

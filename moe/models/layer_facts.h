@@ -19,7 +19,7 @@ struct LayerFacts {
 };
 
 /// Experts that meet a token of a layer with so many experts and choices, on average: what a router
-/// of the options' kind says, and no more than a capacity factor below 1 lets through.
+/// of the options' kind says.
 double experts_met(const ModelOptions& options, int64_t experts, int64_t top_k);
 
 /// One entry a layer. Makes one router, and each expert once, for every distinct pair of experts

@@ -116,7 +116,8 @@ int64_t ModelOptions::dense_width(int64_t i) const {
   // As many experts as meet a token of the first MoE layer, where its router gives tokens other
   // than their K.
   double met = static_cast<double>(top_k_of(i));
-  for (int64_t m = 0; m < layers; ++m) {
+  const bool mixes = moe.num_experts > 0 || !moe.experts_per_layer.empty();
+  for (int64_t m = 0; mixes && m < layers; ++m) {
     if (experts_of(m) == 0) continue;
     const double said = experts_met(*this, experts_of(m), top_k_of(m));
     if (said != static_cast<double>(top_k_of(m))) met = said;

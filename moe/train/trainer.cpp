@@ -193,10 +193,15 @@ void Trainer::log_sample(MetricsLog& metrics) const {
   models::LoadedModel model;
   model.model = model_;
   model.tokenizer = corpus_->tokenizer();
-  const auto written = generation::generate(
-      model, o.sample_prompt,
-      {.max_tokens = o.sample_tokens, .temperature = 0.8, .seed = options_.train.seed});
-  metrics.text(record_.step, "sample", o.sample_prompt + written.text);
+  try {
+    const auto written = generation::generate(
+        model, o.sample_prompt,
+        {.max_tokens = o.sample_tokens, .temperature = 0.8, .seed = options_.train.seed});
+    metrics.text(record_.step, "sample", o.sample_prompt + written.text);
+  } catch (const Error& error) {
+    // A prompt too long, or capacity over groups that generation does not fill: no reason to stop.
+    log::warn(concat("no sample for TensorBoard: ", error.what()));
+  }
 }
 
 void Trainer::save() {

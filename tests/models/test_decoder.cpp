@@ -204,6 +204,9 @@ TEST(Counts, DenseLayersAreAsWideAsWhatATokenMeetsInAMoELayer) {
   ModelOptions o = tiny::options();
   o.layers = 4, o.moe.every = 2;
   EXPECT_EQ(o.dense_width(0), 2 * 6) << "two choices";
+  o.moe.capacity.factor = 0.5;
+  EXPECT_EQ(o.dense_width(0), 2 * 6) << "a limit changes no parameter";
+  o.moe.capacity.factor = 0;
   o.moe.router.kind = "dense";
   EXPECT_EQ(o.dense_width(0), 4 * 6) << "every token meets all four experts";
   o.moe.router.kind = "expert_choice";

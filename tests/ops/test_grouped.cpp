@@ -339,6 +339,25 @@ TEST(Activations, EqualTheirFormulas) {
   }
 }
 
+TEST(Grouped, RefusesNumbersThatItsLoopsWouldReadBeyondMemoryBy) {
+  if (cpu::instruction_set() == cpu::InstructionSet::kLibtorch) GTEST_SKIP() << "no own kernels";
+  const Tensor x_SD = at::ones({4, 3}), w_in = at::ones({2, 10, 3}), w_out = at::ones({2, 3, 5});
+  const Tensor index = ids({0, 1, 2}), offsets = ids({0, 1, 3});
+  const auto run = [&](const Tensor& i, const Tensor& o, const Tensor& b_in, const Tensor& b_out,
+                       const Tensor& keep) {
+    grouped_gated_mlp(x_SD, i, o, w_in, b_in, w_out, b_out, keep, Activation::kSilu);
+  };
+  run(index, offsets, at::ones({2, 10}), at::ones({2, 3}), at::ones({3, 5}));
+  EXPECT_ERROR(run(ids({0, 1, 4}), offsets, {}, {}, {}), "expected row numbers in [0, 4)");
+  EXPECT_ERROR(run(ids({0, -1, 2}), offsets, {}, {}, {}), "expected row numbers in [0, 4)");
+  EXPECT_ERROR(run(index, ids({0, 1, 4}), {}, {}, {}), "rise from 0 to at most 3 rows");
+  EXPECT_ERROR(run(index, ids({0, 2, 1}), {}, {}, {}), "rise from 0 to at most 3 rows");
+  EXPECT_ERROR(run(index, offsets.to(at::kInt), {}, {}, {}), "expected int64 index and offsets");
+  EXPECT_ERROR(run(index, offsets, at::ones({2, 5}), {}, {}), "b_in of shape [2, 10]");
+  EXPECT_ERROR(run(index, offsets, {}, at::ones({2, 2}), {}), "b_out of shape [2, 3]");
+  EXPECT_ERROR(run(index, offsets, {}, {}, at::ones({2, 5})), "keep of shape (3, 5)");
+}
+
 }  // namespace
 
 }  // namespace moe::ops::grouped_test

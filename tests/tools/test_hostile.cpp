@@ -44,10 +44,11 @@ TEST_F(Hostile, MistypedOptionsGetASuggestion) {
 
 TEST_F(Hostile, MissingArgumentsAreNamedTogether) {
   expect_refusal({"train"}, 2,
-                 "[usage] expected CONFIG.toml (the run, as TOML) and --out DIR (folder of the "
-                 "run) for 'moe train', got none. Add them.");
+                 "[usage] expected FILE.toml (the run, as TOML) and --out DIR (folder to write "
+                 "to) for 'moe train', got none. Add them.");
   expect_refusal({"train", path("run.toml"), "--out"}, 2, "expected a value behind --out DIR");
-  expect_refusal({"data", "synth"}, 2, "expected --out (folder to write to) for 'moe data synth'");
+  expect_refusal({"data", "synth"}, 2,
+                 "expected --out DIR (folder to write to) for 'moe data synth'");
   expect_refusal({}, 2, "expected a subcommand of 'moe', got none. Known: train");
 }
 

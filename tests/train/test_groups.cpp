@@ -121,7 +121,8 @@ TEST(Groups, AreReadFromAConfigurationAndRefuseBadValues) {
     return message_of([&] { read_fields(options, table, "train.optimizer"); });
   };
   EXPECT_PRED2(contains, refuse("match", ""), "'train.optimizer.groups[0].match'");
-  EXPECT_PRED2(contains, refuse("lr_factor", -1.0), "groups[0].lr_factor' to be at least 0");
+  EXPECT_PRED2(contains, refuse("lr_factor", -1.0),
+               "groups[0].lr_factor' to be finite and at least 0");
   EXPECT_PRED2(contains, refuse("weight_decay", -2.0), "or -1 to leave it, got -2");
   EXPECT_PRED2(contains, refuse("freeze", true), "freeze");
 }

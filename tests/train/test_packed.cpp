@@ -79,7 +79,7 @@ TEST_F(PackedRun, LearnsToEndAndIsEvaluatedDocumentByDocument) {
   EXPECT_EQ(on.finish_reason, "length");
 
   std::ofstream(path("valid")) << "one two two two\none two\n";
-  const auto packing = models::packing_of(model);
+  const auto packing = models::data_options_of(model).packing;
   EXPECT_EQ(packing.documents, "line");
   const auto both = models::evaluate_file(model, path("valid"), "text", packing);
   models::Evaluation sum;

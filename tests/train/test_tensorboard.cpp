@@ -34,6 +34,15 @@ TEST(TensorBoard, LogsTextConfigurationAndSamples) {
     EXPECT_PRED2(contains, valid, part);
 }
 
+TEST(TensorBoard, ASampleThatCannotBeWrittenStopsNoRun) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path());
+  options.train.steps = 2;
+  options.train.eval_every = 1;
+  options.train.tensorboard.sample_prompt = std::string(1000, 'a');  // longer than the context
+  EXPECT_EQ(train::Run(options, folder.path() / "run").start().record.step, 2);
+}
+
 TEST(TensorBoard, CanBeTurnedOff) {
   const TemporaryFolder folder;
   auto options = tiny_run(folder.path());

@@ -174,9 +174,15 @@ int run_analyze(const AnalyzeCommand& o) {
   check_one_of("analyze", "--choices", o.choices, {"all", "first"});
   check<ConfigError>(!o.rows.logits || !o.trace.empty(), "analyze",
                      "expected --trace beside --trace-logits, got none. Name the file to write.");
-  use_threads(o.threads != 0 ? o.threads : usable_cores());
-  if (!o.out.empty()) write_report(o);
-  if (!o.out.empty() && !o.json && o.trace.empty()) return 0;
+  use_threads(o.threads);
+  if (!o.out.empty()) {
+    check<ConfigError>(o.settings.empty() && o.domains.empty(), "analyze",
+                       "expected no --set and --domains beside --out, got ",
+                       join(o.settings.empty() ? o.domains : o.settings),
+                       ". A report shows the run as it was: leave them out.");
+    write_report(o);
+    if (!o.json && o.trace.empty()) return 0;
+  }
   const AnalyzeSource source = open_source(o.model, o.settings);
   auto test = o.test;
   test.seed = static_cast<uint64_t>(o.seed);

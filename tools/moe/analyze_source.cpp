@@ -5,6 +5,7 @@
 #include <moe/analyze/trace_file.h>
 #include <moe/checkpoint/checksum.h>
 #include <moe/checkpoint/manifest.h>
+#include <moe/models/evaluate.h>
 #include <moe/models/load.h>
 
 #include "tools/moe/common.h"
@@ -14,17 +15,6 @@ namespace moe::tools {
 namespace {
 
 constexpr uint64_t kLargestManifest = uint64_t{64} << 20;
-
-/// The data that the run was trained on.
-data::DataOptions data_of(Table config, const std::vector<std::string>& settings) {
-  apply_settings(config, settings);
-  const Value* section = config.find("data");
-  check(section && section->as<Table>(), "analyze",
-        "expected a [data] section in the run's config.toml, found none. The run is damaged.");
-  data::DataOptions options;
-  read_fields(options, *section->as<Table>(), "data");
-  return options;
-}
 
 /// metrics.jsonl of the run that `path`, a run or its checkpoint `folder`, belongs to.
 std::optional<Path> metrics_of(const Path& folder) {
@@ -49,9 +39,10 @@ AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>
 }
 
 AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& settings) {
-  const auto loaded = models::load(path);
+  auto loaded = models::load(path);
+  apply_settings(loaded.config, settings);
   const auto corpus =
-      std::make_shared<const data::Corpus>(data_of(loaded.config, settings), at::get_num_threads());
+      std::make_shared<const data::Corpus>(models::data_options_of(loaded), at::get_num_threads());
   const Path manifest = loaded.folder / checkpoint::kManifestName;
   AnalyzeSource out;
   out.info = {.domains = analyze::validated_domains(*corpus),

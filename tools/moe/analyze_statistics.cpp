@@ -24,8 +24,8 @@ std::string token_text(const data::Tokenizer& tokenizer, int64_t id) {
   std::string out = "'";
   for (std::string_view rest = bytes; !rest.empty();) {
     const auto piece = next_utf8(rest);
-    const bool shown = piece.kind == Utf8Piece::Kind::kCharacter &&
-                       (piece.length > 1 || (rest[0] >= 0x20 && rest[0] != 0x7f));
+    const bool shown =
+        piece.kind == Utf8Piece::Kind::kCharacter && !is_control(rest.substr(0, piece.length));
     for (size_t i = 0; i < piece.length; ++i) {
       char escape[8];
       std::snprintf(escape, sizeof escape, "\\x%02x", static_cast<unsigned char>(rest[i]));

@@ -70,7 +70,11 @@ void add_diff(CLI::App& program, Session& session) {
   add_command<DiffCommand>(
       program, session,
       {"diff", "Where two dumps of tensors first differ, in the order of a forward pass.",
-       "moe diff mine.safetensors theirs.safetensors", setup_diff, run_diff});
+       "echo '{\"input_ids\": [[79, 110, 99, 101]]}' > ids.json && moe forward out/demo/moe "
+       "--tokens ids.json --out a.safetensors && moe diff a.safetensors a.safetensors   # after "
+       "make "
+       "demo",
+       setup_diff, run_diff});
 }
 
 }  // namespace moe::tools

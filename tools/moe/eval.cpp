@@ -37,7 +37,8 @@ int run_eval(const EvalCommand& o) {
   check_one_of("eval", "--documents", o.documents, {"run", "stream"});
   for (const auto& path : o.data) check_input_file("--data", path);
   const auto model = load_model(o.model);
-  const auto packing = o.documents == "run" ? models::packing_of(model) : data::PackingOptions();
+  const auto packing =
+      o.documents == "run" ? models::data_options_of(model).packing : data::PackingOptions();
   models::Evaluation total;
   Json files = Json::array();
   for (const auto& path : o.data) {

@@ -13,6 +13,7 @@
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
+#include <moe/models/evaluate.h>
 #include <moe/models/load.h>
 
 namespace moe::analyze::report {
@@ -111,15 +112,6 @@ RunFacts facts_of(const Path& folder, std::vector<std::string>& notes) {
   return run;
 }
 
-data::DataOptions data_options(const Table& config) {
-  const Value* section = config.find("data");
-  check(section && section->as<Table>(), kPlaceOfGather,
-        "expected a [data] section in the run's config.toml, found none.");
-  data::DataOptions options;
-  read_fields(options, *section->as<Table>(), "data");
-  return options;
-}
-
 /// How many rows of each domain the checkpoint reads.
 int64_t rows_to_read(const GatherOptions& options, int64_t trained, const data::Corpus& corpus) {
   const int64_t S = corpus.sequence();
@@ -142,7 +134,7 @@ std::vector<std::vector<TypicalToken>> typical_tokens(const LayerStatistics& lay
 
 RoutingStudy study_of(const Path& folder, const GatherOptions& options, int64_t trained) {
   const auto loaded = models::load(options.checkpoint.empty() ? folder : options.checkpoint);
-  const data::Corpus corpus(data_options(loaded.config));
+  const data::Corpus corpus(models::data_options_of(loaded), at::get_num_threads());
   const int64_t rows = rows_to_read(options, trained, corpus);
   RowOptions read;
   read.batch = std::min(rows, kRowsAtOnce);

@@ -22,7 +22,8 @@ bool try_write_report(const Path& folder) {
     log::info(concat("report: ", out.string(), " (", fixed(seconds, 1), " s)"));
     return true;
   } catch (const std::exception& error) {
-    log::warn(concat("the run is complete, but its report could not be written: ", error.what()));
+    log::warn(concat("the run's files are complete, but its report could not be written: ",
+                     error.what()));
     return false;
   }
 }

@@ -1,4 +1,5 @@
 // S source rows, R rows, E experts, D in, F hidden, H = F or 2F, O out.
+#include <algorithm>
 #include <optional>
 
 #include <ATen/core/grad_mode.h>
@@ -6,6 +7,7 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <moe/base/error.h>
 #include <moe/ops/cpu/expert_mlp.h>
 #include <moe/ops/cpu/grouped.h>
 #include <moe/ops/cpu/instruction_set.h>
@@ -18,6 +20,8 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+constexpr const char* kPlaceOfKernels = "ops/grouped";
 
 /// Calls function(T()) with the kernels' type for the tensor's.
 template <class Function>
@@ -53,6 +57,25 @@ struct Rows {
   Rows(const Tensor& source, const Tensor& index, const Tensor& offsets)
       : source_SD(source), index_R(dense(index)), offsets_E(offsets.to(at::kCPU).contiguous()) {}
 
+  /// The loops read memory by these numbers.
+  void check_numbers() const {
+    check((!index_R.defined() || index_R.scalar_type() == at::kLong) &&
+              offsets_E.scalar_type() == at::kLong,
+          kPlaceOfKernels, "expected int64 index and offsets, got ",
+          index_R.defined() ? index_R.scalar_type() : at::kLong, " and ", offsets_E.scalar_type(),
+          ". Convert them.");
+    const int64_t* offset = read<int64_t>(offsets_E);
+    const int64_t E = experts().count;
+    check(offset[0] == 0 && std::is_sorted(offset, offset + E + 1) && offset[E] <= count(),
+          kPlaceOfKernels, "expected offsets that rise from 0 to at most ", count(),
+          " rows, got others. Sort rows by expert.");
+    if (!index_R.defined()) return;
+    const int64_t* index = read<int64_t>(index_R);
+    const int64_t S = source_SD.size(0);
+    check(std::all_of(index, index + offset[E], [S](int64_t i) { return 0 <= i && i < S; }),
+          kPlaceOfKernels, "expected row numbers in [0, ", S, "), got others. Check the index.");
+  }
+
   int64_t count() const { return index_R.defined() ? index_R.size(0) : source_SD.size(0); }
   Tensor result(int64_t width) const { return at::empty({count(), width}, source_SD.options()); }
   Experts experts() const { return {offsets_E.size(0) - 1, read<int64_t>(offsets_E)}; }
@@ -80,8 +103,34 @@ struct Weights {
   }
 };
 
+void check_bias(const Tensor& bias, const Tensor& weights, const char* name) {
+  check(!bias.defined() || bias.sizes() == weights.sizes().slice(0, 2), kPlaceOfKernels,
+        "expected ", name, " of shape ", weights.sizes().slice(0, 2), ", got ",
+        bias.defined() ? bias.sizes() : at::IntArrayRef(),
+        ". Give one number a row of the weights.");
+}
+
+void check_shapes(const Rows& rows, const Weights& weights, const Tensor& keep_RF) {
+  rows.check_numbers();
+  check_bias(weights.b_in, weights.w_in, "b_in");
+  check_bias(weights.b_out, weights.w_out, "b_out");
+  check(!keep_RF.defined() || (keep_RF.dim() == 2 && keep_RF.size(0) == rows.count() &&
+                               keep_RF.size(1) == weights.w_out.size(2)),
+        kPlaceOfKernels, "expected keep of shape (", rows.count(), ", ", weights.w_out.size(2),
+        "), got ", keep_RF.defined() ? keep_RF.sizes() : at::IntArrayRef(),
+        ". Give one number a hidden unit.");
+}
+
+/// Backward passes write memory and leave no graph behind.
+void refuse_second_derivatives() {
+  check(!at::GradMode::is_enabled(), kPlaceOfKernels,
+        "expected a backward pass without create_graph, got one with it: these products have no "
+        "second derivative. Set MOE_CPU=libtorch, or use float64.");
+}
+
 Tensor forward(const Rows& rows, const Weights& weights, const Tensor& keep_RF,
                const Tensor& pre_RH) {
+  check_shapes(rows, weights, keep_RF);
   const Tensor out_RO = rows.result(weights.w_out.size(1));
   with_type_of(rows.source_SD, [&]<class T>(T) {
     mlp_forward<T>(kernels().of<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
@@ -115,6 +164,7 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const Rows rows(saved[0], saved[1], saved[2]);
     const Weights weights = {saved[3],
@@ -151,6 +201,8 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
                         const std::optional<Tensor>& index, const Tensor& offsets_E,
                         const Tensor& w_EOD, const std::optional<Tensor>& bias) {
     const Rows rows(source_SD, index.value_or(Tensor()), offsets_E);
+    rows.check_numbers();
+    check_bias(bias.value_or(Tensor()), w_EOD, "b");
     const Tensor b_EO = bias.value_or(Tensor()), out_RO = rows.result(w_EOD.size(1));
     ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, w_EOD, b_EO});
     with_type_of(source_SD, [&]<class T>(T) {
@@ -161,6 +213,7 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const Rows rows(saved[0], saved[1], saved[2]);
     const Tensor &w_EOD = saved[3], dw_EOD = like(w_EOD), db_EO = like(saved[4]);
