@@ -10,7 +10,7 @@ stage() { printf '\n== %s\n' "$*"; }
 stage "1/4 generate text: four domains, fixed by seed (seconds)"
 "$moe" data synth --out $out/data
 
-stage "2/4 train the MoE model and its dense twin of equal active FLOPs (about 7 minutes on 2 quiet cores)"
+stage "2/4 train the MoE model and its dense twin of equal active FLOPs (about 5 minutes on 2 quiet cores)"
 "$moe" compare configs/demo.toml --out $out
 
 stage "3/4 who routes where: do experts prefer domains? (seconds)"

@@ -89,7 +89,7 @@ std::string axes(const Chart& chart, const Scale& scale) {
                                                : ticks(scale.x.low, scale.x.high, count);
   for (const double value : marks)
     out += text_at(scale.left_of(value), bottom + 18, "middle", "tick", x_text(chart.axis, value));
-  out += text_at(right + 18, bottom + 18, "start", "tick", axis_name(chart.axis));
+  out += text_at(right + 24, bottom + 18, "start", "tick", axis_name(chart.axis));
   out += concat("<path class=\"axis\" d=\"M", coordinate(kLeft), ' ', coordinate(bottom), 'H',
                 coordinate(right), "\"/></g>");
   if (chart.reference)
