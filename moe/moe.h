@@ -20,6 +20,7 @@
 #include <moe/data/synth/synth.h>
 #include <moe/dispatch/dispatcher.h>
 #include <moe/experts/experts.h>
+#include <moe/experts/modules.h>
 #include <moe/generation/generate.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/models/counts.h>
