@@ -124,6 +124,7 @@ void register_module_experts(const std::string& name, const std::string& help,
   expert_kinds().add(name, help,
                      {.help = "",
                       .fields = describe_fields<NoOptions>,
+                      .find_unknown = find_unknown_keys<NoOptions>,
                       .check = refuse_options,
                       .resolve =
                           [=](const Table& settings) {

@@ -32,7 +32,8 @@ inline std::shared_ptr<Router> make(const std::string& kind, const RouterShape& 
 
 /// A parameter or buffer by name.
 inline Tensor state_of(Router& router, const std::string& name) {
-  if (const Tensor* parameter = router.named_parameters().find(name)) return *parameter;
+  const auto parameters = router.named_parameters();
+  if (const Tensor* parameter = parameters.find(name)) return *parameter;
   return router.named_buffers()[name];
 }
 
