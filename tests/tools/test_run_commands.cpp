@@ -203,7 +203,7 @@ TEST_F(RunCommands, AnalyzeWritesTheReportOfARunACheckpointAndAComparison) {
 TEST_F(RunCommands, AReportThatCannotBeWrittenIsAWarning) {
   std::filesystem::create_directories(out("a") + "/report.html/in the way");
   const auto trained = run({"train", config_.string(), "--out", out("a")});
-  EXPECT_PRED2(contains, trained.err, "warning: the run is complete, but its report");
+  EXPECT_PRED2(contains, trained.err, "warning: the run's files are complete, but its report");
 }
 
 }  // namespace

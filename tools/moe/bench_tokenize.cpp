@@ -107,8 +107,12 @@ void add_bench_tokenize(CLI::App& group, Session& session) {
       {"tokenize",
        "Encoding a file of text, by threads that have met no word (cold) and by one that has met "
        "all (warm).",
-       "moe bench tokenize text.txt --tokenizer out/tokenizer.json --json", setup_bench_tokenize,
-       bench_tokenize});
+       "moe tokenize --train out/demo/data/english/train.txt --vocabulary 400 --out tokenizer.json "
+       "&& "
+       "moe bench tokenize out/demo/data/english/valid.txt --tokenizer tokenizer.json   # after "
+       "make "
+       "demo",
+       setup_bench_tokenize, bench_tokenize});
 }
 
 }  // namespace moe::tools

@@ -106,8 +106,11 @@ void add_data(CLI::App& program, Session& session) {
       {"tokenize",
        "Encodes files once into a token file, which a run maps (format = \"tokens\" in "
        "[[data.domains]]).",
-       "moe data tokenize text.txt --tokenizer out/tokenizer.json --documents blank_line "
-       "--end-of-text --out out/text.tokens",
+       "moe tokenize --train out/demo/data/english/train.txt --special '<|endoftext|>' "
+       "--vocabulary 400 "
+       "--out tokenizer.json && moe data tokenize out/demo/data/english/train.txt --tokenizer "
+       "tokenizer.json --documents blank_line --end-of-text --out english.tokens   # after make "
+       "demo",
        setup_tokenize_files, tokenize_files});
 }
 
