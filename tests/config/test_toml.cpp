@@ -5,30 +5,14 @@
 #include <moe/config/toml.h>
 
 #include "tests/support/message_of.h"
+#include "tests/support/same_settings.h"
 #include "tests/support/temporary_folder.h"
 
 namespace moe::config {
 
 namespace {
 
-/// Equal but for the order of keys and the line numbers.
-bool same(const Value& a, const Value& b) {
-  if (const auto* left = a.as<Table>()) {
-    const auto* right = b.as<Table>();
-    if (!right || left->size() != right->size()) return false;
-    for (const auto& [key, value] : *left)
-      if (!right->find(key) || !same(value, *right->find(key))) return false;
-    return true;
-  }
-  if (const auto* left = a.as<Array>()) {
-    const auto* right = b.as<Array>();
-    if (!right || left->size() != right->size()) return false;
-    for (size_t i = 0; i < left->size(); ++i)
-      if (!same((*left)[i], (*right)[i])) return false;
-    return true;
-  }
-  return a.type_name() == b.type_name() && a.text() == b.text();
-}
+using moe::test::same;
 
 template <class T>
 T get(const Table& table, const char* key) {

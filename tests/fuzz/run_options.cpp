@@ -6,8 +6,8 @@
 #include <moe/train/options.h>
 #include <moe/train/run.h>
 
-#include "tests/fuzz/same_settings.h"
 #include "tests/fuzz/targets.h"
+#include "tests/support/same_settings.h"
 
 namespace moe::fuzz {
 
@@ -29,7 +29,7 @@ void run_options(Bytes input) {
   if (!accepts([&] { written = config::write_toml(resolved); })) return;  // text that is no UTF-8
   train::RunOptions again;
   read_fields(again, config::parse_toml(written, "config.toml"), "");
-  require(same(train::resolved(again), resolved), "the resolved run changed: ", written);
+  require(test::same(train::resolved(again), resolved), "the resolved run changed: ", written);
 }
 
 }  // namespace moe::fuzz

@@ -3,8 +3,8 @@
 #include <moe/config/overrides.h>
 #include <moe/config/toml.h>
 
-#include "tests/fuzz/same_settings.h"
 #include "tests/fuzz/targets.h"
+#include "tests/support/same_settings.h"
 
 namespace moe::fuzz {
 
@@ -13,7 +13,7 @@ namespace {
 void require_written_reads_back(const Table& table) {
   const std::string written = config::write_toml(table);
   const Table again = config::parse_toml(written, "written");
-  require(same(table, again), "settings changed when written: ", written);
+  require(test::same(table, again), "settings changed when written: ", written);
   require(config::write_toml(again) == written, "the text changed when written twice: ", written);
 }
 
@@ -29,7 +29,7 @@ void toml(Bytes input) {
     const std::string_view setting = take_until(rest, '\0');
     const Table before = table;
     if (!accepts([&] { config::apply_override(table, setting); })) {
-      require(same(table, before), "a refused override changed the settings");
+      require(test::same(table, before), "a refused override changed the settings");
       continue;
     }
     // Together overrides may grow beyond what a file may hold.

@@ -163,8 +163,7 @@ void write_report(const AnalyzeCommand& o) {
   options.seed = static_cast<uint64_t>(o.seed);
   if (real_files().exists(folder / checkpoint::kManifestName)) {
     options.checkpoint = folder;
-    const Path run = std::filesystem::absolute(folder).lexically_normal() / ".." / "..";
-    if (real_files().exists(run / "metrics.jsonl")) folder = run.lexically_normal();
+    if (const auto run = run_of_checkpoint(folder)) folder = *run;
   }
   analyze::report::write_report(folder, o.out, options);
   log::info(concat("report: ", o.out));

@@ -16,14 +16,6 @@ namespace {
 
 constexpr uint64_t kLargestManifest = uint64_t{64} << 20;
 
-/// metrics.jsonl of the run that `path`, a run or its checkpoint `folder`, belongs to.
-std::optional<Path> metrics_of(const Path& folder) {
-  const Path file =
-      std::filesystem::absolute(folder).lexically_normal().parent_path().parent_path() /
-      "metrics.jsonl";
-  return real_files().exists(file) ? std::optional(file) : std::nullopt;
-}
-
 AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>& settings) {
   check<ConfigError>(settings.empty(), "analyze", "expected no --set for the trace ", path,
                      ", got ", join(settings),
@@ -55,7 +47,7 @@ AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& 
               .checksum = checkpoint::checksum_text(
                   checkpoint::checksum_of(read_file(real_files(), manifest, kLargestManifest)))};
   out.tokenizer = corpus->tokenizer();
-  out.metrics = metrics_of(loaded.folder);
+  if (const auto run = run_of_checkpoint(loaded.folder)) out.metrics = *run / "metrics.jsonl";
   out.rows = [model = loaded.model, corpus](const analyze::RowOptions& options,
                                             const analyze::TakeRows& take) {
     analyze::route_rows(*model, *corpus, options, take);
@@ -64,6 +56,12 @@ AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& 
 }
 
 }  // namespace
+
+std::optional<Path> run_of_checkpoint(const Path& checkpoint) {
+  // RUN/checkpoints/step-NNNNNN, perhaps with a slash at its end.
+  const Path run = (std::filesystem::absolute(checkpoint) / ".." / "..").lexically_normal();
+  return real_files().exists(run / "metrics.jsonl") ? std::optional(run) : std::nullopt;
+}
 
 AnalyzeSource open_source(const std::string& path, const std::vector<std::string>& settings) {
   std::error_code error;

@@ -25,4 +25,8 @@ struct AnalyzeSource {
 /// data.
 AnalyzeSource open_source(const std::string& path, const std::vector<std::string>& settings);
 
+/// The run whose checkpoint this folder is: where its metrics.jsonl stands. Nothing for a
+/// checkpoint that was copied elsewhere.
+std::optional<Path> run_of_checkpoint(const Path& checkpoint);
+
 }  // namespace moe::tools

@@ -3,7 +3,7 @@
 
 #include <moe/base/value.h>
 
-namespace moe::fuzz {
+namespace moe::test {
 
 /// Equal but for the order of keys and the line numbers. Numbers are compared by their text, so
 /// that nan is nan and -0.0 is not 0.0.
@@ -25,4 +25,4 @@ inline bool same(const Value& a, const Value& b) {
   return a.type_name() == b.type_name() && a.text() == b.text();
 }
 
-}  // namespace moe::fuzz
+}  // namespace moe::test
