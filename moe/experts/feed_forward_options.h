@@ -13,12 +13,15 @@ struct FeedForwardOptions {
   std::string activation = "gelu";
   bool bias = false;
   double dropout = 0;
+  bool recompute = false;
 
   template <class Visitor>
   void fields(Visitor& v) {
-    v("activation", activation, "relu, gelu (exact), gelu_tanh or silu");
+    v("activation", activation, "relu, relu_squared, gelu (exact), gelu_tanh or silu");
     v("bias", bias, "add biases b_in and b_out");
     v("dropout", dropout, "share of hidden units dropped in training, in [0, 1)");
+    v("recompute", recompute,
+      "compute the pre-activations again in the backward pass instead of keeping them");
   }
 
   void validate(const std::string& place) const {

@@ -48,7 +48,7 @@ Tensor FeedForwardImpl::forward(const Tensor& x_TD, const RoutingContext& contex
   const auto mlp = gated_ ? ops::grouped_gated_mlp : ops::grouped_mlp;
   const Tensor y_TD =
       mlp(x_TD.to(type), /*index_R=*/{}, offsets_2, as_expert(w_in), as_expert(b_in),
-          as_expert(w_out), as_expert(b_out), keep_TF, activation_);
+          as_expert(w_out), as_expert(b_out), keep_TF, activation_, options_.recompute);
   return w_gate.defined() ? at::sigmoid(linear(x_TD, w_gate, {}, x_TD.scalar_type())) * y_TD : y_TD;
 }
 

@@ -3,6 +3,6 @@
 
 namespace moe::ops {
 
-enum class Activation { kRelu, kGelu, kGeluTanh, kSilu };
+enum class Activation { kRelu, kReluSquared, kGelu, kGeluTanh, kSilu };
 
 }  // namespace moe::ops

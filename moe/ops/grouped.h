@@ -16,8 +16,8 @@ namespace moe::ops {
 
 using at::Tensor;
 
-/// "relu", "gelu" (exact), "gelu_tanh", "silu". Throws ConfigError naming `place` for anything
-/// else.
+/// "relu", "relu_squared" (So et al. 2021), "gelu" (exact), "gelu_tanh", "silu". Throws ConfigError
+/// naming `place` for anything else.
 Activation parse_activation(const std::string& name, const std::string& place);
 /// act(x), differentiable by libtorch.
 Tensor activate(const Tensor& x, Activation activation);
@@ -30,17 +30,18 @@ Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tens
 ///
 /// w_in (E, F, D), b_in (E, F) or undefined, w_out (E, O, F), b_out (E, O) or undefined; keep_RF
 /// (R, F) or undefined multiplies the hidden units (dropout). Saves the input and the
-/// pre-activations only.
+/// pre-activations only; with `recompute` not these either: the backward pass computes them again.
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-                   const Tensor& keep_RF, Activation activation);
+                   const Tensor& keep_RF, Activation activation, bool recompute = false);
 
 /// out[r] = w_out[e] (act(g) * u * keep[r]) + b_out[e] with [g; u] = w_in[e] x[r] + b_in[e].
 ///
 /// w_in (E, 2F, D): gate rows, then up rows; b_in (E, 2F); the rest as in grouped_mlp.
 Tensor grouped_gated_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                          const Tensor& w_in, const Tensor& b_in, const Tensor& w_out,
-                         const Tensor& b_out, const Tensor& keep_RF, Activation activation);
+                         const Tensor& b_out, const Tensor& keep_RF, Activation activation,
+                         bool recompute = false);
 
 /// LayerNorm over the width with a scale and a shift of each expert: out[r] = (x - mean) / sqrt(var
 /// + epsilon) * scale[e(r)] + shift[e(r)] with x = rows_RF[r] and the population variance (Ba et

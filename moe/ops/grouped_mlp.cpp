@@ -2,8 +2,10 @@
 // F hidden, H = F or 2F pre-activations, O out.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/gelu_backward.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/relu.h>
 #include <ATen/ops/silu_backward.h>
 #include <ATen/ops/threshold_backward.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -25,6 +27,8 @@ Tensor activation_gradient(const Tensor& dy, const Tensor& x, Activation activat
   switch (activation) {
     case Activation::kRelu:
       return at::threshold_backward(dy, x, 0);
+    case Activation::kReluSquared:
+      return at::relu(x).mul_(2).mul_(dy);
     case Activation::kGelu:
       return at::gelu_backward(dy, x, "none");
     case Activation::kGeluTanh:
@@ -70,17 +74,17 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
                         const std::optional<Tensor>& index, const Tensor& offsets_E,
                         const Tensor& w_in, const std::optional<Tensor>& bias_in,
                         const Tensor& w_out, const std::optional<Tensor>& bias_out,
-                        const std::optional<Tensor>& keep, int64_t activation) {
+                        const std::optional<Tensor>& keep, int64_t activation, bool recompute) {
     const Tensor index_R = index.value_or(Tensor()), b_in = bias_in.value_or(Tensor()),
                  b_out = bias_out.value_or(Tensor()), keep_RF = keep.value_or(Tensor());
     const Segments rows(source_SD, index_R, offsets_E);
     const auto act = static_cast<Activation>(activation);
-    const Tensor pre_RH = rows.result(w_in.size(1)), out_RO = rows.result(w_out.size(1));
+    const Tensor pre_RH = recompute ? Tensor() : rows.result(w_in.size(1)),
+                 out_RO = rows.result(w_out.size(1));
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
-      Tensor pre_PH = rows.tailed(pre_RH, e), out_PO = rows.tailed(out_RO, e);
-      at::mm_out(pre_PH, rows.input(e), w_in.select(0, e).t());
-      add_bias(pre_PH, b_in, e);
+      Tensor out_PO = rows.tailed(out_RO, e);
+      const Tensor pre_PH = pre_activations(rows, pre_RH, w_in, b_in, e);
       const Tensor h_PF = Form::hidden(pre_PH, act);
       if (keep_RF.defined()) rows.head(h_PF, e).mul_(rows.of(keep_RF, e));
       at::mm_out(out_PO, h_PF, w_out.select(0, e).t());
@@ -105,7 +109,9 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
     Tensor drow_RD = rows.result(source_SD.size(1));
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
-      const Tensor dout_PO = rows.zero_tailed(dout_RO, e), pre_PH = rows.tailed(pre_RH, e);
+      const Tensor dout_PO = rows.zero_tailed(dout_RO, e),
+                   pre_PH = pre_RH.defined() ? rows.tailed(pre_RH, e)
+                                             : pre_activations(rows, pre_RH, w_in, b_in, e);
       Tensor dw_in_HD = dw_in.select(0, e), dw_out_OF = dw_out.select(0, e),
              drow_PD = rows.tailed(drow_RD, e);
 
@@ -134,14 +140,27 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
             dw_out,
             db_out,
             Tensor(),
+            Tensor(),
             Tensor()};
+  }
+
+ private:
+  /// w_in x + b_in for the rows of expert e, in their place in pre_RH unless that is undefined.
+  static Tensor pre_activations(const Segments& rows, const Tensor& pre_RH, const Tensor& w_in,
+                                const Tensor& b_in, int64_t e) {
+    const Tensor input_PD = rows.input(e), w_DH = w_in.select(0, e).t();
+    Tensor pre_PH = pre_RH.defined() ? rows.tailed(pre_RH, e)
+                                     : at::empty({input_PD.size(0), w_in.size(1)}, w_in.options());
+    at::mm_out(pre_PH, input_PD, w_DH);
+    add_bias(pre_PH, b_in, e);
+    return pre_PH;
   }
 };
 
 template <class Form>
 Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
              const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-             const Tensor& keep_RF, Activation activation) {
+             const Tensor& keep_RF, Activation activation, bool recompute) {
   const bool fits = source_SD.dim() == 2 && w_in.dim() == 3 && w_out.dim() == 3 &&
                     source_SD.size(1) == w_in.size(2) &&
                     w_in.size(1) == Form::kInner * w_out.size(2) && w_in.size(0) == w_out.size(0) &&
@@ -153,25 +172,28 @@ Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offse
   if (cpu::takes(source_SD))
     return cpu::grouped_mlp(source_SD, index_R, offsets_E, cast(w_in, dtype), cast(b_in, dtype),
                             cast(w_out, dtype), cast(b_out, dtype), keep_RF, activation,
-                            Form::kInner == 2);
+                            Form::kInner == 2, recompute);
   return GroupedMlp<Form>::apply(source_SD.contiguous(), given(index_R), offsets_E,
                                  cast(w_in, dtype), given(cast(b_in, dtype)), cast(w_out, dtype),
                                  given(cast(b_out, dtype)), given(keep_RF),
-                                 static_cast<int64_t>(activation));
+                                 static_cast<int64_t>(activation), recompute);
 }
 
 }  // namespace
 
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-                   const Tensor& keep_RF, Activation activation) {
-  return apply<Plain>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation);
+                   const Tensor& keep_RF, Activation activation, bool recompute) {
+  return apply<Plain>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation,
+                      recompute);
 }
 
 Tensor grouped_gated_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                          const Tensor& w_in, const Tensor& b_in, const Tensor& w_out,
-                         const Tensor& b_out, const Tensor& keep_RF, Activation activation) {
-  return apply<Gated>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation);
+                         const Tensor& b_out, const Tensor& keep_RF, Activation activation,
+                         bool recompute) {
+  return apply<Gated>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation,
+                      recompute);
 }
 
 }  // namespace moe::ops

@@ -64,6 +64,8 @@ inline Slope activated(double x, Activation kind) {
   switch (kind) {
     case Activation::kRelu:
       return {x > 0 ? x : 0, x > 0 ? 1.0 : 0.0};
+    case Activation::kReluSquared:
+      return {x > 0 ? x * x : 0, x > 0 ? 2 * x : 0};
     case Activation::kSilu: {
       const double s = 1 / (1 + std::exp(-x));
       return {x * s, s + x * s * (1 - s)};

@@ -22,6 +22,8 @@ inline double activation(double x, ops::Activation kind) {
   switch (kind) {
     case ops::Activation::kRelu:
       return x > 0 ? x : 0;
+    case ops::Activation::kReluSquared:
+      return x > 0 ? x * x : 0;
     case ops::Activation::kGelu:
       return x * (1 + std::erf(x / std::numbers::sqrt2)) / 2;
     case ops::Activation::kGeluTanh:

@@ -13,7 +13,7 @@ class FeedForwardExperts final : public StackedExperts {
 
   Tensor forward(const ExpertRows& rows, const RoutingContext& context) override {
     return ops::grouped_mlp(rows.source_SD, rows.index_R, rows.offsets_L, w_in, b_in, w_out, b_out,
-                            keep_mask(rows, context), activation_);
+                            keep_mask(rows, context), activation_, options_.recompute);
   }
 };
 

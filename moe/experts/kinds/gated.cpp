@@ -14,7 +14,7 @@ class GatedExperts final : public StackedExperts {
 
   Tensor forward(const ExpertRows& rows, const RoutingContext& context) override {
     return ops::grouped_gated_mlp(rows.source_SD, rows.index_R, rows.offsets_L, w_in, b_in, w_out,
-                                  b_out, keep_mask(rows, context), activation_);
+                                  b_out, keep_mask(rows, context), activation_, options_.recompute);
   }
 };
 

@@ -4,24 +4,19 @@
 
 #include <moe/ops/cpu/expert_mlp.h>
 #include <moe/ops/cpu/product.h>
+#include <moe/ops/cpu/waves.h>
 #include <moe/ops/cpu/workspace.h>
 
 namespace moe::ops::cpu {
 
 namespace {
 
-template <class T>
-using Products = std::vector<Product<T>>;
+/// What is larger than this is not read again while it is in a cache.
+constexpr int64_t kFarBytes = 16 << 20;
 
-/// A finish that adds a bias (none when null) and writes to rows at `out`, `width` wide.
 template <class T>
-auto store_to(const ProductKernels<T>& kernels, T* out, int64_t width, const T* bias) {
-  return [&kernels, out, width, bias](const Block& block, const Sums& sums) {
-    for (int64_t r = 0; r < block.rows; ++r)
-      kernels.store(block.columns, sums.sums + r * sums.stride,
-                    bias ? bias + block.column : nullptr,
-                    out + (block.row + r) * width + block.column);
-  };
+bool is_far(int64_t elements) {
+  return elements * static_cast<int64_t>(sizeof(T)) > kFarBytes;
 }
 
 /// p + i, or null for null.
@@ -30,55 +25,74 @@ T* at(T* p, int64_t i) {
   return p ? p + i : nullptr;
 }
 
-/// out[r] = w[e] x[r] + b[e], w (E, out, in).
+/// The products of experts, one list of one kind after another.
 template <class T>
-void add_products_with(Products<T>& products, const ProductKernels<T>& kernels,
-                       const Experts& experts, RowsOf<T> x, const T* w, const T* b, int64_t in,
-                       int64_t out_width, T* out) {
-  for (int64_t e = 0; e < experts.count; ++e)
-    if (experts.rows(e) > 0)
-      products.push_back(
-          {{x.from(experts.begin(e)), true},
-           {{w + e * out_width * in, in}, true},
-           experts.rows(e),
-           out_width,
-           in,
-           1,
-           store_to(kernels, out + experts.begin(e) * out_width, out_width, at(b, e * out_width))});
-}
+struct Products {
+  const ProductKernels<T>& kernels;
+  const Experts& experts;
+  std::vector<Product<T>> list = {};
 
-/// drow[r] = dout[r] w[e].
-template <class T>
-void add_products_back(Products<T>& products, const ProductKernels<T>& kernels,
-                       const Experts& experts, const T* dout, const T* w, int64_t in,
-                       int64_t out_width, T* drow) {
-  for (int64_t e = 0; e < experts.count; ++e)
-    if (experts.rows(e) > 0)
-      products.push_back(
-          {{RowsOf<T>{dout, out_width}.from(experts.begin(e)), true},
-           {{w + e * out_width * in, in}, false},
-           experts.rows(e),
-           in,
-           out_width,
-           1,
-           store_to(kernels, drow + experts.begin(e) * in, in, static_cast<const T*>(nullptr))});
-}
+  /// A finish that adds a bias (none when null) and writes to rows at `out`, `width` wide.
+  auto store_to(T* out, int64_t width, const T* bias, bool far = false) const {
+    const auto store = far ? kernels.store_far : kernels.store;
+    return [store, out, width, bias](const Block& block, const Sums& sums) {
+      for (int64_t r = 0; r < block.rows; ++r)
+        store(block.columns, sums.sums + r * sums.stride, bias ? bias + block.column : nullptr,
+              out + (block.row + r) * width + block.column);
+    };
+  }
 
-/// dw[e] = sum over the rows of e of dout[r] x[r], in their order.
-template <class T>
-void add_products_of_weights(Products<T>& products, const ProductKernels<T>& kernels,
-                             const Experts& experts, const T* dout, RowsOf<T> x, int64_t in,
-                             int64_t out_width, T* dw) {
-  for (int64_t e = 0; e < experts.count; ++e)
-    if (experts.rows(e) > 0)
-      products.push_back(
-          {{RowsOf<T>{dout, out_width}.from(experts.begin(e)), false},
-           {x.from(experts.begin(e)), false},
-           out_width,
-           in,
-           experts.rows(e),
-           1,
-           store_to(kernels, dw + e * out_width * in, in, static_cast<const T*>(nullptr))});
+  /// out[r] = w[e] x[r] + b[e] for the rows of expert e; x and out begin with them, w (E, out, in).
+  void add_product(int64_t e, RowsOf<T> x, const T* w, const T* b, int64_t in, int64_t out_width,
+                   T* out, const Gates& gates = {}) {
+    list.push_back({{x, true},
+                    {{w + e * out_width * in, in}, true},
+                    experts.rows(e),
+                    out_width,
+                    in,
+                    1,
+                    store_to(out, out_width, at(b, e * out_width)),
+                    gates});
+  }
+
+  /// drow[r] = dout[r] w[e]. Nothing where drow, of all rows, is null.
+  void add_back(int64_t e, const T* dout, const T* w, int64_t in, int64_t out_width, T* drow,
+                const Gates& gates = {}) {
+    if (!drow) return;
+    list.push_back({{RowsOf<T>{dout, out_width}.from(experts.begin(e)), true},
+                    {{w + e * out_width * in, in}, false},
+                    experts.rows(e),
+                    in,
+                    out_width,
+                    1,
+                    store_to(drow + experts.begin(e) * in, in, nullptr),
+                    gates});
+  }
+
+  /// dw[e] = sum over the rows of e of dout[r] x[r], in their order; x begins with them. Nothing
+  /// where dw is null.
+  void add_of_weights(int64_t e, const T* dout, RowsOf<T> x, int64_t in, int64_t out_width, T* dw,
+                      const Gates& gates = {}) {
+    if (!dw) return;
+    const bool far = is_far<T>(experts.count * out_width * in);
+    list.push_back({{RowsOf<T>{dout, out_width}.from(experts.begin(e)), false},
+                    {x, false},
+                    out_width,
+                    in,
+                    experts.rows(e),
+                    1,
+                    store_to(dw + e * out_width * in, in, nullptr, far),
+                    gates});
+  }
+
+  void run() const { cpu::run(list, kernels); }
+};
+
+/// Calls function(e) for the experts of a wave that have rows.
+template <class Function>
+void for_each_busy(const Experts& experts, const Wave& wave, const Function& function) {
+  for (int64_t e = wave.first; e < wave.last; ++e)
+    if (experts.rows(e) > 0) function(e);
 }
 
 /// Zeroes the (E, size) gradient of experts that met no row.
@@ -112,80 +126,94 @@ void sum_rows(const ProductKernels<T>& kernels, const Experts& experts, const T*
 template <class T>
 void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts, const MlpWeights<T>& w,
                  RowsOf<T> x, const T* keep_RF, T* pre_RH, T* out_RO) {
-  const int64_t F = w.F, H = w.H(), R = experts.offsets_E[experts.count];
-  const Workspace memory(static_cast<size_t>(R * F) * sizeof(T));
-  T* const hidden_RF = memory.as<T>();
+  const int64_t F = w.F, H = w.H();
+  const Waves waves(experts);
+  const Workspace memory(static_cast<size_t>(out_RO ? waves.rows() * F : 0) * sizeof(T));
+  T* const hidden_RF = out_RO ? memory.as<T>() : nullptr;
+  const bool far = is_far<T>(experts.begin(experts.count) * H);
 
-  Products<T> products;
-  for (int64_t e = 0; e < experts.count; ++e) {
-    if (experts.rows(e) == 0) continue;
-    const int64_t first = experts.begin(e);
-    const T* const b_H = at(w.b_in, e * H);
-    const auto finish = [=, &kernels](const Block& block, const Sums& sums) {
-      for (int64_t i = 0; i < block.rows; ++i) {
-        const int64_t r = first + block.row + i, c = block.column;
-        const float* const gate = sums.sums + i * sums.stride;
-        kernels.forward(
-            w.activation,
-            {block.columns, gate, w.gated ? gate + sums.half : nullptr, at(b_H, c),
-             w.gated ? at(b_H, F + c) : nullptr, at(keep_RF, r * F + c), at(pre_RH, r * H + c),
-             w.gated ? at(pre_RH, r * H + F + c) : nullptr, hidden_RF + r * F + c});
-      }
-    };
-    products.push_back({{x.from(experts.begin(e)), true},
-                        {{w.w_in + e * H * w.D, w.D}, true},
-                        experts.rows(e),
-                        F,
-                        w.D,
-                        w.gated ? 2 : 1,
-                        finish});
-  }
-  run(products, kernels);
-
-  products.clear();
-  add_products_with(products, kernels, experts, RowsOf<T>{hidden_RF, F}, w.w_out, w.b_out, F, w.O,
-                    out_RO);
-  run(products, kernels);
+  Products<T> products{kernels, experts};
+  const auto first = [&](int64_t wave, const Wave& those, const Gates& gates) {
+    for_each_busy(experts, those, [&](int64_t e) {
+      const int64_t first = experts.begin(e);
+      T* const hidden_PF = at(hidden_RF, waves.row(wave, experts, e) * F);
+      const T* const b_H = at(w.b_in, e * H);
+      const auto finish = [=, &kernels](const Block& block, const Sums& sums) {
+        for (int64_t i = 0; i < block.rows; ++i) {
+          const int64_t p = block.row + i, r = first + p, c = block.column;
+          const float* const gate = sums.sums + i * sums.stride;
+          kernels.forward(
+              w.activation,
+              {block.columns, gate, w.gated ? gate + sums.half : nullptr, at(b_H, c),
+               w.gated ? at(b_H, F + c) : nullptr, at(keep_RF, r * F + c), at(pre_RH, r * H + c),
+               w.gated ? at(pre_RH, r * H + F + c) : nullptr, at(hidden_PF, p * F + c), far});
+        }
+      };
+      products.list.push_back({{x.from(first), true},
+                               {{w.w_in + e * H * w.D, w.D}, true},
+                               experts.rows(e),
+                               F,
+                               w.D,
+                               w.gated ? 2 : 1,
+                               finish,
+                               gates});
+    });
+  };
+  const auto second = [&](int64_t wave, const Wave& those, const Gates& gates) {
+    if (!out_RO) return;
+    for_each_busy(experts, those, [&](int64_t e) {
+      products.add_product(e, {hidden_RF + waves.row(wave, experts, e) * F, F}, w.w_out, w.b_out, F,
+                           w.O, out_RO + experts.begin(e) * w.O, gates);
+    });
+  };
+  waves.in_order(first, second);
+  products.run();
 }
 
 template <class T>
 void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, const MlpWeights<T>& w,
-                  RowsOf<T> x, const T* keep_RF, const T* pre_RH, const T* dout_RO,
+                  RowsOf<T> x, const T* keep_RF, T* pre_RH, const T* dout_RO,
                   const MlpGradients<T>& out) {
-  const int64_t D = w.D, F = w.F, H = w.H(), O = w.O, R = experts.offsets_E[experts.count];
-  const Workspace memory(static_cast<size_t>(R * (F + H)) * sizeof(T));
-  T *const hidden_RF = memory.as<T>(), *const dpre_RH = hidden_RF + R * F;
+  const int64_t D = w.D, F = w.F, H = w.H(), O = w.O;
+  const Waves waves(experts);
+  const Workspace memory(static_cast<size_t>(waves.rows() * F) * sizeof(T));
+  T *const hidden_RF = memory.as<T>(), *const dpre_RH = pre_RH;
 
-  Products<T> products;
-  for (int64_t e = 0; e < experts.count; ++e) {
-    if (experts.rows(e) == 0) continue;
-    const int64_t first = experts.begin(e);
-    const auto finish = [=, &kernels](const Block& block, const Sums& sums) {
-      for (int64_t i = 0; i < block.rows; ++i) {
-        const int64_t r = first + block.row + i, c = block.column, gate = r * H + c;
-        kernels.backward(
-            w.activation,
-            {block.columns, sums.sums + i * sums.stride, pre_RH + gate,
-             w.gated ? pre_RH + gate + F : nullptr, at(keep_RF, r * F + c), dpre_RH + gate,
-             w.gated ? dpre_RH + gate + F : nullptr, hidden_RF + r * F + c});
-      }
-    };
-    products.push_back({{RowsOf<T>{dout_RO, O}.from(experts.begin(e)), true},
-                        {{w.w_out + e * O * F, F}, false},
-                        experts.rows(e),
-                        F,
-                        O,
-                        1,
-                        finish});
-  }
-  run(products, kernels);
-
-  products.clear();
-  add_products_back(products, kernels, experts, dpre_RH, w.w_in, D, H, out.drow_RD);
-  add_products_of_weights(products, kernels, experts, dout_RO, RowsOf<T>{hidden_RF, F}, F, O,
-                          out.dw_out);
-  add_products_of_weights(products, kernels, experts, dpre_RH, x, D, H, out.dw_in);
-  run(products, kernels);
+  Products<T> products{kernels, experts};
+  const auto first = [&](int64_t wave, const Wave& those, const Gates& gates) {
+    for_each_busy(experts, those, [&](int64_t e) {
+      const int64_t first = experts.begin(e);
+      T* const hidden_PF = hidden_RF + waves.row(wave, experts, e) * F;
+      const auto finish = [=, &kernels](const Block& block, const Sums& sums) {
+        for (int64_t i = 0; i < block.rows; ++i) {
+          const int64_t p = block.row + i, r = first + p, c = block.column, gate = r * H + c;
+          kernels.backward(
+              w.activation,
+              {block.columns, sums.sums + i * sums.stride, pre_RH + gate,
+               w.gated ? pre_RH + gate + F : nullptr, at(keep_RF, r * F + c), dpre_RH + gate,
+               w.gated ? dpre_RH + gate + F : nullptr, hidden_PF + p * F + c});
+        }
+      };
+      products.list.push_back({{RowsOf<T>{dout_RO, O}.from(first), true},
+                               {{w.w_out + e * O * F, F}, false},
+                               experts.rows(e),
+                               F,
+                               O,
+                               1,
+                               finish,
+                               gates});
+    });
+  };
+  const auto second = [&](int64_t wave, const Wave& those, const Gates& gates) {
+    for_each_busy(experts, those, [&](int64_t e) {
+      products.add_back(e, dpre_RH, w.w_in, D, H, out.drow_RD, gates);
+      products.add_of_weights(e, dout_RO, {hidden_RF + waves.row(wave, experts, e) * F, F}, F, O,
+                              out.dw_out, gates);
+      products.add_of_weights(e, dpre_RH, x.from(experts.begin(e)), D, H, out.dw_in, gates);
+    });
+  };
+  waves.in_order(first, second);
+  products.run();
 
   clear_idle(experts, out.dw_in, H * D);
   clear_idle(experts, out.dw_out, O * F);
@@ -196,31 +224,36 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
 template <class T>
 void linear_forward(const ProductKernels<T>& kernels, const Experts& experts, const T* w_EOD,
                     const T* b_EO, int64_t D, int64_t O, RowsOf<T> x, T* out_RO) {
-  Products<T> products;
-  add_products_with(products, kernels, experts, x, w_EOD, b_EO, D, O, out_RO);
-  run(products, kernels);
+  Products<T> products{kernels, experts};
+  for_each_busy(experts, {0, experts.count, 0, 0}, [&](int64_t e) {
+    products.add_product(e, x.from(experts.begin(e)), w_EOD, b_EO, D, O,
+                         out_RO + experts.begin(e) * O);
+  });
+  products.run();
 }
 
 template <class T>
 void linear_backward(const ProductKernels<T>& kernels, const Experts& experts, const T* w_EOD,
                      int64_t D, int64_t O, RowsOf<T> x, const T* dout_RO,
                      const LinearGradients<T>& out) {
-  Products<T> products;
-  add_products_back(products, kernels, experts, dout_RO, w_EOD, D, O, out.drow_RD);
-  add_products_of_weights(products, kernels, experts, dout_RO, x, D, O, out.dw_EOD);
-  run(products, kernels);
+  Products<T> products{kernels, experts};
+  for_each_busy(experts, {0, experts.count, 0, 0}, [&](int64_t e) {
+    products.add_back(e, dout_RO, w_EOD, D, O, out.drow_RD);
+    products.add_of_weights(e, dout_RO, x.from(experts.begin(e)), D, O, out.dw_EOD);
+  });
+  products.run();
   clear_idle(experts, out.dw_EOD, O * D);
   sum_rows(kernels, experts, dout_RO, O, out.db_EO);
 }
 
-#define MOE_INSTANTIATE(T)                                                                        \
-  template void mlp_forward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&,    \
-                               RowsOf<T>, const T*, T*, T*);                                      \
-  template void mlp_backward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&,   \
-                                RowsOf<T>, const T*, const T*, const T*, const MlpGradients<T>&); \
-  template void linear_forward<T>(const ProductKernels<T>&, const Experts&, const T*, const T*,   \
-                                  int64_t, int64_t, RowsOf<T>, T*);                               \
-  template void linear_backward<T>(const ProductKernels<T>&, const Experts&, const T*, int64_t,   \
+#define MOE_INSTANTIATE(T)                                                                      \
+  template void mlp_forward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&,  \
+                               RowsOf<T>, const T*, T*, T*);                                    \
+  template void mlp_backward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&, \
+                                RowsOf<T>, const T*, T*, const T*, const MlpGradients<T>&);     \
+  template void linear_forward<T>(const ProductKernels<T>&, const Experts&, const T*, const T*, \
+                                  int64_t, int64_t, RowsOf<T>, T*);                             \
+  template void linear_backward<T>(const ProductKernels<T>&, const Experts&, const T*, int64_t, \
                                    int64_t, RowsOf<T>, const T*, const LinearGradients<T>&);
 MOE_INSTANTIATE(float)
 MOE_INSTANTIATE(BFloat16)

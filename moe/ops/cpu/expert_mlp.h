@@ -30,21 +30,22 @@ struct MlpWeights {
 };
 
 /// out[r] = w_out h[r] + b_out, h[r] = act(w_in x[r] + b_in) [* up] * keep[r]; pre (R, H) gets the
-/// pre-activations unless it is null.
+/// pre-activations unless it is null. With out null the pre-activations are all that is computed.
 template <class T>
 void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts,
                  const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH, T* out_RO);
 
-/// Gradients from dL/dout. drow (R, D) is of the rows, not of their sources. Parameters of experts
-/// without rows get zeros; null biases' gradients none.
+/// Gradients from dL/dout; those that are null are not computed. drow (R, D) is of the rows, not of
+/// their sources. Parameters of experts without rows get zeros.
 template <class T>
 struct MlpGradients {
   T *drow_RD, *dw_in, *db_in, *dw_out, *db_out;
 };
 
+/// `pre` (R, H) are the pre-activations before and their gradients after.
 template <class T>
 void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts,
-                  const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, const T* pre_RH,
+                  const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH,
                   const T* dout_RO, const MlpGradients<T>& gradients);
 
 /// out[r] = w x[r] + b; w (E, O, D), b (E, O) or null.

@@ -46,8 +46,11 @@ Tensor dense(const Tensor& tensor) {
   return tensor.defined() ? tensor.contiguous() : tensor;
 }
 
-Tensor like(const Tensor& parameter) {
-  return parameter.defined() ? at::empty_like(parameter, at::MemoryFormat::Contiguous) : Tensor();
+/// Room for dL/dparameter; undefined where nobody wants it.
+Tensor gradient_of(const Tensor& parameter) {
+  return parameter.defined() && parameter.requires_grad()
+             ? at::empty_like(parameter, at::MemoryFormat::Contiguous)
+             : Tensor();
 }
 
 /// Lazy rows and whose they are.
@@ -86,6 +89,7 @@ struct Rows {
 
   /// dL/dsource from dL/drow, whose rows of no expert are still undefined.
   Tensor source_gradient(const Tensor& drow_RD) const {
+    if (!drow_RD.defined()) return drow_RD;
     drow_RD.slice(0, experts().offsets_E[experts().count]).zero_();
     return index_R.defined() ? scatter_add_rows(drow_RD, index_R, source_SD.size(0)) : drow_RD;
   }
@@ -139,14 +143,25 @@ Tensor forward(const Rows& rows, const Weights& weights, const Tensor& keep_RF,
   return out_RO;
 }
 
+/// w_in x + b_in of all rows.
+Tensor pre_activations(const Rows& rows, const Weights& weights) {
+  const Tensor pre_RH = rows.result(weights.w_in.size(1));
+  with_type_of(rows.source_SD, [&]<class T>(T) {
+    mlp_forward<T>(kernels().of<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
+                   /*keep_RF=*/nullptr, write<T>(pre_RH), /*out_RO=*/nullptr);
+  });
+  return pre_RH;
+}
+
 /// The hidden units are computed again in the backward pass, so that only the input and the
-/// pre-activations are kept.
+/// pre-activations are kept; or these too, so that only the input is.
 struct KernelMlp : torch::autograd::Function<KernelMlp> {
   static Tensor forward(AutogradContext* ctx, const Tensor& source_SD,
                         const std::optional<Tensor>& index, const Tensor& offsets_E,
                         const Tensor& w_in, const std::optional<Tensor>& bias_in,
                         const Tensor& w_out, const std::optional<Tensor>& bias_out,
-                        const std::optional<Tensor>& keep, int64_t activation, bool gated) {
+                        const std::optional<Tensor>& keep, int64_t activation, bool gated,
+                        bool recompute) {
     const Rows rows(source_SD, index.value_or(Tensor()), offsets_E);
     const Weights weights = {w_in,
                              bias_in.value_or(Tensor()),
@@ -154,12 +169,14 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
                              bias_out.value_or(Tensor()),
                              static_cast<Activation>(activation),
                              gated};
-    const Tensor keep_RF = keep.value_or(Tensor()), pre_RH = rows.result(w_in.size(1));
+    const Tensor keep_RF = keep.value_or(Tensor());
+    const Tensor pre_RH = recompute ? Tensor() : rows.result(w_in.size(1));
     const Tensor out_RO = cpu::forward(rows, weights, keep_RF, pre_RH);
     ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, w_in, weights.b_in, w_out,
-                            weights.b_out, keep_RF, pre_RH});
+                            weights.b_out, keep_RF});
     ctx->saved_data["activation"] = activation;
     ctx->saved_data["gated"] = gated;
+    if (!recompute) ctx->saved_data[kPre] = pre_RH;
     return out_RO;
   }
 
@@ -173,13 +190,15 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
                              saved[6],
                              static_cast<Activation>(ctx->saved_data["activation"].toInt()),
                              ctx->saved_data["gated"].toBool()};
-    const Tensor &keep_RF = saved[7], &pre_RH = saved[8], dout_RO = gradients[0].contiguous();
-    const Tensor dw_in = like(weights.w_in), db_in = like(weights.b_in),
-                 dw_out = like(weights.w_out), db_out = like(weights.b_out);
-    const Tensor drow_RD = rows.result(rows.source_SD.size(1));
+    const Tensor &keep_RF = saved[7], dout_RO = gradients[0].contiguous();
+    const Tensor dw_in = gradient_of(weights.w_in), db_in = gradient_of(weights.b_in),
+                 dw_out = gradient_of(weights.w_out), db_out = gradient_of(weights.b_out);
+    const Tensor drow_RD =
+        rows.source_SD.requires_grad() ? rows.result(rows.source_SD.size(1)) : Tensor();
+    const Tensor pre_RH = take_pre(ctx, rows, weights);
     with_type_of(rows.source_SD, [&]<class T>(T) {
       mlp_backward<T>(kernels().of<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
-                      read<T>(keep_RF), read<T>(pre_RH), read<T>(dout_RO),
+                      read<T>(keep_RF), write<T>(pre_RH), read<T>(dout_RO),
                       {write<T>(drow_RD), write<T>(dw_in), write<T>(db_in), write<T>(dw_out),
                        write<T>(db_out)});
     });
@@ -192,7 +211,21 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
             db_out,
             Tensor(),
             Tensor(),
+            Tensor(),
             Tensor()};
+  }
+
+ private:
+  static constexpr const char* kPre = "pre_RH";
+
+  /// The backward pass writes over them, so they are there once: a graph that is kept for another
+  /// pass computes them again.
+  static Tensor take_pre(AutogradContext* ctx, const Rows& rows, const Weights& weights) {
+    const auto kept = ctx->saved_data.find(kPre);
+    if (kept == ctx->saved_data.end()) return pre_activations(rows, weights);
+    const Tensor pre_RH = kept->second.toTensor();
+    ctx->saved_data.erase(kept);
+    return pre_RH;
   }
 };
 
@@ -216,8 +249,9 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
     refuse_second_derivatives();
     const auto saved = ctx->get_saved_variables();
     const Rows rows(saved[0], saved[1], saved[2]);
-    const Tensor &w_EOD = saved[3], dw_EOD = like(w_EOD), db_EO = like(saved[4]);
-    const Tensor dout_RO = gradients[0].contiguous(), drow_RD = rows.result(w_EOD.size(2));
+    const Tensor &w_EOD = saved[3], dw_EOD = gradient_of(w_EOD), db_EO = gradient_of(saved[4]);
+    const Tensor dout_RO = gradients[0].contiguous();
+    const Tensor drow_RD = rows.source_SD.requires_grad() ? rows.result(w_EOD.size(2)) : Tensor();
     with_type_of(rows.source_SD, [&]<class T>(T) {
       linear_backward<T>(kernels().of<T>(), rows.experts(), read<T>(w_EOD), w_EOD.size(2),
                          w_EOD.size(1), rows.rows<T>(), read<T>(dout_RO),
@@ -244,7 +278,7 @@ bool takes(const Tensor& source_SD) {
 
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-                   const Tensor& keep_RF, Activation activation, bool gated) {
+                   const Tensor& keep_RF, Activation activation, bool gated, bool recompute) {
   const Weights weights = {dense(w_in), dense(b_in), dense(w_out), dense(b_out), activation, gated};
   const Tensor rows_SD = source_SD.contiguous(),
                mask_RF = dense(cast(keep_RF, rows_SD.scalar_type()));
@@ -252,7 +286,7 @@ Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor&
     return forward(Rows(rows_SD, index_R, offsets_E), weights, mask_RF, {});
   return KernelMlp::apply(rows_SD, given(index_R), offsets_E, weights.w_in, given(weights.b_in),
                           weights.w_out, given(weights.b_out), given(mask_RF),
-                          static_cast<int64_t>(activation), gated);
+                          static_cast<int64_t>(activation), gated, recompute);
 }
 
 Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,

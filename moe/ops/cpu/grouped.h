@@ -14,11 +14,12 @@ using at::Tensor;
 /// products are asked for (instruction_set.h).
 bool takes(const Tensor& source_SD);
 
-/// Differentiable; with gradients it saves the input and the pre-activations, without it saves
-/// nothing. All tensors of the source's type.
+/// Differentiable; with gradients it saves the input and, unless `recompute`, the pre-activations,
+/// without it saves nothing. Parameters that need no gradient cost none. All tensors of the
+/// source's type.
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-                   const Tensor& keep_RF, Activation activation, bool gated);
+                   const Tensor& keep_RF, Activation activation, bool gated, bool recompute);
 
 Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                       const Tensor& w_EOD, const Tensor& b_EO);

@@ -34,17 +34,19 @@ struct RowsOf {
 };
 
 /// What the end of the first product does with a row of n sums: pre = sum + bias (saved unless
-/// null), hidden = act(pre) * keep; gated: hidden = act(pre_gate) * pre_up * keep. `up` null means
-/// plain, null biases and keep mean none.
+/// null), hidden = act(pre) * keep (unless null); gated: hidden = act(pre_gate) * pre_up * keep.
+/// `up` null means plain, null biases and keep mean none.
 template <class T>
 struct ForwardRow {
   int64_t n;
   const float *gate, *up;
   const T *bias_gate, *bias_up, *keep;
   T *pre_gate, *pre_up, *hidden;
+  bool pre_far;  ///< whether `pre` passes by the caches (see store_far)
 };
 
-/// The same backward: from dL/dhidden the gradients of the pre-activations, and `hidden` anew.
+/// The same backward: from dL/dhidden the gradients of the pre-activations, and `hidden` anew. The
+/// gradients may stand where the pre-activations did.
 template <class T>
 struct BackwardRow {
   int64_t n;
@@ -68,6 +70,9 @@ struct ProductKernels {
   int step;     ///< elements of depth in a unit
   /// tile[m]: m in [1, rows].
   Tile tile[kMostRows + 1];
+  /// The same on B where it stands: `columns` of them, row(k) of `b` being step k; `a` a panel.
+  void (*tile_rows[kMostRows + 1])(RowsOf<T> b, int64_t depth, const float* a, float* c,
+                                   int64_t stride, bool add);
   /// C (m, vector) = A B for m in [1, kMostStreamRows] without packing B, whose columns are rows in
   /// memory: `count` of them, at most `vector`. A's panel is as deep as the product.
   void (*stream[kMostStreamRows + 1])(RowsOf<T> columns, int64_t count, int64_t depth,
@@ -79,6 +84,10 @@ struct ProductKernels {
   void (*pack_depth)(RowsOf<T> source, int64_t lanes, int64_t width, int64_t depth, float* panels);
   /// out = sum + bias (none when null).
   void (*store)(int64_t n, const float* sum, const T* bias, T* out);
+  /// The same for results that nobody reads soon: past the caches, so that memory is not read
+  /// before it is written. fence() makes them seen by other threads.
+  void (*store_far)(int64_t n, const float* sum, const T* bias, T* out);
+  void (*fence)();
   /// sum += row.
   void (*add)(int64_t n, const T* row, float* sum);
   void (*forward)(Activation activation, const ForwardRow<T>& row);

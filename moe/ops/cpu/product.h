@@ -18,6 +18,9 @@ struct Operand {
   /// Packs lanes [lane, lane + lanes) and steps [step, step + depth).
   void pack(const ProductKernels<T>& kernels, int64_t lane, int64_t lanes, int64_t width,
             int64_t step, int64_t depth, float* panels) const;
+  /// Asks for part `part` of `parts` of what such a pack() will read.
+  void prefetch(int64_t lane, int64_t lanes, int64_t step, int64_t depth, int64_t part,
+                int64_t parts) const;
 };
 
 /// Rows [row, row + rows) and columns [column, column + columns) of a product.
@@ -32,6 +35,12 @@ struct Sums {
   int64_t stride, half;
 };
 
+/// What order products keep among them: a product begins when all that open its gate `after` are
+/// done; these come before it in the list. -1: none.
+struct Gates {
+  int64_t after = -1, opens = -1;
+};
+
 template <class T>
 struct Product {
   Operand<T> a, b;
@@ -41,9 +50,13 @@ struct Product {
   int64_t halves = 1;
   /// Takes every element once; called from any thread.
   std::function<void(const Block&, const Sums&)> finish;
+  Gates gates = {};
 };
 
-/// Runs them all, blocks handed out to the threads of at::parallel_for as these come free.
+/// The threads that take part.
+int64_t threads();
+
+/// Runs them all, blocks handed out in order to the threads of at::parallel_for as these come free.
 template <class T>
 void run(const std::vector<Product<T>>& products, const ProductKernels<T>& kernels);
 

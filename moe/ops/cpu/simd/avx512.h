@@ -33,6 +33,12 @@ struct Avx512 {
   static void store_first(BFloat16* p, int64_t n, V x) {
     _mm256_mask_storeu_epi16(p, first(n), narrow(x));
   }
+  /// A whole register past the caches; p is a multiple of its size.
+  static void store_far(float* p, V x) { _mm512_stream_ps(p, x); }
+  static void store_far(BFloat16* p, V x) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(x));
+  }
+  static void fence() { _mm_sfence(); }
   static V rounded(V x, const float*) { return x; }
   static V rounded(V x, const BFloat16*) { return widen(narrow(x)); }
 
@@ -101,15 +107,17 @@ struct Avx512 {
     for (int i = 0; i < 16; ++i) r[i] = t[i];
   }
 
+ protected:
+  static V widen(__m256i x) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
+  }
+
  private:
   static V low(V a, V b) {
     return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
   }
   static V high(V a, V b) {
     return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
-  }
-  static V widen(__m256i x) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16));
   }
   /// To the nearest, ties to even; NaN stays NaN.
   static __m256i narrow(V x) {

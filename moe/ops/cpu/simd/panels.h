@@ -26,17 +26,19 @@ struct FloatUnit {
 /// k / kStep + u of every row.
 template <class Simd, class Unit>
 class SquareBlocks {
+  using T = typename Unit::T;
+
  public:
   static constexpr int W = Simd::kWidth;
   static constexpr int64_t kDepth = W * Unit::kStep;
 
   /// Of the rows, `count` are there; others are zeros.
-  SquareBlocks(RowsOf<typename Unit::T> source, int64_t count, int64_t depth)
-      // The processor foresees a few streams, not W of them: ask for the rows after these, or,
-      // where those are far, for what comes next along the rows.
-      : ahead_(source.index            ? 0
-               : source.stride <= 1024 ? W * source.stride
-                                       : 128 * Unit::kStep) {
+  SquareBlocks(RowsOf<T> source, int64_t count, int64_t depth)
+      : even_(source.index || count < W ? 0 : depth),
+        stride_(source.stride),
+        // The processor foresees a few streams, not W of them: ask for rows after these, or, where
+        // those are far, for what comes next along the rows.
+        ahead_(source.stride <= 1024 ? 4 * W * source.stride : 512 * Unit::kStep) {
     for (int i = 0; i < W; ++i) {
       rows_[i] = source.row(i < count ? i : 0);
       held_[i] = i < count ? depth : 0;
@@ -44,19 +46,30 @@ class SquareBlocks {
   }
 
   void load(int64_t k, typename Simd::V* block) const {
+    if (k + kDepth <= even_) {
+      const T* row = rows_[0] + k;
 #pragma GCC unroll 16
-    for (int i = 0; i < W; ++i) {
-      // An absent row is read as no element at all.
-      const int64_t left = held_[i] - k;
-      block[i] = Unit::along(rows_[i] + (left > 0 ? k : 0), left);
-      if (ahead_ > 0) __builtin_prefetch(rows_[i] + k + ahead_);
+      for (int i = 0; i < W; ++i) {
+        block[i] = Unit::along(row, kDepth);
+        __builtin_prefetch(row + ahead_, 0, 2);
+        row += stride_;
+      }
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; ++i) {
+        // An absent row is read as no element at all.
+        const int64_t left = held_[i] - k;
+        block[i] = Unit::along(rows_[i] + (left > 0 ? k : 0), left);
+      }
     }
     Simd::transpose(block);
   }
 
  private:
-  const typename Unit::T* rows_[W];
-  int64_t held_[W], ahead_;
+  /// The depth to which all rows are there and one stride apart.
+  int64_t even_, stride_, ahead_;
+  const T* rows_[W];
+  int64_t held_[W];
 };
 
 /// One panel of lanes that are rows.
@@ -100,17 +113,29 @@ void pack_lanes(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
 template <class Simd, class Unit>
 void pack_depth(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
                 float* panels) {
+  constexpr int W = Simd::kWidth, kColumns = W * Simd::kColumnVectors;
   constexpr int64_t kAhead = 8;
-  const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + Simd::kWidth;
+  const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + W;
+  // Whole panels of B need no masks.
+  const int64_t plain = width == kColumns ? lanes / width * width : 0;
   for (int64_t k = 0; k < depth; k += Unit::kStep) {
     const auto* row = source.row(k);
     const auto* next = Unit::kStep == 2 && k + 1 < depth ? source.row(k + 1) : nullptr;
     const auto* ahead = k + kAhead < depth ? source.row(k + kAhead) : row;
     float* panel = panels;
-    for (int64_t first = 0; first < lanes; first += width) {
-      for (int64_t lane = 0; lane < width; lane += Simd::kWidth) {
+    for (int64_t first = 0; first < plain; first += kColumns) {
+#pragma GCC unroll 4
+      for (int lane = 0; lane < kColumns; lane += W) {
+        const int64_t at = first + lane;
+        __builtin_prefetch(ahead + at, 0, 2);
+        Simd::store(panel + lane, Unit::across(row + at, next ? next + at : nullptr, W));
+      }
+      panel += stride;
+    }
+    for (int64_t first = plain; first < lanes; first += width) {
+      for (int64_t lane = 0; lane < width; lane += W) {
         const int64_t left = lanes - first - lane, at = left > 0 ? first + lane : 0;
-        __builtin_prefetch(ahead + at);
+        __builtin_prefetch(ahead + at, 0, 2);
         Simd::store(panel + lane, Unit::across(row + at, next ? next + at : nullptr,
                                                left < width - lane ? left : width - lane));
       }
@@ -143,6 +168,44 @@ void tile(int64_t units, const float* a, const float* b, float* c, int64_t strid
     }
     a += M;
     b += N * W;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) Simd::store(c + i * stride + j * W, sum[i][j]);
+}
+
+/// tile() on B where it stands, the panel's columns in row after row: for products that use it
+/// once.
+template <class Simd, class Unit, int M>
+void tile_rows(RowsOf<typename Unit::T> b, int64_t depth, const float* a, float* c, int64_t stride,
+               bool add) {
+  using V = typename Simd::V;
+  constexpr int N = Simd::kColumnVectors, W = Simd::kWidth;
+  constexpr int64_t kAhead = 64;
+  V sum[M][N];
+#pragma GCC unroll 16
+  for (int i = 0; i < M; ++i)
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) sum[i][j] = add ? Simd::load(c + i * stride + j * W) : Simd::zero();
+  const auto* row = b.data;
+  for (int64_t k = 0; k < depth; k += Unit::kStep) {
+    V columns[N];
+    const auto* const next = Unit::kStep == 2 && k + 1 < depth ? row + b.stride : nullptr;
+#pragma GCC unroll 4
+    for (int j = 0; j < N; ++j) {
+      columns[j] = Unit::across(row + j * W, next ? next + j * W : nullptr, W);
+      __builtin_prefetch(row + kAhead * b.stride + j * W, 0, 2);
+      if (next) __builtin_prefetch(next + kAhead * b.stride + j * W, 0, 2);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < M; ++i) {
+      const V value = Simd::all(a[i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < N; ++j) sum[i][j] = Unit::multiply_add(value, columns[j], sum[i][j]);
+    }
+    a += M;
+    row += Unit::kStep * b.stride;
   }
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i)
@@ -205,6 +268,7 @@ int64_t multiply_adds(int64_t rounds, float* values) {
 template <class Simd, class Unit, int M>
 void fill_tiles(ProductKernels<typename Unit::T>& kernels) {
   kernels.tile[M] = tile<Simd, Unit, M>;
+  kernels.tile_rows[M] = tile_rows<Simd, Unit, M>;
   if constexpr (M <= kMostStreamRows) kernels.stream[M] = stream<Simd, Unit, M>;
   if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(kernels);
 }

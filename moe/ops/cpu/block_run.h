@@ -1,0 +1,224 @@
+#pragma once
+// One item of work: a block of one product. Its thread packs a block of B into its second-level
+// cache, then multiplies it with panel after panel of A, which are packed when first met and kept
+// for the other blocks of B. While it multiplies, what it packs next is on its way from memory.
+#include <algorithm>
+
+#include <moe/ops/cpu/product.h>
+#include <moe/ops/cpu/workspace.h>
+
+namespace moe::ops::cpu {
+
+inline int64_t up_to_multiple(int64_t n, int64_t of) {
+  return (n + of - 1) / of * of;
+}
+
+/// How a product is cut: blocks of B of `depth` x `columns`, work items of `rows` x `item_columns`.
+/// None of it changes a result.
+struct Cut {
+  int64_t depth, columns, rows, item_columns;
+};
+
+/// `rows` in the fewest panels of at most `most`, whose heights differ by one at most: 16 rows are
+/// 8 and 8, not 14 and 2. The first `tall` have `height` rows, the others one less.
+struct Panels {
+  int64_t count, height, tall;
+
+  Panels(int64_t rows, int64_t most)
+      : count((rows + most - 1) / most),
+        height(count > 0 ? (rows + count - 1) / count : 0),
+        tall(count - (count * height - rows)) {}
+
+  int64_t height_of(int64_t panel) const { return panel < tall ? height : height - 1; }
+  int64_t row(int64_t panel) const { return panel * height - std::max<int64_t>(0, panel - tall); }
+  /// The panels from this one on that are as high as it is, at most `most`.
+  int64_t alike(int64_t panel, int64_t most) const {
+    return std::min(most, (panel < tall ? tall : count) - panel);
+  }
+};
+
+/// Few rows, and steps of depth that are rows in memory: B is multiplied where it stands.
+template <class T>
+bool is_used_in_place(const Product<T>& product, const ProductKernels<T>& kernels) {
+  return product.rows <= kernels.rows && !product.b.rows_are_lanes && !product.b.rows.index &&
+         product.halves == 1;
+}
+
+template <class T>
+class BlockRun {
+ public:
+  BlockRun(const Product<T>& product, const ProductKernels<T>& kernels, const Cut& cut,
+           const Block& block)
+      : product_(product),
+        kernels_(kernels),
+        block_(block),
+        panels_(block.rows, kernels.rows),
+        depth_(cut.depth),
+        columns_(std::min(cut.columns, block.columns)),
+        half_(up_to_multiple(columns_, kernels.columns)),
+        whole_(product.depth <= depth_),
+        in_place_(is_used_in_place(product, kernels)),
+        size_of_b_(up_to_multiple(product.halves * half_ / kernels.columns *
+                                      kernels.panel_stride(kernels.columns, depth_),
+                                  16)),
+        size_of_a_(up_to_multiple(a_from(product.depth) + kernels.vector, 16)),
+        memory_(sizeof(float) *
+                static_cast<size_t>(size_of_b_ + size_of_a_ +
+                                    (whole_ ? panels_.height : block.rows) * stride())),
+        b_(memory_.as<float>()),
+        a_(b_ + size_of_b_),
+        c_(a_ + size_of_a_) {}
+
+  void operator()() {
+    if (streams()) return stream();
+    for (int64_t column = 0; column < block_.columns; column += columns_) {
+      const int64_t columns = std::min(columns_, block_.columns - column);
+      for (int64_t k = 0; k < product_.depth; k += depth_)
+        multiply(column, columns, k, std::min(depth_, product_.depth - k));
+      if (!whole_) finish(column, columns, 0, block_.rows);
+    }
+  }
+
+ private:
+  /// Panels of A packed at a time where rows are lanes; where rows are steps of depth, as many as
+  /// make long reads of each.
+  static constexpr int64_t kPanels = 4, kWidePanels = 16;
+  /// Units of depth in a piece of B that is used once: the piece stays in the first-level cache.
+  static constexpr int64_t kPieceUnits = 128;
+
+  int64_t stride() const { return product_.halves * half_; }
+
+  /// Few rows, and columns of B that are rows in memory: B comes from memory and is used once.
+  bool streams() const { return product_.b.rows_are_lanes && block_.rows <= kernels_.rows; }
+
+  void stream() {
+    product_.a.pack(kernels_, block_.row, block_.rows, block_.rows, 0, product_.depth, a_);
+    const int64_t width = block_.rows <= kMostStreamRows ? kernels_.vector : kernels_.columns;
+    for (int64_t from = 0; from < block_.columns; from += columns_) {
+      const int64_t columns = std::min(columns_, block_.columns - from);
+      for (int64_t half = 0; half < product_.halves; ++half)
+        for (int64_t column = 0; column < columns; column += width) {
+          const int64_t lane = half * product_.columns + block_.column + from + column;
+          const int64_t lanes = std::min(width, columns - column);
+          float* const sums = c_ + half * half_ + column;
+          if (block_.rows <= kMostStreamRows)
+            kernels_.stream[block_.rows](product_.b.rows.from(lane), lanes, product_.depth, a_,
+                                         sums, stride());
+          else
+            multiply_in_pieces(lane, lanes, sums);
+        }
+      finish(from, columns, 0, block_.rows);
+    }
+  }
+
+  /// One panel of B in pieces that stay in the first-level cache.
+  void multiply_in_pieces(int64_t lane, int64_t lanes, float* sums) {
+    for (int64_t k = 0; k < product_.depth; k += kPieceUnits * kernels_.step) {
+      const int64_t depth = std::min(kPieceUnits * kernels_.step, product_.depth - k);
+      product_.b.pack(kernels_, lane, lanes, kernels_.columns, k, depth, b_);
+      kernels_.tile[block_.rows](kernels_.units(depth), a_ + kernels_.units(k) * block_.rows, b_,
+                                 sums, stride(), k > 0);
+    }
+  }
+
+  /// C (all rows, these columns) [+]= A B over this depth.
+  void multiply(int64_t column, int64_t columns, int64_t k, int64_t depth) {
+    if (!in_place_) pack_b(column, columns, k, depth);
+    float* a = a_ + a_from(k);
+    const int64_t group = product_.a.rows_are_lanes ? kPanels : kWidePanels;
+    int64_t packed = column == 0 ? 0 : panels_.count;
+    for (int64_t panel = 0; panel < panels_.count; ++panel) {
+      const int64_t row = panels_.row(panel), height = panels_.height_of(panel);
+      if (panel == packed) {
+        const int64_t alike = panels_.alike(panel, group);
+        product_.a.pack(kernels_, block_.row + row, alike * height, height, k, depth, a);
+        packed += alike;
+      }
+      if (in_place_) {
+        multiply_in_place(column, columns, a, k, depth);
+      } else {
+        ask_ahead(column, columns, k, depth, panel);
+        multiply_panel(columns, a, height, c_ + (whole_ ? 0 : row) * stride(), depth, k > 0);
+      }
+      if (whole_) finish(column, columns, row, height);
+      a += kernels_.panel_stride(height, depth);
+    }
+  }
+
+  /// The only panel of A with columns of B that are not packed, but for those of a narrow panel.
+  void multiply_in_place(int64_t column, int64_t columns, const float* a, int64_t k,
+                         int64_t depth) {
+    const int64_t rows = block_.rows, width = kernels_.columns;
+    for (int64_t from = 0; from < columns; from += width) {
+      const int64_t lane = block_.column + column + from, lanes = std::min(width, columns - from);
+      if (lanes == width) {
+        RowsOf<T> b = product_.b.rows.from(k);
+        b.data += lane;
+        kernels_.tile_rows[rows](b, depth, a, c_ + from, stride(), k > 0);
+      } else {
+        product_.b.pack(kernels_, lane, lanes, width, k, depth, b_);
+        kernels_.tile[rows](kernels_.units(depth), a, b_, c_ + from, stride(), k > 0);
+      }
+    }
+  }
+
+  /// At panel after panel: for the block of B after this one, and for rows of A to be packed.
+  void ask_ahead(int64_t column, int64_t columns, int64_t k, int64_t depth, int64_t panel) const {
+    const bool deeper = k + depth < product_.depth;
+    const int64_t next = deeper ? column : column + columns, step = deeper ? k + depth : 0;
+    const int64_t lanes = std::min(columns_, block_.columns - next);
+    for (int64_t half = 0; lanes > 0 && half < product_.halves; ++half)
+      product_.b.prefetch(half * product_.columns + block_.column + next, lanes, step,
+                          std::min(depth_, product_.depth - step), panel, panels_.count);
+    const int64_t later = panel + (product_.a.rows_are_lanes ? kPanels : kWidePanels);
+    if (column == 0 && later < panels_.count)
+      product_.a.prefetch(block_.row + panels_.row(later), panels_.height_of(later), k, depth, 0,
+                          1);
+  }
+
+  void pack_b(int64_t column, int64_t columns, int64_t k, int64_t depth) {
+    float* panels = b_;
+    for (int64_t half = 0; half < product_.halves; ++half) {
+      product_.b.pack(kernels_, half * product_.columns + block_.column + column, columns,
+                      kernels_.columns, k, depth, panels);
+      panels += half_ / kernels_.columns * kernels_.panel_stride(kernels_.columns, depth);
+    }
+  }
+
+  void multiply_panel(int64_t columns, const float* a, int64_t rows, float* sums, int64_t depth,
+                      bool add) const {
+    const int64_t units = kernels_.units(depth);
+    const int64_t next = kernels_.panel_stride(kernels_.columns, depth);
+    for (int64_t half = 0; half < product_.halves; ++half) {
+      const float* panel = b_ + half * (half_ / kernels_.columns) * next;
+      for (int64_t column = 0; column < columns; column += kernels_.columns) {
+        kernels_.tile[rows](units, a, panel, sums + half * half_ + column, stride(), add);
+        panel += next;
+      }
+    }
+  }
+
+  /// Where the panels of A for the depth from k on begin; k is a multiple of depth_, or the end.
+  int64_t a_from(int64_t k) const {
+    const int64_t blocks = (k + depth_ - 1) / std::max<int64_t>(depth_, 1);
+    return block_.rows * kernels_.units(k) + blocks * panels_.count * kernels_.vector;
+  }
+
+  /// The sums of `rows` rows from `row` of the block on stand at the beginning of c_.
+  void finish(int64_t column, int64_t columns, int64_t row, int64_t rows) const {
+    product_.finish({block_.row + row, rows, block_.column + column, columns},
+                    {c_, stride(), half_});
+  }
+
+  const Product<T>& product_;
+  const ProductKernels<T>& kernels_;
+  const Block block_;
+  const Panels panels_;
+  const int64_t depth_, columns_, half_;
+  const bool whole_, in_place_;
+  const int64_t size_of_b_, size_of_a_;
+  const Workspace memory_;
+  float *const b_, *const a_, *const c_;
+};
+
+}  // namespace moe::ops::cpu
