@@ -1,4 +1,5 @@
 // S source rows, R rows, T tokens, N pairs, D width.
+#include <algorithm>
 #include <optional>
 
 #include <ATen/Dispatch.h>
@@ -7,6 +8,7 @@
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/zeros.h>
@@ -39,16 +41,26 @@ struct KeptPairs {
   }
 };
 
+/// Rows belong to at most one pair, so that counting tells.
+bool every_row_has_a_pair(const Tensor& position_N, const Tensor& rows_RD) {
+  if (!rows_RD.is_cpu()) return false;  // no synchronisation for this
+  const Tensor contiguous_N = position_N.contiguous();
+  const int64_t* position = contiguous_N.const_data_ptr<int64_t>();
+  return std::count_if(position, position + contiguous_N.numel(),
+                       [](int64_t p) { return p >= 0; }) == rows_RD.size(0);
+}
+
 Tensor combine_forward(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weights_N,
                        const Tensor& offsets_T1) {
   const auto type = sum_type(rows_RD);
   const Tensor weight_N = weights_N.defined() ? weights_N.to(type).contiguous() : weights_N;
-  Tensor y_TD = at::zeros({offsets_T1.size(0) - 1, rows_RD.size(1)}, rows_RD.options().dtype(type));
+  Tensor y_TD = at::empty({offsets_T1.size(0) - 1, rows_RD.size(1)}, rows_RD.options().dtype(type));
   if (rows_RD.is_cpu()) {
     cpu::combine_rows(rows_RD.contiguous(), position_N.contiguous(), weight_N,
                       offsets_T1.contiguous(), y_TD);
     return y_TD;
   }
+  y_TD.zero_();
   const KeptPairs kept(position_N, offsets_T1);
   Tensor part_MD = rows_RD.index_select(0, kept.row_M).to(type);
   if (weight_N.defined()) part_MD = part_MD * weight_N.index_select(0, kept.pair_M).unsqueeze(1);
@@ -71,7 +83,8 @@ struct CombineRows : torch::autograd::Function<CombineRows> {
     const Tensor dy_TD = gradients[0].contiguous();
     const Tensor weight_N =
         weights_N.defined() ? weights_N.to(dy_TD.scalar_type()).contiguous() : weights_N;
-    Tensor drows_RD = at::zeros_like(rows_RD, rows_RD.options(), at::MemoryFormat::Contiguous);
+    Tensor drows_RD = at::empty_like(rows_RD, rows_RD.options(), at::MemoryFormat::Contiguous);
+    if (!every_row_has_a_pair(position_N, rows_RD)) drows_RD.zero_();
     Tensor dweight_N;
     if (weight_N.defined()) dweight_N = at::zeros_like(weight_N);
     if (rows_RD.is_cpu()) {

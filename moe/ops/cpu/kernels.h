@@ -90,6 +90,10 @@ struct ProductKernels {
   void (*fence)();
   /// sum += row.
   void (*add)(int64_t n, const T* row, float* sum);
+  /// sum [+]= weight * row; without `+` where it is the first.
+  void (*add_scaled)(int64_t n, float weight, const T* row, float* sum, bool first);
+  /// drow = weight * dy; returns dy . row.
+  float (*scale_and_dot)(int64_t n, float weight, const float* dy, const T* row, T* drow);
   void (*forward)(Activation activation, const ForwardRow<T>& row);
   void (*backward)(Activation activation, const BackwardRow<T>& row);
   /// Multiply-adds in registers alone, for measuring the processor; returns how many. `values`

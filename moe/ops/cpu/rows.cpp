@@ -4,6 +4,8 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 
+#include <moe/ops/cpu/instruction_set.h>
+#include <moe/ops/cpu/kernels.h>
 #include <moe/ops/cpu/rows.h>
 
 namespace moe::ops::cpu {
@@ -15,9 +17,40 @@ int64_t grain(int64_t width) {
   return std::max<int64_t>(1, 32768 / (width + 1));
 }
 
+/// What is done with one row, in plain loops.
 template <class Row, class Sum>
+struct PlainLoops {
+  void add(int64_t D, Sum weight, const Row* row, Sum* out, bool first) const {
+    if (first) std::fill(out, out + D, Sum(0));
+    for (int64_t d = 0; d < D; ++d) out[d] += weight * static_cast<Sum>(row[d]);
+  }
+  Sum scale_and_dot(int64_t D, Sum weight, const Sum* dy, const Row* row, Row* drow) const {
+    Sum dot = 0;
+    for (int64_t d = 0; d < D; ++d) {
+      drow[d] = static_cast<Row>(weight * dy[d]);
+      dot += dy[d] * static_cast<Sum>(row[d]);
+    }
+    return dot;
+  }
+};
+
+/// The same on the kernels, whose type for Row is T.
+template <class Row, class T>
+struct KernelLoops {
+  const ProductKernels<T>& kernels;
+
+  void add(int64_t D, float weight, const Row* row, float* out, bool first) const {
+    kernels.add_scaled(D, weight, reinterpret_cast<const T*>(row), out, first);
+  }
+  float scale_and_dot(int64_t D, float weight, const float* dy, const Row* row, Row* drow) const {
+    return kernels.scale_and_dot(D, weight, dy, reinterpret_cast<const T*>(row),
+                                 reinterpret_cast<T*>(drow));
+  }
+};
+
+template <class Row, class Sum, class Loops>
 void combine(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weights_N,
-             const Tensor& offsets_T1, Tensor& y_TD) {
+             const Tensor& offsets_T1, Tensor& y_TD, const Loops& loops) {
   const int64_t D = rows_RD.size(1);
   const Row* rows = rows_RD.const_data_ptr<Row>();
   const int64_t* position = position_N.const_data_ptr<int64_t>();
@@ -27,20 +60,21 @@ void combine(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weig
   at::parallel_for(0, y_TD.size(0), grain(D), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       Sum* out = y + t * D;
+      bool first = true;
       for (int64_t n = offsets[t]; n < offsets[t + 1]; ++n) {
         if (position[n] < 0) continue;
-        const Row* row = rows + position[n] * D;
-        const Sum weight = weights ? weights[n] : Sum(1);
-        for (int64_t d = 0; d < D; ++d) out[d] += weight * static_cast<Sum>(row[d]);
+        loops.add(D, weights ? weights[n] : Sum(1), rows + position[n] * D, out, first);
+        first = false;
       }
+      if (first) std::fill(out, out + D, Sum(0));
     }
   });
 }
 
-template <class Row, class Sum>
+template <class Row, class Sum, class Loops>
 void combine_backward(const Tensor& dy_TD, const Tensor& rows_RD, const Tensor& position_N,
                       const Tensor& weights_N, const Tensor& offsets_T1, Tensor& drows_RD,
-                      Tensor& dweights_N) {
+                      Tensor& dweights_N, const Loops& loops) {
   const int64_t D = rows_RD.size(1);
   const Sum* dy = dy_TD.const_data_ptr<Sum>();
   const Row* rows = rows_RD.const_data_ptr<Row>();
@@ -50,21 +84,32 @@ void combine_backward(const Tensor& dy_TD, const Tensor& rows_RD, const Tensor& 
   Row* drows = drows_RD.mutable_data_ptr<Row>();
   Sum* dweights = weights ? dweights_N.mutable_data_ptr<Sum>() : nullptr;
   at::parallel_for(0, dy_TD.size(0), grain(D), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const Sum* gradient = dy + t * D;
+    for (int64_t t = begin; t < end; ++t)
       for (int64_t n = offsets[t]; n < offsets[t + 1]; ++n) {
-        if (position[n] < 0) continue;
-        const Row* row = rows + position[n] * D;
-        Row* drow = drows + position[n] * D;
-        const Sum weight = weights ? weights[n] : Sum(1);
-        Sum dot = 0;
-        for (int64_t d = 0; d < D; ++d) {
-          drow[d] = static_cast<Row>(weight * gradient[d]);
-          dot += gradient[d] * static_cast<Sum>(row[d]);
-        }
+        const Sum dot = position[n] < 0
+                            ? Sum(0)
+                            : loops.scale_and_dot(D, weights ? weights[n] : Sum(1), dy + t * D,
+                                                  rows + position[n] * D, drows + position[n] * D);
         if (dweights) dweights[n] = dot;
       }
+  });
+}
+
+/// Calls function.operator()<Row, Sum>(loops) with the fastest loops for such rows.
+template <class Function>
+void with_loops(const Tensor& rows_RD, const char* name, const Function& function) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, rows_RD.scalar_type(), name, [&] {
+    using Sum = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
+    const bool own = instruction_set() != InstructionSet::kLibtorch;
+    if constexpr (std::is_same_v<scalar_t, float>) {
+      using Loops = KernelLoops<float, float>;
+      if (own) return function.template operator()<float, Sum>(Loops{kernels().of<float>()});
+    } else if constexpr (std::is_same_v<scalar_t, at::BFloat16>) {
+      using Loops = KernelLoops<at::BFloat16, BFloat16>;
+      if (own)
+        return function.template operator()<at::BFloat16, Sum>(Loops{kernels().of<BFloat16>()});
     }
+    function.template operator()<scalar_t, Sum>(PlainLoops<scalar_t, Sum>());
   });
 }
 
@@ -72,22 +117,18 @@ void combine_backward(const Tensor& dy_TD, const Tensor& rows_RD, const Tensor& 
 
 void combine_rows(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weights_N,
                   const Tensor& offsets_T1, Tensor& y_TD) {
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kHalf, at::kBFloat16, rows_RD.scalar_type(), "combine_rows", [&] {
-        using Sum = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
-        combine<scalar_t, Sum>(rows_RD, position_N, weights_N, offsets_T1, y_TD);
-      });
+  with_loops(rows_RD, "combine_rows", [&]<class Row, class Sum>(const auto& loops) {
+    combine<Row, Sum>(rows_RD, position_N, weights_N, offsets_T1, y_TD, loops);
+  });
 }
 
 void combine_rows_backward(const Tensor& dy_TD, const Tensor& rows_RD, const Tensor& position_N,
                            const Tensor& weights_N, const Tensor& offsets_T1, Tensor& drows_RD,
                            Tensor& dweights_N) {
-  AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kHalf, at::kBFloat16, rows_RD.scalar_type(), "combine_rows_backward", [&] {
-        using Sum = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
-        combine_backward<scalar_t, Sum>(dy_TD, rows_RD, position_N, weights_N, offsets_T1, drows_RD,
-                                        dweights_N);
-      });
+  with_loops(rows_RD, "combine_rows_backward", [&]<class Row, class Sum>(const auto& loops) {
+    combine_backward<Row, Sum>(dy_TD, rows_RD, position_N, weights_N, offsets_T1, drows_RD,
+                               dweights_N, loops);
+  });
 }
 
 }  // namespace moe::ops::cpu

@@ -8,11 +8,10 @@ namespace moe::ops::cpu {
 
 using at::Tensor;
 
-/// y_TD must hold zeros.
 void combine_rows(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weights_N,
                   const Tensor& offsets_T1, Tensor& y_TD);
-/// drows_RD and dweights_N (undefined when weights_N is) must hold zeros; each row belongs to at
-/// most one pair.
+/// Each row belongs to at most one pair; those of drows_RD that belong to none are left alone.
+/// dweights_N is undefined when weights_N is.
 void combine_rows_backward(const Tensor& dy_TD, const Tensor& rows_RD, const Tensor& position_N,
                            const Tensor& weights_N, const Tensor& offsets_T1, Tensor& drows_RD,
                            Tensor& dweights_N);

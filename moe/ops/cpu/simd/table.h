@@ -3,6 +3,7 @@
 
 #include <moe/ops/cpu/simd/hidden.h>
 #include <moe/ops/cpu/simd/panels.h>
+#include <moe/ops/cpu/simd/rows.h>
 
 namespace moe::ops::cpu {
 
@@ -24,6 +25,8 @@ ProductKernels<typename Unit::T> product_kernels() {
                         store<Simd, T, true>,
                         Simd::fence,
                         add<Simd, T>,
+                        add_scaled<Simd, T>,
+                        scale_and_dot<Simd, T>,
                         forward<Simd, T>,
                         backward<Simd, T>,
                         multiply_adds<Simd, Unit>};

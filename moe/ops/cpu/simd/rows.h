@@ -1,0 +1,38 @@
+#pragma once
+// What leads rows of experts back to tokens, and gradients of tokens to rows, written once over
+// Simd. In an unnamed namespace: see avx512.h.
+
+#include <moe/ops/cpu/kernels.h>
+
+namespace moe::ops::cpu {
+
+namespace {
+
+template <class Simd, class T>
+void add_scaled(int64_t n, float weight, const T* row, float* sum, bool first) {
+  const auto w = Simd::all(weight);
+  for (int64_t i = 0; i < n; i += Simd::kWidth) {
+    const auto before = first ? Simd::zero() : Simd::load_first(sum + i, n - i);
+    Simd::store_first(sum + i, n - i, Simd::fma(w, Simd::load_first(row + i, n - i), before));
+  }
+}
+
+template <class Simd, class T>
+float scale_and_dot(int64_t n, float weight, const float* dy, const T* row, T* drow) {
+  constexpr int kChains = 4, W = Simd::kWidth;
+  const auto w = Simd::all(weight);
+  typename Simd::V sums[kChains] = {Simd::zero(), Simd::zero(), Simd::zero(), Simd::zero()};
+  for (int64_t i = 0, chain = 0; i < n; i += W, chain = (chain + 1) % kChains) {
+    const auto gradient = Simd::load_first(dy + i, n - i);
+    sums[chain] = Simd::fma(gradient, Simd::load_first(row + i, n - i), sums[chain]);
+    Simd::store_first(drow + i, n - i, Simd::multiply(w, gradient));
+  }
+  float parts[W], dot = 0;
+  Simd::store(parts, Simd::add(Simd::add(sums[0], sums[1]), Simd::add(sums[2], sums[3])));
+  for (const float part : parts) dot += part;
+  return dot;
+}
+
+}  // namespace
+
+}  // namespace moe::ops::cpu
