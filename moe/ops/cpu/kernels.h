@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include <moe/ops/activation.h>
+#include <moe/ops/cpu/choice_kernels.h>
 
 namespace moe::ops::cpu {
 
@@ -98,6 +99,8 @@ struct Kernels {
 
   template <class T>
   const ProductKernels<T>& of() const;
+
+  ChoiceKernels choice;
 };
 
 template <>
