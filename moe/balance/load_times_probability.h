@@ -15,9 +15,10 @@ using at::Tensor;
 Tensor load_times_probability(const Tensor& counts_GE, const Tensor& p_GE, const Tensor& tokens_G);
 
 /// (2) float64 [loss, sequences]: load_times_probability of each sequence of the context, added up,
-/// and the number of sequences with a real token. Counts are those of `routing`, dropped pairs left
-/// out; p_TE is zero for padding.
-Tensor load_times_probability_by_sequence(const Tensor& p_TE, const Routing& routing,
-                                          const RoutingContext& context);
+/// and the number of sequences with a real token. P are the routing's scores, divided by their row
+/// sum when `normalise`; padding takes no part. f counts the pairs of `chosen`, dropped ones left
+/// out.
+Tensor load_times_probability_by_sequence(const Routing& routing, const Routing& chosen,
+                                          bool normalise, const RoutingContext& context);
 
 }  // namespace moe::balance

@@ -3,25 +3,21 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <moe/balance/probabilities.h>
+#include <moe/ops/scores.h>
 
 namespace moe::balance {
 
 Tensor probabilities(const Routing& routing, bool normalise) {
-  Tensor p_TE = routing.scores_TE;
-  if (normalise) p_TE = p_TE / p_TE.sum(1, /*keepdim=*/true).clamp_min(1e-20);
-  return routing.valid_T.defined()
-             ? at::where(routing.valid_T.unsqueeze(1), p_TE, at::zeros_like(p_TE))
-             : p_TE;
+  return ops::probabilities(routing.scores_TE, routing.valid_T, normalise);
 }
 
 Tensor probability_sums(const Routing& routing) {
   if (!routing.scores_TE.defined())
     return at::zeros({routing.num_experts + 1}, routing.experts_N.options().dtype(at::kDouble));
-  return at::cat({probabilities(routing).sum(0, /*keepdim=*/false, at::kDouble),
-                  routing.valid_tokens().to(at::kDouble).reshape({1})});
+  const Tensor p_1E = ops::probability_sums(routing.scores_TE, routing.valid_T, /*normalise=*/true);
+  return at::cat({p_1E.squeeze(0), routing.valid_tokens().to(at::kDouble).reshape({1})});
 }
 
 Tensor mean_probability(const Tensor& sums) {

@@ -13,10 +13,11 @@ DispatchPlan sort_pairs(const Routing& routing, int64_t num_experts, std::string
   check(routing.num_experts == num_experts, place, "expected a routing over ", num_experts,
         " experts, got one over ", routing.num_experts,
         ". Make router and dispatcher for the same number of experts.");
-  const ops::Order order = ops::counting_sort(routing.experts_N, num_experts);
+  const auto [order, token_N] =
+      ops::counting_sort_groups(routing.experts_N, routing.offsets, num_experts);
   DispatchPlan plan;
   plan.pair_N = order.order_N;
-  plan.token_N = routing.tokens_N().index_select(0, order.order_N);
+  plan.token_N = token_N;
   plan.position_N = order.position_N;
   plan.offsets_E = order.offsets_E;
   return plan;

@@ -1,12 +1,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/bincount.h>
 #include <ATen/ops/repeat_interleave.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <moe/flow/routing.h>
+#include <moe/ops/order.h>
 
 namespace moe {
 
@@ -19,8 +19,7 @@ Tensor Routing::tokens_N() const {
 }
 
 Tensor Routing::counts_E() const {
-  return at::bincount(experts_N, /*weights=*/{}, /*minlength=*/num_experts + 1)
-      .slice(0, 0, num_experts);
+  return ops::count_ids(experts_N, num_experts);
 }
 
 Tensor Routing::dropped() const {

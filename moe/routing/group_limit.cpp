@@ -1,10 +1,4 @@
-// T tokens, E experts, G groups of S experts, J kept groups.
-#include <algorithm>
-#include <limits>
-
-#include <ATen/ops/ones.h>
-
-#include <moe/ops/order.h>
+// E experts, G groups.
 #include <moe/routing/group_limit.h>
 
 namespace moe::routing {
@@ -31,18 +25,11 @@ void GroupLimit::check_shape(const std::string& place, const RouterShape& shape)
                      ". Keep more groups or lower top_k.");
 }
 
-Tensor limited_to_groups(const Tensor& values_TE, const Tensor& ranked_TE,
-                         const GroupLimit& limit) {
-  const int64_t T = values_TE.size(0), E = values_TE.size(1), G = limit.groups, S = E / G;
-  if (G == 1 || limit.kept_groups == G) return values_TE;
-  const int64_t best = limit.group_score == "max" ? 1 : std::min<int64_t>(2, S);
-  const Tensor ranked_GS = ranked_TE.detach().reshape({T * G, S});
-  const Tensor score_TG = ops::topk(ranked_GS, best).first.sum(1).reshape({T, G});
-  const Tensor kept_TJ = ops::topk(score_TG, limit.kept_groups).second;
-  Tensor outside_TG = at::ones({T, G}, kept_TJ.options().dtype(at::kBool));
-  outside_TG.scatter_(1, kept_TJ, false);
-  const Tensor outside_TE = outside_TG.unsqueeze(2).expand({T, G, S}).reshape({T, E});
-  return values_TE.masked_fill(outside_TE, -std::numeric_limits<double>::infinity());
+void GroupLimit::apply_to(ops::ChoiceRule& rule) const {
+  if (groups == 1) return;
+  rule.groups = groups;
+  rule.kept_groups = kept_groups;
+  rule.best_two = group_score == "best_two";
 }
 
 }  // namespace moe::routing

@@ -1,8 +1,9 @@
 #pragma once
-// T tokens, E experts, G groups.
+// E experts, G groups.
 
 #include <string>
 
+#include <moe/ops/choice.h>
 #include <moe/routing/router.h>
 
 namespace moe::routing {
@@ -26,11 +27,9 @@ struct GroupLimit {
   void validate(const std::string& place) const;
   /// Throws ConfigError unless E is a multiple of G and the kept groups hold top_k experts.
   void check_shape(const std::string& place, const RouterShape& shape) const;
+  /// Group g is the experts [g E/G, (g+1) E/G). A group of one expert has no second best:
+  /// "best_two" is its expert alone.
+  void apply_to(ops::ChoiceRule& rule) const;
 };
-
-/// values_TE with -inf at the experts outside of each token's `kept_groups` best groups; group g
-/// is the experts [g E/G, (g+1) E/G). Groups are scored by ranked_TE, without gradient; ties go to
-/// the lowest group. A group of one expert has no second best: "best_two" is its expert alone.
-Tensor limited_to_groups(const Tensor& values_TE, const Tensor& ranked_TE, const GroupLimit& limit);
 
 }  // namespace moe::routing

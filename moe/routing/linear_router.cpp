@@ -3,6 +3,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/impl/LocalDispatchKeySet.h>
 
 #include <moe/ops/random_fill.h>
 #include <moe/routing/linear_router.h>
@@ -26,6 +27,15 @@ at::ScalarType LinearRouter::score_type(const Tensor& x_TD) const {
 Tensor LinearRouter::logits(const Tensor& x_TD) const {
   check_input(x_TD, shape_);
   return wide_linear(x_TD, weight_ED_, bias_E_);
+}
+
+ops::Choices LinearRouter::choose(const Tensor& x_TD, const ops::ChoiceRule& rule,
+                                  const Tensor& selection_bias_E) const {
+  check_input(x_TD, shape_);
+  const auto type = score_type(x_TD);
+  const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
+  return ops::choose_linear(x_TD.to(type), weight_ED_.to(type),
+                            bias_E_.defined() ? bias_E_.to(type) : bias_E_, rule, selection_bias_E);
 }
 
 }  // namespace moe::routing

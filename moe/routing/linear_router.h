@@ -1,6 +1,7 @@
 #pragma once
 // T tokens, D model width, E experts.
 
+#include <moe/ops/choice.h>
 #include <moe/routing/router.h>
 
 namespace moe::routing {
@@ -18,6 +19,9 @@ class LinearRouter : public Router {
   /// (T, E) in float32, or float64 when the input or the weight is; autocast changes nothing.
   /// Throws unless x_TD is floating and (T, D).
   Tensor logits(const Tensor& x_TD) const;
+  /// Choices by these logits, in one op: cheaper than `logits` and ops::choose.
+  ops::Choices choose(const Tensor& x_TD, const ops::ChoiceRule& rule,
+                      const Tensor& selection_bias_E = {}) const;
   /// The dtype that `logits` computes in.
   at::ScalarType score_type(const Tensor& x_TD) const;
 

@@ -3,10 +3,8 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/gather.h>
 #include <ATen/ops/softmax.h>
 
-#include <moe/ops/order.h>
 #include <moe/routing/finish.h>
 #include <moe/routing/random.h>
 #include <moe/routing/softmax_rule.h>
@@ -37,19 +35,23 @@ double TemperatureSchedule::at(const RoutingContext& context) const {
   return temperature + (temperature_end - temperature) * std::min(done, 1.0);
 }
 
-Routing choose_by_softmax(const Tensor& logits_TE, int64_t top_k, const SoftmaxRule& rule,
-                          const RoutingContext& context, const GroupLimit& limit) {
-  const Tensor scores_TE = at::softmax(logits_TE, 1);
-  // As the selection, a group's best expert is found by logits; a sum needs probabilities.
-  const Tensor& ranked_TE = limit.group_score == "max" ? logits_TE : scores_TE;
-  const auto [chosen_TK, experts_TK] =
-      ops::topk(limited_to_groups(logits_TE, ranked_TE, limit), top_k);
-  const Tensor weights_TK =
-      rule.weights_sum_to_one() ? at::softmax(chosen_TK, 1) : at::gather(scores_TE, 1, experts_TK);
-  Routing routing =
-      finish_fixed(experts_TK, weights_TK * rule.scale, logits_TE, scores_TE, context);
+ops::ChoiceRule SoftmaxRule::choice(int64_t top_k, const GroupLimit& limit) const {
+  ops::ChoiceRule rule = {.k = top_k, .sum_to_one = weights_sum_to_one(), .scale = scale};
+  limit.apply_to(rule);
+  return rule;
+}
+
+Routing routing_of(const ops::Choices& choices, const SoftmaxRule& rule,
+                   const RoutingContext& context) {
+  Routing routing = finish_fixed(choices.experts_TK, choices.weights_TK, choices.logits_TE,
+                                 choices.scores_TE, context);
   routing.weight_on_input = rule.weight_on == "input";
   return routing;
+}
+
+Routing choose_by_softmax(const Tensor& logits_TE, int64_t top_k, const SoftmaxRule& rule,
+                          const RoutingContext& context, const GroupLimit& limit) {
+  return routing_of(ops::choose(logits_TE, rule.choice(top_k, limit)), rule, context);
 }
 
 Routing choose_with_noise(const Tensor& logits_TE, double std, int64_t top_k,

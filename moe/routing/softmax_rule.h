@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include <moe/ops/choice.h>
 #include <moe/routing/group_limit.h>
 #include <moe/routing/router.h>
 
@@ -27,6 +28,8 @@ struct SoftmaxRule {
 
   void validate(const std::string& place) const;
   bool weights_sum_to_one() const { return renormalise || softmax == "after"; }
+  /// The same for ops::choose.
+  ops::ChoiceRule choice(int64_t top_k, const GroupLimit& limit = {}) const;
 };
 
 /// What logits are divided by, over the steps of a training run (B16).
@@ -58,6 +61,10 @@ struct TemperatureSchedule {
 /// put theirs back.
 Routing choose_by_softmax(const Tensor& logits_TE, int64_t top_k, const SoftmaxRule& rule,
                           const RoutingContext& context, const GroupLimit& limit = {});
+
+/// The Routing of choices that were made by rule.choice().
+Routing routing_of(const ops::Choices& choices, const SoftmaxRule& rule,
+                   const RoutingContext& context);
 
 /// The same on l + std * N(0, 1). The routing's logits_TE and scores_TE are those without noise;
 /// noisy_logits_TE and noise_std_TE are set when std > 0.

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
+#include <tests/support/instruction_sets.h>
 #include <tests/support/message_of.h>
 #include <vector>
 
@@ -22,6 +23,7 @@ using moe::test::expect_gradients;
 using moe::test::expect_identical;
 using moe::test::normal;
 using moe::test::spread;
+using moe::test::WithInstructionSet;
 using moe::test::WithThreads;
 using Ids = std::vector<int64_t>;
 
@@ -66,6 +68,32 @@ TEST(CountingSort, IsTheStableSort) {
 TEST(CountingSort, PutsIdsOutsideTheBinsLast) {
   expect_sorted({4, -1, 0, 2, 9, 1, 2}, 3);
   expect_sorted({7, 8, -3}, 2);
+}
+
+TEST(CountingSort, SaysWhichGroupEachElementIsOf) {
+  // Three groups: of two elements, none and four.
+  const Tensor ids_N = at::tensor({2, 0, 1, 5, 2, 0}, at::kLong);
+  const Tensor offsets_T1 = at::tensor({0, 2, 2, 6}, at::kLong);
+  const auto [order, group_N] = counting_sort_groups(ids_N, offsets_T1, 3);
+  const Order alone = counting_sort(ids_N, 3);
+  expect_identical(order.order_N, alone.order_N);
+  expect_identical(order.position_N, alone.position_N);
+  expect_identical(order.offsets_E, alone.offsets_E);
+  EXPECT_EQ(numbers(group_N), (Ids{0, 2, 2, 0, 2, 2}));
+  EXPECT_EQ(
+      counting_sort_groups(at::zeros({0}, at::kLong), at::zeros({1}, at::kLong), 3).second.numel(),
+      0);
+  EXPECT_ERROR(counting_sort_groups(ids_N, at::tensor({0, 4, 2, 6}, at::kLong), 3),
+               "offsets that rise from 0 to 6");
+  EXPECT_ERROR(counting_sort_groups(ids_N, at::tensor({0, 7}, at::kLong), 3),
+               "offsets that rise from 0 to 6");
+}
+
+TEST(CountIds, CountsThoseInside) {
+  EXPECT_EQ(numbers(count_ids(at::tensor({4, -1, 0, 2, 9, 1, 2}, at::kLong), 4)),
+            (Ids{1, 1, 2, 0}));
+  EXPECT_EQ(numbers(count_ids(at::zeros({0}, at::kLong), 2)), (Ids{0, 0}));
+  EXPECT_ERROR(count_ids(at::zeros({2}, at::kFloat), 2), "int64 ids of shape (N)");
 }
 
 TEST(CountingSort, RefusesOtherThanAListOfInt64) {
@@ -118,6 +146,33 @@ TEST(TopK, NanRanksBelowEverything) {
                  at::kDouble)
           .view({3, 5});
   for (const int64_t k : {1, 3, 5}) expect_topk(scores_TE, k);
+}
+
+TEST(TopK, IsTheSameOnEveryInstructionSet) {
+  const float nan = std::nanf(""), inf = std::numeric_limits<float>::infinity();
+  for (const int64_t E : {1, 2, 7, 15, 16, 17, 33, 64, 1000, 4096}) {
+    // Some of the rows of a few values only, so that there are ties; some with what is no number.
+    Tensor scores_TE = normal({24, E}, static_cast<uint64_t>(E)).to(at::kFloat).contiguous();
+    scores_TE.slice(0, 8, 16).copy_((scores_TE.slice(0, 8, 16) * 1.5).round());
+    float* row = scores_TE.mutable_data_ptr<float>();
+    for (int64_t t = 16; t < 24; ++t)
+      for (int64_t e = 0; e < E; ++e)
+        if ((e * 7 + t) % 3 == 0) row[t * E + e] = (e + t) % 2 ? nan : t % 2 ? inf : -inf;
+    for (const int64_t k : {int64_t{1}, int64_t{2}, int64_t{8}, int64_t{16}, int64_t{40}}) {
+      if (k > E) continue;
+      std::vector<Tensor> found;
+      for (const auto set : cpu::available_instruction_sets()) {
+        const WithInstructionSet with(set);
+        found.push_back(ops::topk(scores_TE, k).second);
+        expect_identical(found.back(), found.front(), cpu::name_of(set));
+      }
+    }
+    if (E < 100)
+      for (const auto set : cpu::available_instruction_sets()) {
+        const WithInstructionSet with(set);
+        expect_topk(scores_TE, std::min<int64_t>(E, 9));
+      }
+  }
 }
 
 TEST(TopK, TakesEmptyAndSingleInputs) {

@@ -3,7 +3,6 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/balance/load_times_probability.h>
-#include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 #include <moe/ops/order.h>
 
@@ -39,8 +38,8 @@ class SequenceTerm final : public Term {
     const Routing& routing = inputs.routing;
     if (!routing.scores_TE.defined())
       return at::zeros({2}, routing.experts_N.options().dtype(at::kDouble));
-    return load_times_probability_by_sequence(
-        probabilities(routing), by_score_ ? best_by_score(routing) : routing, inputs.context);
+    return load_times_probability_by_sequence(routing, by_score_ ? best_by_score(routing) : routing,
+                                              /*normalise=*/true, inputs.context);
   }
 
   Tensor value(const Tensor& sums, const RoutingContext&) const override {

@@ -4,8 +4,8 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/balance/load_times_probability.h>
-#include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
+#include <moe/ops/scores.h>
 
 namespace moe::balance {
 
@@ -47,9 +47,12 @@ class SwitchTerm final : public Term {
     if (!routing.scores_TE.defined())
       return at::zeros({by_sequence_ ? 2 : 2 * experts_ + 1},
                        routing.experts_N.options().dtype(at::kDouble));
-    const Tensor p_TE = probabilities(routing, options_.normalise);
-    if (by_sequence_) return load_times_probability_by_sequence(p_TE, routing, inputs.context);
-    return at::cat({routing.counts_E().to(at::kDouble), p_TE.sum(0, /*keepdim=*/false, at::kDouble),
+    if (by_sequence_)
+      return load_times_probability_by_sequence(routing, routing, options_.normalise,
+                                                inputs.context);
+    const Tensor p_1E =
+        ops::probability_sums(routing.scores_TE, routing.valid_T, options_.normalise);
+    return at::cat({routing.counts_E().to(at::kDouble), p_1E.squeeze(0),
                     routing.valid_tokens().to(at::kDouble).reshape({1})});
   }
 

@@ -2,13 +2,13 @@
 #include <limits>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/logsumexp.h>
 #include <ATen/ops/stack.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <moe/balance/term.h>
+#include <moe/ops/scores.h>
 
 namespace moe::balance {
 
@@ -38,7 +38,7 @@ class ZLossTerm final : public Term {
     const Routing& routing = inputs.routing;
     const Tensor& logits_TE = routing.logits_TE;
     if (!logits_TE.defined()) return at::zeros({2}, routing.experts_N.options().dtype(at::kDouble));
-    Tensor loss_T = plain_ ? logits_TE.square().sum(1) : at::logsumexp(logits_TE, 1).square();
+    Tensor loss_T = plain_ ? logits_TE.square().sum(1) : ops::log_sum_exp(logits_TE).square();
     if (routing.valid_T.defined())
       loss_T = at::where(routing.valid_T, loss_T, at::zeros_like(loss_T));
     return at::stack({loss_T.sum(at::kDouble), routing.valid_tokens().to(at::kDouble)});

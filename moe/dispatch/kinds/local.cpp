@@ -24,7 +24,7 @@ class LocalDispatcher final : public Dispatcher {
   DispatchPlan plan(const Routing& routing) const override {
     DispatchPlan plan = sort_pairs(routing, experts_, kLocal);
     plan.offsets_L = plan.offsets_E;
-    plan.token_R = plan.token_N + routing.first_token;
+    plan.token_R = routing.first_token == 0 ? plan.token_N : plan.token_N + routing.first_token;
     return plan;
   }
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include <moe/ops/activation.h>
+#include <moe/ops/cpu/choice_kernels.h>
 
 namespace moe::ops::cpu {
 
@@ -111,6 +112,8 @@ struct Kernels {
 
   template <class T>
   const ProductKernels<T>& of() const;
+
+  ChoiceKernels choice;
 };
 
 template <>

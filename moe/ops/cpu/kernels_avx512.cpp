@@ -1,12 +1,14 @@
 // AVX-512 F, BW, VL and DQ; bfloat16 is widened while packing.
-#include <moe/ops/cpu/simd/avx512.h>
+#include <moe/ops/cpu/simd/choice.h>
+#include <moe/ops/cpu/simd/lanes_avx512.h>
 #include <moe/ops/cpu/simd/table.h>
 
 namespace moe::ops::cpu {
 
 const Kernels& avx512_kernels() {
   static const Kernels kernels = {product_kernels<Avx512, FloatUnit<Avx512, float>>(),
-                                  product_kernels<Avx512, FloatUnit<Avx512, BFloat16>>()};
+                                  product_kernels<Avx512, FloatUnit<Avx512, BFloat16>>(),
+                                  choice_kernels<Avx512Lanes>()};
   return kernels;
 }
 

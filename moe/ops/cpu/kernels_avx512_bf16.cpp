@@ -1,6 +1,7 @@
 // AVX-512 with the bfloat16 extension: its instruction adds the products of two pairs to a float32
 // sum, at twice the rate of float32. It takes denormal values for zero.
-#include <moe/ops/cpu/simd/avx512.h>
+#include <moe/ops/cpu/simd/choice.h>
+#include <moe/ops/cpu/simd/lanes_avx512.h>
 #include <moe/ops/cpu/simd/table.h>
 
 namespace moe::ops::cpu {
@@ -43,7 +44,8 @@ struct PairUnit {
 
 const Kernels& avx512_bf16_kernels() {
   static const Kernels kernels = {product_kernels<Avx512, FloatUnit<Avx512, float>>(),
-                                  product_kernels<Avx512Bf16, PairUnit>()};
+                                  product_kernels<Avx512Bf16, PairUnit>(),
+                                  choice_kernels<Avx512Lanes>()};
   return kernels;
 }
 

@@ -1,8 +1,6 @@
 // T tokens, D model width, E experts, K choices per token.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/softmax.h>
 
-#include <moe/ops/order.h>
 #include <moe/routing/finish.h>
 #include <moe/routing/linear_router.h>
 #include <moe/routing/random.h>
@@ -65,10 +63,7 @@ class GShardRouter final : public LinearRouter {
   }
 
   Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
-    const Tensor logits_TE = logits(x_TD);
-    const Tensor scores_TE = at::softmax(logits_TE, 1);
-    const auto [chosen_TK, experts_TK] = ops::topk(logits_TE, shape_.top_k);
-    const Tensor weights_TK = at::softmax(chosen_TK, 1);
+    const auto [logits_TE, scores_TE, experts_TK, weights_TK] = choose(x_TD, {.k = shape_.top_k});
     const std::string& policy = options_.policy(context.training);
     if (policy == "all") return finish_fixed(experts_TK, weights_TK, logits_TE, scores_TE, context);
     if (policy == "none")

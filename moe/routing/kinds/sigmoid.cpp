@@ -1,12 +1,9 @@
 // T tokens, D model width, E experts, K choices per token.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/gather.h>
-#include <ATen/ops/sigmoid.h>
 #include <ATen/ops/sign.h>
 #include <ATen/ops/zeros.h>
 
-#include <moe/ops/order.h>
 #include <moe/routing/finish.h>
 #include <moe/routing/group_limit.h>
 #include <moe/routing/linear_router.h>
@@ -60,16 +57,14 @@ class SigmoidRouter final : public LinearRouter {
   }
 
   Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
-    const Tensor logits_TE = logits(x_TD);
-    const Tensor scores_TE = at::sigmoid(logits_TE);
-    const Tensor biased_TE = scores_TE.detach() + selection_bias_E_.to(scores_TE.scalar_type());
-    const Tensor candidates_TE = limited_to_groups(biased_TE, biased_TE, options_.limit);
-    const Tensor experts_TK = ops::topk(candidates_TE, shape_.top_k).second;
-    Tensor weights_TK = at::gather(scores_TE, 1, experts_TK);
-    if (options_.renormalise)
-      weights_TK = weights_TK / (weights_TK.sum(1, /*keepdim=*/true) + 1e-20);
-    Routing routing =
-        finish_fixed(experts_TK, weights_TK * options_.scale, logits_TE, scores_TE, context);
+    ops::ChoiceRule rule = {.score = ops::Score::kSigmoid,
+                            .k = shape_.top_k,
+                            .sum_to_one = options_.renormalise,
+                            .scale = options_.scale};
+    options_.limit.apply_to(rule);
+    const ops::Choices choices = choose(x_TD, rule, selection_bias_E_);
+    Routing routing = finish_fixed(choices.experts_TK, choices.weights_TK, choices.logits_TE,
+                                   choices.scores_TE, context);
     routing.weight_on_input = options_.weight_on == "input";
     return routing;
   }

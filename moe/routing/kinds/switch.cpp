@@ -1,10 +1,7 @@
 // T tokens, D model width, E experts.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/gather.h>
-#include <ATen/ops/softmax.h>
 
-#include <moe/ops/order.h>
 #include <moe/ops/random_fill.h>
 #include <moe/routing/finish.h>
 #include <moe/routing/linear_router.h>
@@ -44,11 +41,10 @@ class SwitchRouter final : public LinearRouter {
 
   Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
     const bool noisy = context.training && options_.jitter > 0;
-    const Tensor logits_TE = logits(noisy ? jittered(x_TD, context) : x_TD);
-    const Tensor scores_TE = at::softmax(logits_TE, 1);
-    const Tensor experts_T1 = ops::topk(logits_TE, 1).second;
-    return finish_fixed(experts_T1, at::gather(scores_TE, 1, experts_T1), logits_TE, scores_TE,
-                        context);
+    const ops::Choices choices =
+        choose(noisy ? jittered(x_TD, context) : x_TD, {.k = 1, .sum_to_one = false});
+    return finish_fixed(choices.experts_TK, choices.weights_TK, choices.logits_TE,
+                        choices.scores_TE, context);
   }
 
  private:

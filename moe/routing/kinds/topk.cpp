@@ -1,6 +1,4 @@
 // T tokens, D model width, E experts, K choices per token.
-#include <ATen/TensorOperators.h>
-
 #include <moe/routing/finish.h>
 #include <moe/routing/linear_router.h>
 #include <moe/routing/softmax_rule.h>
@@ -30,8 +28,8 @@ struct TopKOptions {
   }
 };
 
-/// R1: choose_by_softmax of l / temperature. With groups (R13) only experts of the best groups by
-/// p are candidates; scores_TE is p over all experts.
+/// R1: the choice by softmax of l / temperature. With groups (R13) only experts of the best groups
+/// by p are candidates; scores_TE is p over all experts.
 class TopKRouter final : public LinearRouter {
  public:
   TopKRouter(const RouterShape& shape, const TopKOptions& options)
@@ -41,11 +39,9 @@ class TopKRouter final : public LinearRouter {
   }
 
   Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
-    const Tensor logits_TE = logits(x_TD);
-    Routing routing = choose_by_softmax(logits_TE / options_.temperature.at(context), shape_.top_k,
-                                        options_.rule, context, options_.limit);
-    routing.logits_TE = logits_TE;
-    return routing;
+    ops::ChoiceRule rule = options_.rule.choice(shape_.top_k, options_.limit);
+    rule.temperature = options_.temperature.at(context);
+    return routing_of(choose(x_TD, rule), options_.rule, context);
   }
 
  private:

@@ -1,0 +1,22 @@
+#pragma once
+// Tests that run on every instruction set of this processor.
+
+#include <moe/ops/cpu/instruction_set.h>
+
+namespace moe::test {
+
+/// Operators use `set` for as long as this lives.
+class WithInstructionSet {
+ public:
+  explicit WithInstructionSet(ops::cpu::InstructionSet set) : before_(ops::cpu::instruction_set()) {
+    ops::cpu::use_instruction_set(set);
+  }
+  ~WithInstructionSet() { ops::cpu::use_instruction_set(before_); }
+  WithInstructionSet(const WithInstructionSet&) = delete;
+  WithInstructionSet& operator=(const WithInstructionSet&) = delete;
+
+ private:
+  ops::cpu::InstructionSet before_;
+};
+
+}  // namespace moe::test
