@@ -3,13 +3,13 @@
 #include <cstdio>
 #include <fcntl.h>
 #include <iostream>
-#include <malloc.h>
 #include <new>
 #include <unistd.h>
 
 #include <c10/util/Exception.h>
 
 #include <moe/base/error.h>
+#include <moe/base/memory.h>
 
 #include "tools/moe/command.h"
 #include "tools/moe/usage.h"
@@ -32,14 +32,6 @@ void fill_closed_streams() {
   for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
     if (::fcntl(stream, F_GETFD) == -1)
       static_cast<void>(::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY));
-}
-
-/// Training frees and takes the same large buffers in every step. Fresh pages cost ten times what
-/// kept ones do, so freed memory stays in the process.
-void keep_freed_memory() {
-  mallopt(M_MMAP_THRESHOLD, 1 << 30);
-  mallopt(M_TRIM_THRESHOLD, 1 << 30);
-  mallopt(M_TOP_PAD, 1 << 26);
 }
 
 int run_program(int argc, char** argv) {
@@ -116,6 +108,8 @@ int report_exception() {
     return report(1, error.what());
   } catch (const c10::Error& error) {
     return report_libtorch(error);
+  } catch (const NoMemory& error) {
+    return report(1, error.what());
   } catch (const std::bad_alloc&) {
     return report_no_memory();
   } catch (const std::exception& error) {

@@ -1,17 +1,15 @@
 #pragma once
-// Memory that the kernels use again and again: the first touch of fresh memory costs ten times what
-// writing it again does.
 
-#include <cstddef>
+#include <moe/base/memory.h>
 
 namespace moe::ops::cpu {
 
-/// Uninitialised memory on a 64-byte boundary, back to the pool of the process at the end. The pool
-/// keeps no more than was ever in use at one time. Safe from any thread.
+/// Uninitialised memory on a 64-byte boundary for the length of a scope, from what the process
+/// keeps (base/memory.h). Safe from any thread.
 class Workspace {
  public:
-  explicit Workspace(size_t bytes);
-  ~Workspace();
+  explicit Workspace(size_t bytes) : data_(take_memory(bytes)) {}
+  ~Workspace() { give_back_memory(data_); }
   Workspace(const Workspace&) = delete;
   Workspace& operator=(const Workspace&) = delete;
 
@@ -22,7 +20,6 @@ class Workspace {
 
  private:
   void* data_;
-  size_t bytes_;
 };
 
 }  // namespace moe::ops::cpu
