@@ -40,10 +40,17 @@ std::string shape_of(const BenchWork& w) {
                 grouped(w.experts), " / ", w.top_k);
 }
 
-std::vector<std::string> columns_of(const BenchResults& results) {
+/// Whether peers were timed at the work of any row of the group.
+bool has_peers(const BenchResults& results, const std::string& group) {
+  return std::ranges::any_of(results.rows, [&](const BenchRow& row) {
+    return row.group == group && (results.best_peer(row.work) || results.best_peer(row.work, true));
+  });
+}
+
+std::vector<std::string> columns_of(const BenchResults& results, const std::string& group) {
   std::vector<std::string> out = {"T × D × F, E / K", "mode",      "type",       "ms",
                                   "GFLOP/s",          "bound, ms", "over bound", "over dense"};
-  if (!results.peers.empty())
+  if (has_peers(results, group))
     out.insert(out.end(), {"over torch's dense", "over best peer", "best peer, ms"});
   return out;
 }
@@ -53,12 +60,12 @@ std::string row_of(const BenchResults& results, const BenchRow& row, const std::
   std::string out = concat("<tr><th scope=\"row\">", heading, "</th>", cell(escaped(row.work.mode)),
                            cell(escaped(row.work.dtype)));
   if (!row.skipped.empty())
-    return out + concat("<td colspan=\"", columns_of(results).size() - 3,
+    return out + concat("<td colspan=\"", columns_of(results, row.group).size() - 3,
                         "\">not run: ", escaped(row.skipped), "</td></tr>\n");
   out += concat(cell(milliseconds(row.ms)), cell(fixed(row.gflops, row.gflops < 10 ? 1 : 0)),
                 cell(milliseconds(row.bound_ms)), cell(times(row.ms, row.bound_ms)),
                 cell(times(row.ms, row.dense_ms)));
-  if (!results.peers.empty()) {
+  if (has_peers(results, row.group)) {
     const PeerRow* dense = results.best_peer(row.work, true);
     const PeerRow* peer = results.best_peer(row.work);
     out += concat(cell(dense ? times(dense->ours_ms, dense->ms) : "–"),
@@ -105,7 +112,7 @@ std::string table_section(const BenchResults& results) {
                  "logarithmic · filled: training, hollow: forward · lines: the limits of "
                  "this machine, the slope its memory · numbers: rows of the table",
                  roofline(results), "No row has a bound, so there is nothing to draw.", "wide"),
-             rows.empty() ? "" : table(columns_of(results), rows),
+             rows.empty() ? "" : table(columns_of(results, "table"), rows),
              "<p class=\"note\">Bound: the arithmetic of experts and router at the peak of the "
              "type, or the weights of the experts in use through the memory (once forward, three "
              "times in training), whichever takes longer. Dense: our own block of K F hidden "
@@ -125,7 +132,7 @@ std::string scaling_section(const BenchResults& results) {
                             scaling(results, Scaling::kOverDense), "No row was run."),
              report::figure("Tokens a second", "of one layer, training",
                             scaling(results, Scaling::kTokensPerSecond), "No row was run."),
-             "</div>\n", table(columns_of(results), rows)));
+             "</div>\n", table(columns_of(results, "scaling"), rows)));
 }
 
 std::string skew_section(const BenchResults& results) {
@@ -140,7 +147,7 @@ std::string skew_section(const BenchResults& results) {
   }
   return rows.empty()
              ? ""
-             : report::section("skew", "Crowded experts", table(columns_of(results), rows));
+             : report::section("skew", "Crowded experts", table(columns_of(results, "skew"), rows));
 }
 
 std::string sets_section(const BenchResults& results) {
