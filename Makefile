@@ -3,6 +3,7 @@ PRESET ?= release
 BUILD := build/$(PRESET)
 JOBS ?= 2
 SECONDS ?= 60
+OUT ?= out/bench
 
 .PHONY: help setup configure build demo test bench fuzz lint format clean
 
@@ -25,8 +26,8 @@ test: configure  ## build everything and run all tests
 	@cmake --build $(BUILD) -j $(JOBS)
 	@ctest --preset $(PRESET)
 
-bench: build     ## time the MoE layer against a dense layer of equal active FLOPs
-	@benchmarks/run_bench.sh $(BUILD)/moe
+bench: build     ## time MoE layers against dense ones and the machine's limits, into OUT=out/bench (FULL=1: everything)
+	@FULL=$(FULL) benchmarks/run_bench.sh $(BUILD)/moe $(OUT)
 
 fuzz: setup      ## fuzz the readers of files, SECONDS=60 each (wants clang-16)
 	@command -v clang++-16 > /dev/null || { echo "error: [fuzz] expected clang++-16, found none. Run: apt-get install clang-16 libclang-rt-16-dev" >&2; exit 1; }

@@ -4,9 +4,11 @@
 
 #include <gtest/gtest.h>
 
+#include <moe/analyze/bench/page.h>
 #include <moe/analyze/report/render.h>
 #include <moe/base/files.h>
 
+#include "tests/analyze/bench_fixture.h"
 #include "tests/analyze/report_fixture.h"
 #include "tests/support/message_of.h"
 #include "tests/support/temporary_folder.h"
@@ -42,17 +44,21 @@ Opened open(const std::string& browser, std::string page, int width) {
           read_file(real_files(), folder / "log", 1 << 26)};
 }
 
-void expect_usable(analyze::report::ReportData data, int width = 1280) {
+void expect_usable(const std::string& text, int width = 1280) {
   const std::string browser = find_browser();
   if (browser.empty())
     GTEST_SKIP() << "no chromium, chromium-browser or google-chrome to open the report with";
-  const auto [page, log] = open(browser, analyze::report::render(data), width);
+  const auto [page, log] = open(browser, text, width);
   const size_t at = page.find("data-selfcheck=\"");
   ASSERT_NE(at, std::string::npos) << page.substr(0, 300) << log;
   const std::string found = page.substr(at + 16, page.find('"', at + 16) - at - 16);
   std::printf("%s\n", found.c_str());
   EXPECT_TRUE(found.starts_with("ok, used ")) << found;
   EXPECT_EQ(log.find("CONSOLE"), std::string::npos) << log;  // errors and warnings of the page
+}
+
+void expect_usable(const analyze::report::ReportData& data, int width = 1280) {
+  expect_usable(analyze::report::render(data), width);
 }
 
 TEST(ReportBrowser, EverythingInAReportCanBeUsed) {
@@ -73,6 +79,15 @@ TEST(ReportBrowser, ManyExpertsAndLayers) {
 
 TEST(ReportBrowser, ADenseRunWithoutAnything) {
   expect_usable(made_up_report(0, 0, 0));
+}
+
+TEST(ReportBrowser, BenchmarksCanBeUsed) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "bench.jsonl") << whole_bench() << peer_line("fast", "layer", 80);
+  auto results = analyze::bench::read_results({folder / "bench.jsonl"});
+  expect_usable(analyze::bench::render(results));
+  results.head.cpu = results.rows[0].work.dtype = kHostile;
+  expect_usable(analyze::bench::render(results), 800);
 }
 
 TEST(ReportBrowser, HostileTextRunsNothing) {

@@ -95,6 +95,16 @@ TEST(ReportSeries, TicksAreRound) {
   }
 }
 
+TEST(ReportSeries, LogTicksAreRoundFactors) {
+  EXPECT_EQ(report::log_ticks(1, 100, 10, 8), (std::vector<double>{1, 2, 5, 10, 20, 50, 100}));
+  EXPECT_EQ(report::log_ticks(0.05, 2000, 10, 5), (std::vector<double>{0.1, 1, 10, 100, 1000}));
+  EXPECT_EQ(report::log_ticks(1, 4096, 2, 4), (std::vector<double>{1, 8, 64, 512, 4096}));
+  EXPECT_EQ(report::log_ticks(3, 3, 10, 4), (std::vector<double>{3}));
+  EXPECT_EQ(report::log_ticks(0, 3, 10, 4), (std::vector<double>{0}));
+  for (const double high : {1.1, 1e3, 1e30, 1e300})
+    EXPECT_LE(report::log_ticks(1, high, 10, 4).size(), 5u) << high;
+}
+
 std::string attribute(const std::string& html, const std::string& name) {
   std::smatch found;
   return std::regex_search(html, found, std::regex(name + "=\"([^\"]*)\"")) ? found[1].str() : "";
@@ -128,6 +138,36 @@ TEST(ReportChart, NothingToDrawIsNothingDrawn) {
   EXPECT_EQ(report::draw(chart), "");
   chart.lines = {{"a", "", "", {{1, 2}}, true}};  // one point is drawn, without dividing by zero
   EXPECT_EQ(report::draw(chart).find("nan"), std::string::npos);
+}
+
+TEST(ReportChart, LogarithmicAxesHaveEqualFactorsEquallyFarApart) {
+  report::Chart chart;
+  chart.log_x = chart.log_y = true;
+  chart.lines = {{"a", "", "", {{0, 1}, {1, 1}, {10, 10}, {100, 100}, {1000, -1}}, true}};
+  const std::string svg = report::draw(chart);
+  EXPECT_EQ(attribute(svg, "data-v"), "1:1 10:10 100:100");  // without what has no logarithm
+  EXPECT_PRED2(contains, svg, "data-log-x");
+  std::vector<double> xs, ys;
+  const std::regex circle("cx=\"([^\"]*)\" cy=\"([^\"]*)\"");
+  for (std::sregex_iterator i(svg.begin(), svg.end(), circle), end; i != end; ++i) {
+    xs.push_back(std::stod((*i)[1]));
+    ys.push_back(std::stod((*i)[2]));
+  }
+  ASSERT_EQ(xs.size(), 3u);
+  EXPECT_NEAR(xs[1] - xs[0], xs[2] - xs[1], 0.2);
+  EXPECT_NEAR(ys[1] - ys[0], ys[2] - ys[1], 0.2);
+}
+
+TEST(ReportChart, LabelsFarApartStayAtTheirPoints) {
+  report::Chart chart;
+  chart.lines = {{"a", "1", "", {{0, 1}}, true}, {"b", "2", "", {{1, 1}}, true}};
+  const std::string svg = report::draw(chart);
+  std::vector<std::string> tops;
+  const std::regex label("y=\"([^\"]*)\" text-anchor=\"start\" class=\"label");
+  for (std::sregex_iterator i(svg.begin(), svg.end(), label), end; i != end; ++i)
+    tops.push_back((*i)[1]);
+  ASSERT_EQ(tops.size(), 2u);
+  EXPECT_EQ(tops[0], tops[1]);
 }
 
 TEST(ReportChart, LabelsDoNotTouch) {

@@ -17,10 +17,11 @@ namespace {
 using nlohmann::json;
 
 const std::vector<std::vector<std::string>> kCommands = {
-    {"train"},          {"compare"},          {"analyze"},           {"eval"},
-    {"generate"},       {"forward"},          {"inspect"},           {"tokenize"},
-    {"data", "synth"},  {"data", "tokenize"}, {"bench", "layer"},    {"bench", "dense"},
-    {"bench", "model"}, {"bench", "compare"}, {"bench", "tokenize"}, {"completion"}};
+    {"train"},           {"compare"},          {"analyze"},           {"eval"},
+    {"generate"},        {"forward"},          {"inspect"},           {"tokenize"},
+    {"data", "synth"},   {"data", "tokenize"}, {"bench", "layer"},    {"bench", "dense"},
+    {"bench", "model"},  {"bench", "compare"}, {"bench", "tokenize"}, {"bench", "suite"},
+    {"bench", "report"}, {"completion"}};
 
 /// Exit status, and one line "error: [place] …" (a list may follow on indented lines).
 void expect_error(const ProgramResult& result, int status, const std::string& part) {

@@ -63,6 +63,15 @@ TEST_F(RunCommands, TrainTakesItsSeedTypeAndDeviceAsOptions) {
   EXPECT_PRED2(contains, refused.err, "[--dtype]");
 }
 
+TEST_F(RunCommands, TheLogNamesTheInstructionSetOnce) {
+  setenv("MOE_CPU", "portable", 1);
+  const std::string log = run({"train", config_.string(), "--out", out("a")}).err;
+  unsetenv("MOE_CPU");
+  const size_t at = log.find("(portable)");
+  ASSERT_NE(at, std::string::npos) << log;
+  EXPECT_EQ(log.find("(portable)", at + 1), std::string::npos) << log;
+}
+
 TEST_F(RunCommands, TheRunsFolderHoldsWhatIsPromised) {
   run({"train", config_.string(), "--out", out("a")});
   EXPECT_TRUE(std::filesystem::exists(out("a") + "/config.toml"));

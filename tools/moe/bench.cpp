@@ -9,60 +9,13 @@
 #include <moe/base/log.h>
 #include <moe/ops/cpu/instruction_set.h>
 
-#include "tools/moe/bench_timing.h"
+#include "tools/moe/bench_layer.h"
+#include "tools/moe/bench_suite.h"
 #include "tools/moe/bench_tokenize.h"
 
 namespace moe::tools {
 
 namespace {
-
-void add_common(CLI::App& app, BenchCommon& o) {
-  app.add_option("--repeat", o.repeat, "timed repetitions")->capture_default_str();
-  app.add_option("--warmup", o.warmup, "repetitions before these")->capture_default_str();
-  add_dtype(app, o.dtype);
-  add_device(app, o.device);
-  add_threads(app, o.threads);
-  add_seed(app, o.seed);
-  add_json(app, o.json);
-}
-
-void add_shape(CLI::App& app, LayerBench& o) {
-  app.add_option("--tokens", o.tokens, "tokens, T")->capture_default_str();
-  app.add_option("--d-model", o.d_model, "width, D")->capture_default_str();
-  app.add_option("--d-ff", o.d_ff, "hidden units of an expert, F")->capture_default_str();
-  app.add_option("--top-k", o.top_k, "experts a token chooses, K")->capture_default_str();
-  app.add_option("--expert", o.expert, "gated or ffn")->capture_default_str();
-}
-
-void setup_layer(CLI::App& app, LayerBench& o) {
-  add_shape(app, o);
-  app.add_option("--experts", o.experts, "experts, E")->capture_default_str();
-  app.add_option("--router", o.router, "a registered router (`moe inspect --list router`)")
-      ->capture_default_str();
-  app.add_option("--mode", o.mode, "forward, or train: forward and backward")
-      ->capture_default_str();
-  add_common(app, o);
-}
-
-void print(const Timing& timing, const Work& work) {
-  std::cout << std::fixed << std::setprecision(3) << "median " << timing.median() << " ms  (min "
-            << timing.min() << ", max " << timing.max() << ")\n"
-            << std::setprecision(1) << gflops(timing, work) << " GFLOP/s, " << grouped(work.bytes)
-            << " bytes, " << at::get_num_threads() << " threads, " << cpu_name() << '\n';
-  if (work.peak_gflops > 0)
-    std::cout << std::setprecision(0) << 100 * gflops(timing, work) / work.peak_gflops
-              << " % of the " << work.peak_gflops << " GFLOP/s that multiply-adds reach with "
-              << ops::cpu::name_of(ops::cpu::instruction_set()) << '\n';
-}
-
-template <Work (*make)(const LayerBench&)>
-int bench_layer(const LayerBench& o) {
-  use_threads(o.threads);
-  const Work work = make(o);
-  const Timing timing = time_in_turn({work}, o.repeat, o.warmup).front();
-  o.json ? print_json(timing_json(timing, work, o)) : print(timing, work);
-  return 0;
-}
 
 void setup_model(CLI::App& app, ModelBench& o) {
   o.repeat = 5;
@@ -77,16 +30,16 @@ void setup_model(CLI::App& app, ModelBench& o) {
   app.add_option("--sequence", o.sequence, "tokens of a sequence, S")->capture_default_str();
   app.add_option("--batch", o.batch, "sequences, B")->capture_default_str();
   app.add_flag("--dense", o.dense, "the dense twin instead: blocks of K F hidden units");
-  add_common(app, o);
+  add_bench_common(app, o);
 }
 
 int bench_model(const ModelBench& o) {
   use_threads(o.threads);
   const Work work = model_work(o);
-  const Timing timing = time_in_turn({work}, o.repeat, o.warmup).front();
+  const Timing timing = time_in_turn({work}, {o.repeat, o.warmup}).front();
   const double per_second = static_cast<double>(o.batch * o.sequence) / timing.median() * 1e3;
   if (!o.json) {
-    print(timing, work);
+    print_timing(timing, work);
     std::cout << grouped(static_cast<int64_t>(per_second)) << " tokens/s, "
               << grouped(work.parameters) << " parameters\n";
     return 0;
@@ -106,7 +59,7 @@ struct CompareBench : LayerBench {
 };
 
 void setup_compare(CLI::App& app, CompareBench& o) {
-  add_shape(app, o);
+  add_layer_shape(app, o);
   app.add_option("--experts", o.counts, "counts of experts, E")
       ->delimiter(',')
       ->capture_default_str();
@@ -116,8 +69,7 @@ void setup_compare(CLI::App& app, CompareBench& o) {
   app.add_option("--dtypes", o.dtypes, "types to compare in")
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--repeat", o.repeat, "timed repetitions")->capture_default_str();
-  app.add_option("--warmup", o.warmup, "repetitions before these")->capture_default_str();
+  add_repeats(app, o);
   add_device(app, o.device);
   add_threads(app, o.threads);
   add_seed(app, o.seed);
@@ -151,7 +103,7 @@ int bench_compare(const CompareBench& o) {
         one.experts = experts;
         log::info(concat("timing ", mode, ' ', dtype, " with ", experts, " experts"));
         const std::vector<Work> works = {layer_work(one), dense_work(one)};
-        const auto timings = time_in_turn(works, o.repeat, o.warmup);
+        const auto timings = time_in_turn(works, {o.repeat, o.warmup});
         rows.push_back({{"mode", mode},
                         {"dtype", dtype},
                         {"experts", experts},
@@ -168,16 +120,7 @@ int bench_compare(const CompareBench& o) {
 void add_bench(CLI::App& program, Session& session) {
   CLI::App& group = add_group(program, "bench", "Times layers, training steps and tokenizers.",
                               "moe bench layer --experts 64 --mode train --json");
-  add_command<LayerBench>(
-      group, session,
-      {"layer", "A Mixture-of-Experts layer.",
-       "moe bench layer --tokens 4096 --d-model 256 --d-ff 512 --experts 64 --top-k 2", setup_layer,
-       bench_layer<layer_work>});
-  add_command<LayerBench>(
-      group, session,
-      {"dense", "The feed-forward block of equal active work: K F hidden units.",
-       "moe bench dense --tokens 4096 --d-model 256 --d-ff 512 --top-k 2", setup_layer,
-       bench_layer<dense_work>});
+  add_bench_layer(group, session);
   add_command<ModelBench>(
       group, session,
       {"model", "One training step of a language model: forward, backward, clip, AdamW.",
@@ -188,6 +131,8 @@ void add_bench(CLI::App& program, Session& session) {
        "moe bench compare --experts 8,64,512 --mode train --dtypes float32", setup_compare,
        bench_compare});
   add_bench_tokenize(group, session);
+  add_bench_suite(group, session);
+  add_bench_report(group, session);
 }
 
 }  // namespace moe::tools

@@ -66,7 +66,7 @@ int bench_tokenize(const TokenizeBench& o) {
     works.emplace_back();
     works[1].once = encode;
   }
-  const auto timings = time_in_turn(works, o.repeat, o.warmup);
+  const auto timings = time_in_turn(works, {o.repeat, o.warmup});
   const auto bytes = static_cast<double>(text.size());
   Json out;
   out["cold"] = speed_json(timings[0], bytes, o.threads);

@@ -8,9 +8,10 @@
 #include <moe/models/counts.h>
 #include <moe/models/load.h>
 #include <moe/models/tensors.h>
-#include <moe/ops/cpu/peak.h>
 #include <moe/ops/random_fill.h>
 #include <moe/train/step.h>
+
+#include "tools/moe/bench_routing.h"
 
 namespace moe::tools {
 
@@ -25,6 +26,7 @@ void check_sizes(std::initializer_list<std::pair<const char*, int64_t>> sizes) {
 void check_layer(const LayerBench& o) {
   check_one_of("bench", "--mode", o.mode, {"forward", "train"});
   check_one_of("bench", "--expert", o.expert, {"gated", "ffn"});
+  check_one_of("bench", "--routing", o.routing, routings());
   check_sizes({{"--tokens", o.tokens},
                {"--d-model", o.d_model},
                {"--d-ff", o.d_ff},
@@ -32,6 +34,9 @@ void check_layer(const LayerBench& o) {
                {"--top-k", o.top_k}});
   check<ConfigError>(o.top_k <= o.experts, "bench", "expected --top-k in [1, --experts=", o.experts,
                      "], got ", o.top_k, ". Lower it or add experts.");
+  check<ConfigError>(o.routing == "learned" || o.router == "topk", "bench",
+                     "expected --router topk with --routing ", o.routing, ", got '", o.router,
+                     "'. Tokens are steered for that router alone.");
 }
 
 /// `function` timed on x: forward alone without gradients, or forward and backward.
@@ -51,23 +56,26 @@ std::function<void()> passes(bool training, Function function, at::Tensor x_TD, 
   };
 }
 
-/// What layer and dense work share: `module`'s output on random tokens.
+/// T tokens of a standard normal, or gradients of them.
+at::Tensor normal_tokens(const LayerBench& o, uint32_t part) {
+  at::Tensor x_TD = at::empty({o.tokens, o.d_model});
+  ops::fill_normal_(
+      x_TD, RandomStream(RandomKey{static_cast<uint64_t>(o.seed)}, Purpose::kTest, part), 1.0);
+  return x_TD;
+}
+
+/// What layer and dense work share: `function` of `module` on the tokens.
 template <class Module, class Function>
-Work work_on_tokens(const LayerBench& o, Module module, Function function,
+Work work_on_tokens(const LayerBench& o, Module module, Function function, const at::Tensor& x_TD,
                     int64_t flops_per_token) {
   const auto dtype = parse_dtype(o.dtype);
   const at::Device device = parse_device(o.device);
   module->to(device, dtype);
   const bool training = o.mode == "train";
-  const auto tokens = [&](uint32_t part) {
-    at::Tensor x_TD = at::empty({o.tokens, o.d_model});
-    ops::fill_normal_(
-        x_TD, RandomStream(RandomKey{static_cast<uint64_t>(o.seed)}, Purpose::kTest, part), 1.0);
-    return x_TD.to(device, dtype);
-  };
   Work work;
   work.device = device;
-  work.once = passes(training, function, tokens(0), tokens(1), module->parameters());
+  work.once = passes(training, function, x_TD.to(device, dtype),
+                     normal_tokens(o, 1).to(device, dtype), module->parameters());
   for (const auto& parameter : module->parameters()) work.parameters += parameter.numel();
   work.flops = (training ? 3 : 1) * o.tokens * flops_per_token;
   work.bytes = (training ? 2 : 1) * (work.parameters + 2 * o.tokens * o.d_model) *
@@ -77,6 +85,25 @@ Work work_on_tokens(const LayerBench& o, Module module, Function function,
   return work;
 }
 
+/// Of `parameters` weights that every pass must read.
+void add_bound(const LayerBench& o, int64_t parameters, Work& work) {
+  if (!work.device.is_cpu()) return;
+  const auto dtype = parse_dtype(o.dtype);
+  const auto bytes = parameters * static_cast<int64_t>(c10::elementSize(dtype));
+  work.bound = bound_of(work.flops, bytes, o.mode == "train", dtype, limits_of_this_machine());
+}
+
+/// One choice divided by its own sum would weigh 1 and train no router: Switch keeps its weight.
+layers::RouterSpec router_spec(const LayerBench& o) {
+  layers::RouterSpec out{.kind = o.router};
+  if (o.router == "topk" && o.top_k == 1) out.options.set("renormalise", Value(false));
+  return out;
+}
+
+int64_t expert_parameters(const LayerBench& o) {
+  return (o.expert == "gated" ? 3 : 2) * o.d_model * o.d_ff;
+}
+
 }  // namespace
 
 Work layer_work(const LayerBench& o) {
@@ -84,23 +111,36 @@ Work layer_work(const LayerBench& o) {
   MoELayer layer(MoELayerOptions{.d_model = o.d_model,
                                  .num_experts = o.experts,
                                  .top_k = o.top_k,
-                                 .router = {.kind = o.router},
+                                 .router = router_spec(o),
                                  .expert = {.kind = o.expert, .d_ff = o.d_ff},
                                  .seed = o.seed});
   RoutingContext context;
   context.training = o.mode == "train";
   context.random.seed = static_cast<uint64_t>(o.seed);
+  at::Tensor x_TD = normal_tokens(o, 0);
+  if (o.routing != "learned")
+    steer_(x_TD, wanted_experts(o.routing, o.tokens, layer->router().shape(), o.seed),
+           layer->router().named_parameters()["weight"]);
   Work work = work_on_tokens(
       o, layer,
-      [layer, context](const at::Tensor& x_TD) mutable {
-        return layer->forward(x_TD, context).hidden_TD;
+      [layer, context](const at::Tensor& rows_TD) mutable {
+        return layer->forward(rows_TD, context).hidden_TD;
       },
-      layer->flops_per_token());
+      x_TD, layer->flops_per_token());
+  const Spread spread = [&] {
+    const at::NoGradGuard no_grad;
+    const auto type = parse_dtype(o.dtype);
+    return spread_of(layer->forward(x_TD.to(work.device, type), context).routing);
+  }();
+  add_bound(o, spread.experts_used * expert_parameters(o), work);
   work.shapes.update({{"d_ff", o.d_ff},
                       {"experts", o.experts},
                       {"top_k", o.top_k},
                       {"expert", o.expert},
-                      {"router", o.router}});
+                      {"router", o.router},
+                      {"routing", o.routing},
+                      {"experts_used", spread.experts_used},
+                      {"busiest_share", spread.busiest}});
   return work;
 }
 
@@ -114,9 +154,22 @@ Work dense_work(const LayerBench& o) {
   Work work = work_on_tokens(
       o, block,
       [block, context](const at::Tensor& x_TD) mutable { return block->forward(x_TD, context); },
-      block->flops_per_row());
+      normal_tokens(o, 0), block->flops_per_row());
+  add_bound(o, o.top_k * expert_parameters(o), work);
   work.shapes.update({{"d_ff", o.top_k * o.d_ff}, {"expert", o.expert}});
   return work;
+}
+
+int64_t layer_bytes(const LayerBench& o) {
+  const int64_t parameters = o.experts * (expert_parameters(o) + o.d_model);
+  const auto size = static_cast<int64_t>(c10::elementSize(parse_dtype(o.dtype)));
+  const bool training = o.mode == "train";
+  const int64_t hidden =
+      o.tokens * o.top_k * (3 * o.d_ff + 2 * o.d_model) + 8 * o.tokens * o.experts;
+  // Made in float32, then cast one parameter after another: the largest is 2/3 of all.
+  const int64_t making = parameters * (size == 4 ? 4 : 4 + size);
+  const int64_t running = (training ? 2 : 1) * parameters * size;
+  return std::max(making, running) + (training ? 2 : 1) * hidden * 4;
 }
 
 Work model_work(const ModelBench& o) {

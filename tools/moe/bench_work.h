@@ -7,7 +7,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/bench_bound.h"
 
 namespace moe::tools {
 
@@ -32,6 +32,8 @@ struct LayerBench : BenchCommon {
   int64_t top_k = 2;
   std::string expert = "gated";
   std::string router = "topk";
+  std::string routing = "learned";
+  bool requests = false;
 };
 
 /// One training step of a language model.
@@ -59,6 +61,8 @@ struct Work {
   int64_t parameters = 0;
   /// GFLOP/s that the processor can do at most with the kernels in use; 0 where that is not known.
   double peak_gflops = 0;
+  /// The least time on this machine; for layers on the CPU.
+  std::optional<Bound> bound;
   Json shapes;
 };
 
@@ -66,6 +70,8 @@ struct Work {
 Work layer_work(const LayerBench& o);
 /// The feed-forward block of K F hidden units on the same tokens.
 Work dense_work(const LayerBench& o);
+/// Bytes that a layer holds at most while it is made and timed.
+int64_t layer_bytes(const LayerBench& o);
 /// Forward, backward, clip and AdamW of a decoder, or of its dense twin. In bfloat16 the products
 /// only; parameters and moments stay float32.
 Work model_work(const ModelBench& o);

@@ -21,13 +21,15 @@ struct Line {
 };
 
 /// What runs along x.
-enum class Axis { kSteps, kTokens, kTime };
+enum class Axis { kSteps, kTokens, kTime, kExperts, kIntensity };
 
 struct Chart {
   /// What the chart shows, in a sentence, for those who cannot see it.
   std::string description;
   std::vector<Line> lines;
   Axis axis = Axis::kSteps;
+  /// Equal factors are equally far apart; points that are not above 0 are left out.
+  bool log_x = false, log_y = false;
   double width = 340, height = 170;
   /// Room for labels right of the lines.
   double right = 62;
@@ -46,7 +48,7 @@ struct Chart {
 /// path whose data-v holds the values drawn, "x:y" and spaces between, for the readout.
 std::string draw(const Chart& chart);
 
-/// "step", "tokens", "time".
+/// "step", "tokens", "time", "experts", "FLOP a byte".
 std::string axis_name(Axis axis);
 
 }  // namespace moe::analyze::report

@@ -56,6 +56,9 @@ double place_of(const LoggedStep& step, Axis axis) {
       return static_cast<double>(step.tokens);
     case Axis::kTime:
       return step.seconds;
+    case Axis::kExperts:
+    case Axis::kIntensity:
+      break;  // nothing that a run goes along
   }
   return 0;
 }
@@ -64,6 +67,11 @@ std::vector<Point> training_loss(const RunLog& log, Axis axis) {
   std::vector<Point> out;
   for (const auto& step : log.steps) out.push_back({place_of(step, axis), step.lm_loss});
   return out;
+}
+
+std::string tile(const std::string& name, const std::string& value, const std::string& remark) {
+  return concat("<div class=\"tile\"><dt>", name, "</dt><dd><b>", value, "</b><span>", remark,
+                "</span></dd></div>\n");
 }
 
 std::string figure(const std::string& title, const std::string& remark, const std::string& drawing,

@@ -43,6 +43,8 @@ std::vector<Point> training_loss(const RunLog& log, Axis axis);
 /// Where a logged step stands on an axis.
 double place_of(const LoggedStep& step, Axis axis);
 
+/// One key figure of a <dl class="tiles">.
+std::string tile(const std::string& name, const std::string& value, const std::string& remark);
 /// <figure> with a title, a remark and what is drawn; an empty drawing becomes `otherwise`.
 std::string figure(const std::string& title, const std::string& remark, const std::string& drawing,
                    const std::string& otherwise, const std::string& css = "");

@@ -55,6 +55,27 @@ std::vector<double> ticks(double low, double high, int count) {
   return multiples(10 * power, low, high);
 }
 
+std::vector<double> log_ticks(double low, double high, int base, int count) {
+  if (!(low > 0) || !(high > low) || !std::isfinite(high)) return {low};
+  const double slack = 1e-9;
+  const auto powers = [&](int step, const std::vector<double>& factors) {
+    std::vector<double> out;
+    const auto first = static_cast<int>(std::floor(std::log(low) / std::log(base)));
+    for (int power = first - ((first % step) + step) % step; std::pow(base, power) <= high;
+         power += step)
+      for (const double factor : factors) {
+        const double value = factor * std::pow(base, power);
+        if (value >= low * (1 - slack) && value <= high * (1 + slack)) out.push_back(value);
+      }
+    return out;
+  };
+  const auto most = static_cast<size_t>(count + 1);
+  if (base == 10)
+    if (const auto fine = powers(1, {1, 2, 5}); fine.size() <= most) return fine;
+  for (int step = 1;; ++step)
+    if (const auto out = powers(step, {1}); out.size() <= most || step > 1000) return out;
+}
+
 std::vector<double> time_ticks(double low, double high, int count) {
   if (!(high > low)) return {low};
   const double rough = (high - low) / count;

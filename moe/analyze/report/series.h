@@ -24,6 +24,9 @@ std::vector<Stretch> stretches(size_t count, size_t columns);
 
 /// Round values in [low, high], about `count` of them.
 std::vector<double> ticks(double low, double high, int count);
+/// Round values in [low, high], both above 0, at about equal factors, at most about `count` of
+/// them: powers of two, or of ten with 2 and 5 times these where there is room.
+std::vector<double> log_ticks(double low, double high, int base, int count);
 /// As ticks, but of seconds: multiples of 1, 2, 5, 10, 15, 30 s, min, h.
 std::vector<double> time_ticks(double low, double high, int count);
 

@@ -11,11 +11,6 @@ namespace moe::analyze::report {
 
 namespace {
 
-std::string tile(const std::string& name, const std::string& value, const std::string& remark) {
-  return concat("<div class=\"tile\"><dt>", name, "</dt><dd><b>", value, "</b><span>", remark,
-                "</span></dd></div>\n");
-}
-
 /// "8" or "8 to 16".
 template <class Of>
 std::string range_over_layers(const models::ModelOptions& model, const Of& of) {

@@ -70,7 +70,9 @@
   for (const svg of all("svg.chart")) {
     let lines = null, at = -1, cross = null;
     const [left, top, right, bottom] = numbers(svg.dataset.plot);
-    const [xLow, xHigh] = numbers(svg.dataset.range);
+    const [xLow, xHigh] = numbers(svg.dataset.range), isLog = "logX" in svg.dataset;
+    const shareOf = x => isLog ? Math.log(x / xLow) / Math.log(xHigh / xLow) : (x - xLow) / (xHigh - xLow);
+    const valueAt = share => isLog ? xLow * Math.pow(xHigh / xLow, share) : xLow + share * (xHigh - xLow);
     const xs = [];
     const read = () => {
       lines = all("path.line", svg).map(path => {
@@ -85,11 +87,12 @@
     };
     const show = index => {
       at = Math.max(0, Math.min(xs.length - 1, index));
-      const value = xs[at], x = left + (value - xLow) / (xHigh - xLow) * (right - left);
+      const value = xs[at], x = left + shareOf(value) * (right - left);
       cross.setAttribute("d", `M${x} ${top}V${bottom}`);
       cross.style.display = "";
       const axis = svg.dataset.axis, table = make("table");
-      const named = where => axis === "time" ? clock(where) : Math.round(where).toLocaleString("en");
+      const named = where => axis === "time" ? clock(where)
+        : isLog && where < 100 ? String(Number(where.toPrecision(3))) : Math.round(where).toLocaleString("en");
       const shown = lines.filter(line => value >= line.xs[0] && value <= line.xs[line.xs.length - 1]);
       const picked = lines.length > 8 ? shown.filter(l => getComputedStyle(l.path).opacity === "1"
         && getComputedStyle(l.path).strokeWidth === "2.2px") : shown;
@@ -102,13 +105,14 @@
           : String(Number(y.toPrecision(5)))));
         if (line.xs[point] !== value) row.insertCell().textContent = "at " + named(line.xs[point]);
       }
-      showTip([make("b", (axis === "time" ? "" : axis + " ") + named(value)), table], ...place(svg, x, top + 20));
+      const unit = axis === "time" ? "" : axis + " ";
+      showTip([make("b", isLog ? `${named(value)} ${axis}` : unit + named(value)), table], ...place(svg, x, top + 20));
     };
     const hide = () => { if (cross) cross.style.display = "none"; hideTip(); };
     svg.addEventListener("pointermove", event => {
       if (!lines) read();
       const [x] = pointerIn(svg, event);
-      show(nearest(xs, xLow + (x - left) / (right - left) * (xHigh - xLow)));
+      show(nearest(xs, valueAt((x - left) / (right - left))));
     });
     svg.addEventListener("pointerleave", hide);
     svg.addEventListener("blur", hide);
