@@ -97,8 +97,8 @@ void combine_backward(const Tensor& dy_TD, const Tensor& rows_RD, const Tensor& 
 
 /// Calls function.operator()<Row, Sum>(loops) with the fastest loops for such rows.
 template <class Function>
-void with_loops(const Tensor& rows_RD, const char* name, const Function& function) {
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, rows_RD.scalar_type(), name, [&] {
+void with_loops(const Tensor& rows_RD, const Function& function) {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, rows_RD.scalar_type(), "rows", [&] {
     using Sum = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
     const bool own = instruction_set() != InstructionSet::kLibtorch;
     if constexpr (std::is_same_v<scalar_t, float>) {
@@ -117,7 +117,7 @@ void with_loops(const Tensor& rows_RD, const char* name, const Function& functio
 
 void combine_rows(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weights_N,
                   const Tensor& offsets_T1, Tensor& y_TD) {
-  with_loops(rows_RD, "combine_rows", [&]<class Row, class Sum>(const auto& loops) {
+  with_loops(rows_RD, [&]<class Row, class Sum>(const auto& loops) {
     combine<Row, Sum>(rows_RD, position_N, weights_N, offsets_T1, y_TD, loops);
   });
 }
@@ -125,7 +125,7 @@ void combine_rows(const Tensor& rows_RD, const Tensor& position_N, const Tensor&
 void combine_rows_backward(const Tensor& dy_TD, const Tensor& rows_RD, const Tensor& position_N,
                            const Tensor& weights_N, const Tensor& offsets_T1, Tensor& drows_RD,
                            Tensor& dweights_N) {
-  with_loops(rows_RD, "combine_rows_backward", [&]<class Row, class Sum>(const auto& loops) {
+  with_loops(rows_RD, [&]<class Row, class Sum>(const auto& loops) {
     combine_backward<Row, Sum>(dy_TD, rows_RD, position_N, weights_N, offsets_T1, drows_RD,
                                dweights_N, loops);
   });
