@@ -65,8 +65,7 @@ void sigmoid(int64_t n, const float* l, float* s) {
 template <class Lanes>
 float lower_bound(int64_t n, const float* values, int64_t k) {
   constexpr int W = Lanes::kWidth;
-  // Of few values all are soon looked at.
-  if (k > W || n <= 16) return -INFINITY;
+  if (k > W) return -INFINITY;
   auto most = Lanes::all(-INFINITY);
   for (int64_t i = 0; i < n; i += W)
     most = Lanes::larger(Lanes::load_or(values + i, n - i, -INFINITY), most);
@@ -82,9 +81,30 @@ float lower_bound(int64_t n, const float* values, int64_t k) {
       Lanes::where_above(Lanes::all(static_cast<float>(k)), rank, most, Lanes::all(INFINITY)));
 }
 
+/// The ids of values in one register, which holds no NaN, the largest first: how many come before a
+/// value is its place. No branch depends on the values.
+template <class Lanes>
+void order_of_few(int64_t n, const float* values, typename Lanes::V all_values, int64_t k,
+                  int64_t* ids) {
+  int64_t ordered[Lanes::kWidth];
+  for (int64_t id = 0; id < n; ++id) {
+    const auto value = Lanes::all(values[id]);
+    const uint32_t lower_ids = (uint32_t{1} << id) - 1;
+    const uint32_t before =
+        Lanes::above(all_values, value) | (Lanes::at_least(all_values, value) & lower_ids);
+    ordered[__builtin_popcount(before)] = id;
+  }
+  for (int64_t j = 0; j < k; ++j) ids[j] = ordered[j];
+}
+
 template <class Lanes>
 void largest(int64_t n, const float* values, int64_t k, int64_t* ids) {
   constexpr int W = Lanes::kWidth;
+  if (n <= W) {
+    const auto x = Lanes::load_or(values, n, -INFINITY);
+    if (Lanes::at_least(x, x) == (uint32_t{1} << W) - 1)
+      return order_of_few<Lanes>(n, values, x, k, ids);
+  }
   int64_t found = 0;
   // Whoever is not above the K-th of those found so far need not be looked at: a comparison a
   // register, and a branch that is hardly ever taken.
