@@ -1,6 +1,6 @@
 // A whole run without a configuration file: plain option structs say what to train, what on and
 // how. The run stops half way with a checkpoint and goes on from there, as after a crash. Writes
-// text/ and run/ in the folder it is started in.
+// text/ and run_from_options/ in the folder it is started in.
 
 #include <cstdio>
 
@@ -49,7 +49,8 @@ moe::train::RunOptions options() {
 
 int run() {
   moe::data::write_synth("text", {.bytes_per_domain = 60000});
-  moe::train::Run run(options(), "run");  // throws ConfigError for what does not fit together
+  // Throws ConfigError for what does not fit together.
+  moe::train::Run run(options(), "run_from_options");
   const auto half = run.start({.max_steps = 80});
   std::printf("\nstopped at step %lld\n", static_cast<long long>(half.record.step));
   const auto whole = run.resume();
@@ -57,7 +58,7 @@ int run() {
       "went on to step %lld: %lld tokens, best validation loss %.3f nats a byte at step %lld\n",
       static_cast<long long>(whole.record.step), static_cast<long long>(whole.record.tokens),
       whole.record.best_loss, static_cast<long long>(whole.record.best_step));
-  std::printf("run/config.toml has every setting, defaults and those of kinds included\n");
+  std::printf("its config.toml has every setting, defaults and those of kinds included\n");
   const bool learnt = whole.record.best_loss < half.record.best_loss;
   return half.record.step == 80 && whole.record.step == 160 && learnt ? 0 : 1;
 }

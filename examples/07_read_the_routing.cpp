@@ -1,7 +1,8 @@
 // Loads a checkpoint and reads who routed where in a text: under each character the expert it
 // chose first, a line a layer; then how sure the router was, and what experts like best.
 //
-//   07_read_the_routing [RUN] [TEXT]     RUN: a run or a checkpoint, such as 06 leaves in run/
+//   07_read_the_routing [RUN] [TEXT]     RUN: a run or a checkpoint, such as 06 leaves in
+//   run_from_options/
 //
 // B batch, S sequence (B = 1, so T = S tokens), E experts, K choices.
 
@@ -105,7 +106,7 @@ int run(const std::string& folder, const std::string& text) {
 
 int main(int argc, char** argv) {
   try {
-    return run(argc > 1 ? argv[1] : "run",
+    return run(argc > 1 ? argv[1] : "run_from_options",
                argc > 2 ? argv[2] : "Once upon a time, 12 + 30 = 42. Bir sabah");
   } catch (const std::exception& error) {
     std::fprintf(stderr, "error: %s\n", error.what());

@@ -30,7 +30,8 @@ if [ -n "${MOE_TORCH:-}" ]; then
   }
   echo "setup: libtorch from MOE_TORCH"
 elif ! ls .venv/lib/python3*/site-packages/torch/include/ATen/core/Tensor.h >/dev/null 2>&1; then
-  echo "setup: installing torch $torch_version into .venv"
+  echo "setup: installing torch $torch_version into .venv: some minutes, and gigabytes unless TORCH_INDEX names an index of" \
+    "CPU-only wheels (https://download.pytorch.org/whl/cpu)"
   python3 -m venv .venv
   .venv/bin/pip install --quiet --disable-pip-version-check ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch==$torch_version"
 fi

@@ -62,7 +62,7 @@ TensorDifference compare(const std::string& name, const formats::SafetensorsFile
 DumpDifference compare_dumps(const Path& a, const Path& b, const Tolerance& tolerance) {
   check<ConfigError>(tolerance.absolute >= 0 && tolerance.relative >= 0, "analyze/difference",
                      "expected tolerances of at least 0, got ", tolerance.absolute, " and ",
-                     tolerance.relative, '.');
+                     tolerance.relative, ". Correct --absolute or --relative.");
   const auto file_a = formats::SafetensorsFile::open(a), file_b = formats::SafetensorsFile::open(b);
   std::vector<std::string> names = file_a.names();
   for (const auto& name : file_b.names())

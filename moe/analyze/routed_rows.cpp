@@ -102,9 +102,11 @@ RoutedRows route_batch(models::LanguageModel& model, const data::Batch& batch, i
 }  // namespace
 
 void RowOptions::validate() const {
-  check<ConfigError>(batch >= 1, kPlaceOfRoutedRows, "expected batch >= 1, got ", batch, '.');
+  check<ConfigError>(batch >= 1, kPlaceOfRoutedRows, "expected batch >= 1, got ", batch,
+                     ". Correct it.");
   check<ConfigError>(max_batches >= 1 || max_batches == -1, kPlaceOfRoutedRows,
-                     "expected at least one batch, or -1 for all, got ", max_batches, '.');
+                     "expected at least one batch, or -1 for all, got ", max_batches,
+                     ". Correct it.");
 }
 
 std::vector<std::string> validated_domains(const data::Corpus& corpus) {

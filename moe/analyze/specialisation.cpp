@@ -100,7 +100,7 @@ Specialisation specialisation(const RoutingCounts& counts, const std::vector<std
                               const PermutationOptions& options) {
   check<ConfigError>(options.permutations >= 1 && options.permutations <= 1000000,
                      kPlaceOfSpecialisation, "expected permutations in [1, 1000000], got ",
-                     options.permutations, '.');
+                     options.permutations, ". Correct it.");
   Specialisation out;
   out.domains = check_domains(counts, domains);
   auto [row_U, label_U] = choose_rows(counts, out.domains);

@@ -106,7 +106,7 @@ StatisticsCollector::StatisticsCollector(const StatisticsOptions& options) : opt
                      "expected a vocabulary of at least 1, got ", options.vocabulary, '.');
   check<ConfigError>(options.position_bins >= 1 && options.position_bins <= 1 << 20,
                      kPlaceOfStatistics, "expected position bins in [1, 1048576], got ",
-                     options.position_bins, '.');
+                     options.position_bins, ". Correct it.");
 }
 
 StatisticsCollector::~StatisticsCollector() = default;

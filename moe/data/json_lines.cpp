@@ -1,9 +1,8 @@
 #include <algorithm>
 
-#include <nlohmann/json.hpp>
-
 #include <moe/base/error.h>
 #include <moe/data/json_lines.h>
+#include <moe/formats/strict_json.h>
 
 namespace moe::data {
 
@@ -20,8 +19,8 @@ class JsonLine {
     try {
       object_ = nlohmann::json::parse(line);
     } catch (const nlohmann::json::exception& error) {
-      fail("data/corpus", "expected a JSON object in ", place_, ", got: ", error.what(),
-           ". Correct the line.");
+      fail("data/corpus", "expected a JSON object in ", place_, ", got a ",
+           formats::problem_of(error), ". Correct the line.");
     }
     check(object_.is_object(), "data/corpus", "expected a JSON object in ", place_, ", got ",
           object_.type_name(), ". Write ", form_, '.');

@@ -16,9 +16,9 @@ nlohmann::json parse_strict_json(std::string_view text, std::string_view place,
   check(!text.empty() && text.front() == '{', place, "expected ", what,
         " to be a JSON object that begins with '{', got ",
         text.empty() ? "nothing" : in_quotes(text.substr(0, 1)),
-        ". The file is damaged or no such file.");
+        ". This is no such file, or a damaged one.");
   check(text.find('\0') == text.npos, place, "expected JSON text in ", what,
-        ", got a NUL byte. The file is damaged; fetch it again.");
+        ", got a NUL byte. Correct the file, or fetch it again.");
 
   size_t values = 0;
   std::vector<std::unordered_set<std::string>> keys;  // of the objects that are open
@@ -44,12 +44,16 @@ nlohmann::json parse_strict_json(std::string_view text, std::string_view place,
   try {
     return json::parse(text.begin(), text.end(), watch);
   } catch (const json::exception& error) {
-    // Its message begins with its own name, and quotes the text read last, which may be all of it.
-    std::string_view problem = error.what();
-    problem.remove_prefix(std::min(problem.find("] ") + 2, problem.size()));
-    fail(place, "expected valid JSON in ", what, ", got a ", problem.substr(0, 160),
-         ". The file is damaged; fetch it again.");
+    fail(place, "expected valid JSON in ", what, ", got a ", problem_of(error),
+         ". Correct the file, or fetch it again.");
   }
+}
+
+std::string problem_of(const json::exception& error) {
+  // Its message begins with its own name, and quotes the text read last, which may be all of it.
+  std::string_view problem = error.what();
+  problem.remove_prefix(std::min(problem.find("] ") + 2, problem.size()));
+  return std::string(problem.substr(0, 160));
 }
 
 std::string in_quotes(std::string_view text) {

@@ -21,6 +21,9 @@ struct JsonLimits {
 nlohmann::json parse_strict_json(std::string_view text, std::string_view place,
                                  std::string_view what, const JsonLimits& limits = {});
 
+/// What is wrong with a text as the parser says it, without the parser's own name and short.
+std::string problem_of(const nlohmann::json::exception& error);
+
 /// `text` in quotes for a message: control characters escaped, shortened to about 80 characters.
 std::string in_quotes(std::string_view text);
 

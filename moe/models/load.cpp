@@ -27,10 +27,11 @@ Path find_checkpoint(const Path& path) {
   std::vector<std::string> runs;
   for (const auto& name : files.list(path))
     if (files.exists(path / name / "checkpoints")) runs.push_back((path / name).string());
-  check(runs.empty(), "models/load", "expected one run, found several in ", path.string(),
-        ". Name one of them.", indented_list(runs));
+  check<ConfigError>(runs.empty(), "models/load", "expected one run, found several in ",
+                     path.string(), ". Name one of them.", indented_list(runs));
   check(!files.exists(path / "checkpoints"), "models/load", "expected a whole checkpoint in ",
-        (path / "checkpoints").string(), ", found none that verifies. Train again.");
+        (path / "checkpoints").string(),
+        ", found none that verifies. Mend what the warnings name, or train on until there is one.");
   fail("models/load", "expected a run (with checkpoints/) or a checkpoint (with manifest.json) in ",
        path.string(), ", found neither. Train first, or wait for the run's first checkpoint.");
 }
@@ -76,6 +77,9 @@ std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::pat
   auto& files = real_files();
   std::error_code error;
   if (std::filesystem::is_regular_file(path, error)) return data::read_bpe_tokenizer(path);
+  check<ConfigError>(std::filesystem::is_directory(path, error), "models/load",
+                     "expected a tokenizer.json, a run or a checkpoint, found none at '",
+                     path.string(), "'. Check the path.");
   const bool is_ours =
       files.exists(path / checkpoint::kManifestName) || files.exists(path / "checkpoints");
   if (!is_ours && files.exists(path / data::kTokenizerFile))

@@ -4,7 +4,6 @@
 #include <exception>
 #include <mutex>
 #include <numeric>
-#include <omp.h>
 #include <system_error>
 #include <thread>
 
@@ -17,6 +16,13 @@
 #include <moe/parallel/arguments.h>
 #include <moe/parallel/meeting.h>
 #include <moe/parallel/threads.h>
+
+#if __has_include(<omp.h>)
+#include <omp.h>
+#else  // The header belongs to the compiler (Debian's clang comes without), the function to
+       // libtorch.
+extern "C" void omp_set_num_threads(int threads);
+#endif
 
 namespace moe::parallel {
 

@@ -22,7 +22,8 @@ void ParameterGroup::validate(const std::string& place) const {
                      ".match' to be a pattern of parameter names, got none. Set it.");
   at_least(place, "lr_factor", lr_factor, 0.0);
   check<ConfigError>(weight_decay >= 0 || weight_decay == -1, "config", "expected '", place,
-                     ".weight_decay' to be at least 0, or -1 to leave it, got ", weight_decay, '.');
+                     ".weight_decay' to be at least 0, or -1 to leave it, got ", weight_decay,
+                     ". Correct it.");
 }
 
 void OptimizerOptions::validate(const std::string& place) const {

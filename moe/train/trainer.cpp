@@ -104,8 +104,9 @@ void Trainer::handle_bad_step(const StepResult& result, MetricsLog& metrics) {
   const auto& o = options_.train;
   ++record_.bad_steps;
   record_.bad_until = std::max(record_.bad_until, record_.step + 1);
+  // A NaN has a sign, which says nothing; norms have none.
   const std::string found = concat("loss ", result.loss, " and gradient norm ",
-                                   result.gradient_norm, " in step ", record_.step + 1);
+                                   std::abs(result.gradient_norm), " in step ", record_.step + 1);
   check(o.on_nan != "stop" && record_.bad_steps <= o.max_bad_steps, "train",
         "expected finite numbers, found ", found, " (", record_.bad_steps,
         " such steps in a row). Lower the learning rate, or set train.optimizer.clip.");

@@ -71,8 +71,35 @@ TEST_F(Hostile, NumbersAreWholeOrRefused) {
   expect_refusal({"train", path("run.toml"), "--out", "x", "--max-steps", "-1"}, 2,
                  "[--max-steps] expected a number of at least 0, got -1");
   expect_refusal({"compare", path("run.toml"), "--out", "x", "--seeds", "101"}, 2, "[--seeds]");
+  for (const char* option : {"--tokens", "--pairs"}) {
+    expect_refusal({"analyze", path("m"), option, "99999999999999999999"}, 2,
+                   std::string("[") + option + "] expected a whole number from -2^63 to 2^63-1");
+    expect_refusal({"analyze", path("m"), option, "-1"}, 2,
+                   std::string("[") + option + "] expected a number of at least 0, got -1");
+  }
   for (const char* text : {"1e309", "one"})
     expect_refusal({"generate", path("m"), "--temperature", text}, 2, "expected a number, got");
+}
+
+TEST_F(Hostile, WhatWouldBeIgnoredIsRefused) {
+  expect_refusal({"inspect", path("run.toml"), "--list"}, 2,
+                 "expected no model and no --set beside --list");
+  expect_refusal({"inspect", "--list", "--set", "model.layers=2"}, 2,
+                 "expected no model and no --set beside --list");
+}
+
+TEST_F(Hostile, ListsAreRefusedBeforeTheirFirstItemIsTimed) {
+  expect_refusal(
+      {"bench", "compare", "--tokens", "8", "--experts", "8", "--dtypes", "float32,float31"}, 2,
+      "got 'float31'");
+  expect_refusal({"bench", "compare", "--tokens", "8", "--experts", "8", "--mode", "train,run"}, 2,
+                 "got 'run'");
+}
+
+TEST_F(Hostile, AFolderOfSeveralRunsIsWrongUsage) {
+  for (const char* run : {"a", "b"})
+    std::filesystem::create_directories(folder_.path() / "runs" / run / "checkpoints");
+  expect_refusal({"generate", path("runs")}, 2, "expected one run, found several");
 }
 
 TEST_F(Hostile, EmptyNamesWriteNothing) {
@@ -86,7 +113,11 @@ TEST_F(Hostile, APathThatNamesNothingIsWrongUsage) {
     if (words[0] == "eval") words.insert(words.end(), {"--data", path("run.toml")});
     if (words[0] == "forward")
       words.insert(words.end(), {"--tokens", path("run.toml"), "--out", path("o")});
-    expect_refusal(words, 2, "[models/load] expected a folder with a model, found none at '");
+    expect_refusal(
+        words, 2,
+        words[0] == "tokenize"
+            ? "[models/load] expected a tokenizer.json, a run or a checkpoint, found none"
+            : "[models/load] expected a folder with a model, found none at '");
   }
   expect_refusal({"inspect", path("nothing")}, 2, "neither file nor folder");
   expect_refusal({"eval", path("m"), "--data", path("nothing")}, 2,

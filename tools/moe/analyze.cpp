@@ -55,11 +55,9 @@ void setup_analyze(CLI::App& app, AnalyzeCommand& o) {
   app.add_option("--positions", o.positions, "equal parts of the sequence to tell apart")
       ->capture_default_str();
   app.add_option("--tokens", o.lengths.tokens, "token ids to list of each expert")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->capture_default_str();
   app.add_option("--pairs", o.lengths.pairs, "pairs of experts to list of each layer")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->capture_default_str();
   add_seed(app, o.seed);
   add_set(app, o.settings);
   add_threads(app, o.threads);
@@ -173,6 +171,10 @@ int run_analyze(const AnalyzeCommand& o) {
   check_one_of("analyze", "--choices", o.choices, {"all", "first"});
   check<ConfigError>(!o.rows.logits || !o.trace.empty(), "analyze",
                      "expected --trace beside --trace-logits, got none. Name the file to write.");
+  for (const auto& [name, length] :
+       {std::pair{"--tokens", o.lengths.tokens}, {"--pairs", o.lengths.pairs}})
+    check<ConfigError>(length >= 0, name, "expected a number of at least 0, got ", length,
+                       ". Correct it.");
   use_threads(o.threads);
   if (!o.out.empty()) {
     check<ConfigError>(o.settings.empty() && o.domains.empty(), "analyze",

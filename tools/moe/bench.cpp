@@ -92,6 +92,9 @@ void print_comparison(const CompareBench& o, const Json& rows) {
 }
 
 int bench_compare(const CompareBench& o) {
+  // Timing takes minutes: what the last of them could not time is refused before the first.
+  for (const auto& mode : o.modes) check_one_of("bench", "--mode", mode, {"forward", "train"});
+  for (const auto& dtype : o.dtypes) parse_dtype(dtype);
   use_threads(o.threads);
   Json rows = Json::array();
   for (const auto& mode : o.modes)

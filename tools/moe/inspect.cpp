@@ -128,7 +128,8 @@ Subject subject_of(const InspectOptions& o) {
     read_fields(spec, *section->as<Table>(), "model");
   }
   check<ConfigError>(spec.family == "decoder", "inspect", "expected the family decoder, got '",
-                     spec.family, "', whose parameters are not counted from its options.");
+                     spec.family,
+                     "', whose parameters are not counted from its options. Name another.");
   Subject subject{spec.family, {}};
   read_fields(subject.options, spec.options, "model");
   return subject;
@@ -174,6 +175,9 @@ void print_facts(const Json& f, const std::string& dtype) {
 
 int inspect(const InspectOptions& o) {
   if (o.listing) {
+    check<ConfigError>(o.target.empty() && o.settings.empty(), "inspect",
+                       "expected no model and no --set beside --list, got '",
+                       o.target.empty() ? o.settings.front() : o.target, "'. Leave it out.");
     const auto families = all_kinds(o.list);
     o.json ? print_json(listing_json(families)) : print_listing(families);
     return 0;

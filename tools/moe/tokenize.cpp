@@ -52,7 +52,7 @@ Json convert_line(const data::Tokenizer& tokenizer, const Json& document,
 
 int train_tokenizer(const TokenizeOptions& o) {
   check<ConfigError>(!o.decode && !o.no_special, "tokenize",
-                     "expected no --decode and no --no-special beside --train.");
+                     "expected no --decode and no --no-special beside --train. Leave them out.");
   check<ConfigError>(!o.out.empty() && o.out.ends_with(".json"), "tokenize",
                      "expected --out with a file that ends in .json beside --train, got '", o.out,
                      "'. Give --out DIR/tokenizer.json.");

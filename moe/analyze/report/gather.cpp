@@ -67,7 +67,7 @@ void read_configuration(RunFacts& run) {
   if (setting_or<std::string>(table, "model.family", "decoder") != "decoder") return;
   const Value* section = table.find("model");
   check(section && section->as<Table>(), kPlaceOfGather, "expected a [model] section in ",
-        run.folder, "/config.toml, found none.");
+        run.folder, "/config.toml, found none. The run is damaged: use another.");
   models::ModelSpec spec;
   read_fields(spec, *section->as<Table>(), "model");
   models::ModelOptions model;
@@ -198,7 +198,8 @@ void add_seeds(ReportData& data, const std::vector<Path>& folders) {
         run.log = read_run_log(folder / name / "metrics.jsonl");
         const auto point = run.best();
         check(point.has_value(), kPlaceOfGather, "expected evaluations in ",
-              (folder / name).string(), ", found none.");
+              (folder / name).string(),
+              ", found none. Train on until the first: --resume, train.eval_every.");
         return point->loss;
       };
       data.seeds.push_back({name_of(folder), best("moe"), best("dense")});

@@ -29,9 +29,9 @@ void BpeTrainerOptions::validate(const std::string& place) const {
   check<ConfigError>(vocabulary >= least && vocabulary <= kLargestVocabulary, place,
                      "expected a vocabulary in [", least, ", ", kLargestVocabulary,
                      "] (256 bytes and ", special.size(), " special tokens are always in it), got ",
-                     vocabulary, '.');
+                     vocabulary, ". Correct it.");
   check<ConfigError>(min_count >= 1, place, "expected a least count of at least 1, got ", min_count,
-                     '.');
+                     ". Correct it.");
   for (size_t i = 0; i < special.size(); ++i) {
     const auto& text = special[i];
     const auto bytes = letters_to_bytes(text);
