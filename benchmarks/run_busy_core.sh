@@ -27,7 +27,7 @@ make_model() {
   "$program" train "$work/run.toml" --out "$work/$1" --max-steps 1 --set "model.d_model=$2" --set "model.layers=$3" >/dev/null 2>&1
 }
 
-yes "Once upon a time there was a mill by the river." | head -n 2000 >"$work/text"
+printf 'Once upon a time there was a mill by the river.\n%.0s' {1..2000} >"$work/text"
 cat >"$work/run.toml" <<TOML
 [model]
 heads = 4
