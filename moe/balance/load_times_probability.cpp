@@ -1,10 +1,11 @@
-// T tokens, E experts, G groups (sequences) of S tokens, N pairs.
+// T tokens, E experts, G groups (sequences) of S tokens, N pairs, C cells (G, E).
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/bincount.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 
 #include <moe/balance/load_times_probability.h>
+#include <moe/ops/sums.h>
 
 namespace moe::balance {
 
@@ -32,8 +33,9 @@ Tensor load_times_probability_by_sequence(const Tensor& p_TE, const Routing& rou
                              ? routing.valid_T
                              : at::ones({T}, routing.offsets.options().dtype(at::kBool));
   const Tensor tokens_G = valid_T.reshape({G, S}).sum(1).to(at::kDouble);
-  const Tensor p_GE =
-      p_TE.reshape({G, S, routing.num_experts}).sum(1, /*keepdim=*/false, at::kDouble);
+  const int64_t E = routing.num_experts;
+  const Tensor p_SC = p_TE.reshape({G, S, E}).transpose(0, 1).reshape({S, G * E});
+  const Tensor p_GE = ops::column_sums(p_SC).reshape({G, E});
   const Tensor loss_G = load_times_probability(counts_by_group(routing, G, S), p_GE, tokens_G);
   return at::stack({loss_G.sum(), tokens_G.gt(0).sum().to(at::kDouble)});
 }

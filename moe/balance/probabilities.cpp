@@ -6,6 +6,7 @@
 #include <ATen/ops/zeros_like.h>
 
 #include <moe/balance/probabilities.h>
+#include <moe/ops/sums.h>
 
 namespace moe::balance {
 
@@ -20,7 +21,7 @@ Tensor probabilities(const Routing& routing, bool normalise) {
 Tensor probability_sums(const Routing& routing) {
   if (!routing.scores_TE.defined())
     return at::zeros({routing.num_experts + 1}, routing.experts_N.options().dtype(at::kDouble));
-  return at::cat({probabilities(routing).sum(0, /*keepdim=*/false, at::kDouble),
+  return at::cat({ops::column_sums(probabilities(routing)),
                   routing.valid_tokens().to(at::kDouble).reshape({1})});
 }
 

@@ -6,6 +6,7 @@
 #include <moe/balance/load_times_probability.h>
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
+#include <moe/ops/sums.h>
 
 namespace moe::balance {
 
@@ -49,7 +50,7 @@ class SwitchTerm final : public Term {
                        routing.experts_N.options().dtype(at::kDouble));
     const Tensor p_TE = probabilities(routing, options_.normalise);
     if (by_sequence_) return load_times_probability_by_sequence(p_TE, routing, inputs.context);
-    return at::cat({routing.counts_E().to(at::kDouble), p_TE.sum(0, /*keepdim=*/false, at::kDouble),
+    return at::cat({routing.counts_E().to(at::kDouble), ops::column_sums(p_TE),
                     routing.valid_tokens().to(at::kDouble).reshape({1})});
   }
 
