@@ -1,7 +1,11 @@
 // The MoE layer on one and on more threads. T tokens, D width, F hidden, E experts, K choices.
+#include <map>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/modules.h>
+
+#include <ATen/ops/linspace.h>
+#include <ATen/ops/ones_like.h>
 
 #include <moe/layers/moe_layer.h>
 
@@ -10,38 +14,101 @@ namespace moe::layers::threads_test {
 namespace {
 
 using moe::test::expect_identical;
+using moe::test::gradients_of;
 using moe::test::normal;
 using moe::test::randomise;
 using moe::test::WithThreads;
 
-/// Output, input gradient and parameter gradients, in that order.
-std::vector<Tensor> run(MoELayer& layer, const Tensor& x_TD, int threads) {
+struct Size {
+  int64_t T, D, F, E, K;
+};
+
+/// More than the 32768 elements from which libtorch divides an operation are in (T, E) of each, and
+/// in the (T) of the last.
+const Size kFew = {5000, 64, 40, 8, 2}, kSome = {1200, 48, 56, 64, 3}, kLong = {40000, 8, 4, 4, 1};
+
+Table with(const char* key, bool value) {
+  Table settings;
+  settings.set(key, value);
+  return settings;
+}
+
+/// A layer with every balance term (but orthogonality, whose product of all experts' weights is
+/// libtorch's and depends on the threads), whose first experts take most of the tokens of
+/// tokens_of().
+MoELayer skewed_layer(const Size& size, const std::string& router, const std::string& expert,
+                      at::ScalarType dtype) {
+  MoELayerOptions o{.d_model = size.D, .num_experts = size.E, .top_k = size.K};
+  o.router = {router, with("bias", true)};
+  o.expert = {expert, size.F, with("bias", true)};
+  for (const auto& kind : balance::terms().names())
+    if (kind != "orthogonality") o.balance.push_back({kind, 0.1, {}});
+  MoELayer layer(o);
+  randomise(*layer, 1, 0.1);
+  const at::NoGradGuard no_grad;
+  layer->named_parameters()["router.weight"].select(1, 0).copy_(at::linspace(2, -2, size.E));
+  layer->to(dtype);
+  return layer;
+}
+
+Tensor tokens_of(const Size& size, at::ScalarType dtype) {
+  Tensor x_TD = normal({size.T, size.D}, 2);
+  x_TD.select(1, 0).fill_(1);
+  return x_TD.to(dtype);
+}
+
+/// Everything that a training step takes from the layer, by name.
+std::map<std::string, Tensor> run(MoELayer& layer, const Tensor& x_TD, int threads) {
   const WithThreads these(threads);
   layer->zero_grad();
   const Tensor input_TD = x_TD.clone().requires_grad_(true);
-  const Tensor y_TD = layer->forward(input_TD, {}).hidden_TD;
-  y_TD.backward(x_TD);
-  std::vector<Tensor> out = {y_TD.detach(), input_TD.grad()};
-  for (const auto& parameter : layer->parameters()) out.push_back(parameter.grad().clone());
-  return out;
+  const RoutingContext context{
+      .training = true, .random = {.seed = 3}, .sequence_length = x_TD.size(0) / 4};
+  const MoEOutput out = layer->forward(input_TD, context);
+  const Tensor balance = out.balance.loss();
+  torch::autograd::backward({out.hidden_TD, balance}, {x_TD, at::ones_like(balance)});
+  auto results = gradients_of(*layer);
+  results["output"] = out.hidden_TD.detach();
+  results["input's"] = input_TD.grad();
+  results["routing"] = out.routing.experts_N;
+  results["logits"] = out.routing.logits_TE.detach();
+  results["scores"] = out.routing.scores_TE.detach();
+  results["load"] = out.balance.load_E;
+  results["balance loss"] = balance.detach();
+  for (const auto& term : out.balance.terms) results["term " + term.name] = term.value.detach();
+  return results;
 }
 
-TEST(MoELayer, ThreadsChangeNoBit) {
-  for (const auto dtype : {at::kFloat, at::kBFloat16})
-    for (const int64_t E : {4, 64}) {
-      SCOPED_TRACE(concat(dtype, ", E ", E));
-      MoELayer layer(MoELayerOptions{
-          .d_model = 96, .num_experts = E, .top_k = 2, .expert = {.kind = "gated", .d_ff = 160}});
-      randomise(*layer, 1, 0.1);
-      layer->to(dtype);
-      const Tensor x_TD = normal({700, 96}, 2).to(dtype);
+void expect_threads_change_nothing(const std::string& router, const std::string& expert,
+                                   const std::vector<Size>& sizes) {
+  for (const auto& size : sizes)
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      MoELayer layer = skewed_layer(size, router, expert, dtype);
+      const Tensor x_TD = tokens_of(size, dtype);
       const auto expected = run(layer, x_TD, 1);
-      for (const int threads : {2, 3, 4}) {
-        const auto got = run(layer, x_TD, threads);
-        for (size_t i = 0; i < expected.size(); ++i)
-          expect_identical(got[i], expected[i], concat(threads, " threads, tensor ", i));
-      }
+      const Tensor& load_E = expected.at("load");
+      EXPECT_GT(load_E.max().item<double>(), 1.5 * load_E.mean().item<double>());
+      for (const int threads : {2, 3, 4})
+        for (const auto& [name, tensor] : run(layer, x_TD, threads))
+          expect_identical(tensor, expected.at(name),
+                           concat(name, ", E ", size.E, ", ", dtype, ", ", threads, " threads"));
     }
+}
+
+TEST(MoELayer, ThreadsChangeNoBitOfTopKAndGatedExperts) {
+  expect_threads_change_nothing("topk", "gated", {kFew, kSome, kLong});
+}
+
+TEST(MoELayer, ThreadsChangeNoBitOfTopKAndPlainExperts) {
+  expect_threads_change_nothing("topk", "ffn", {kFew, kSome, kLong});
+}
+
+TEST(MoELayer, ThreadsChangeNoBitOfSigmoidAndGatedExperts) {
+  expect_threads_change_nothing("sigmoid", "gated", {kFew, kSome});
+}
+
+TEST(MoELayer, ThreadsChangeNoBitOfSigmoidAndPlainExperts) {
+  expect_threads_change_nothing("sigmoid", "ffn", {kFew, kSome});
 }
 
 }  // namespace

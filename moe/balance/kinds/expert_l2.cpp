@@ -5,6 +5,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/balance/term.h>
+#include <moe/ops/sums.h>
 
 namespace moe::balance {
 
@@ -31,7 +32,7 @@ class ExpertL2Term final : public Term {
     Tensor total = at::zeros({1}, inputs.routing.experts_N.options().dtype(at::kDouble));
     if (!inputs.weights) return total;
     for (const auto& [name, stacked] : inputs.weights->experts)
-      if (stacked.dim() >= smallest_) total = total + stacked.square().sum(at::kDouble);
+      if (stacked.dim() >= smallest_) total = total + ops::sum_of_all(stacked.square());
     return total;
   }
 

@@ -11,6 +11,7 @@
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 #include <moe/ops/order.h>
+#include <moe/ops/sums.h>
 
 namespace moe::balance {
 
@@ -61,7 +62,7 @@ class LoadTerm final : public Term {
     Tensor chance_TE = chance(routing);
     if (routing.valid_T.defined())
       chance_TE = at::where(routing.valid_T.unsqueeze(1), chance_TE, at::zeros_like(chance_TE));
-    return chance_TE.sum(0, /*keepdim=*/false, at::kDouble);
+    return ops::column_sums(chance_TE);
   }
 
   Tensor value(const Tensor& sums, const RoutingContext&) const override {

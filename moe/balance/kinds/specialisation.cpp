@@ -7,6 +7,7 @@
 
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
+#include <moe/ops/sums.h>
 
 namespace moe::balance {
 
@@ -49,7 +50,7 @@ class SpecialisationTerm final : public Term {
     if (by_domain_) return sums_by_domain(routing, inputs.context);
     const Tensor totals = probability_sums(routing);
     const Tensor certainty = routing.scores_TE.defined()
-                                 ? p_log_p(probabilities(routing)).sum(at::kDouble).reshape({1})
+                                 ? ops::sum_of_all(p_log_p(probabilities(routing))).reshape({1})
                                  : at::zeros({1}, totals.options());
     return at::cat({totals, certainty});
   }

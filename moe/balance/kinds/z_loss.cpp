@@ -9,6 +9,7 @@
 
 #include <moe/balance/term.h>
 #include <moe/ops/scores.h>
+#include <moe/ops/sums.h>
 
 namespace moe::balance {
 
@@ -41,7 +42,7 @@ class ZLossTerm final : public Term {
     Tensor loss_T = plain_ ? logits_TE.square().sum(1) : ops::log_sum_exp(logits_TE).square();
     if (routing.valid_T.defined())
       loss_T = at::where(routing.valid_T, loss_T, at::zeros_like(loss_T));
-    return at::stack({loss_T.sum(at::kDouble), routing.valid_tokens().to(at::kDouble)});
+    return at::stack({ops::sum_of_all(loss_T), routing.valid_tokens().to(at::kDouble)});
   }
 
   Tensor value(const Tensor& sums, const RoutingContext&) const override {

@@ -1,0 +1,89 @@
+// R rows, C columns, B blocks of rows.
+#include <algorithm>
+
+#include <ATen/Dispatch.h>
+#include <ATen/Parallel.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <moe/base/error.h>
+#include <moe/ops/sums.h>
+
+namespace moe::ops {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+/// Elements of a block, at least: blocks, not threads, decide in which order numbers are added.
+constexpr int64_t kBlockElements = 8192;
+constexpr int64_t kFewestRows = 64;
+/// Columns that a tensor without any is cut into.
+constexpr int64_t kLanes = 64;
+
+int64_t rows_of_block(int64_t C) {
+  return std::max(kFewestRows, kBlockElements / std::max<int64_t>(C, 1));
+}
+
+template <class Scalar>
+void add_blocks(const Tensor& values_RC, Tensor& sums_BC) {
+  const int64_t R = values_RC.size(0), C = values_RC.size(1), S = rows_of_block(C);
+  const Scalar* const values = values_RC.const_data_ptr<Scalar>();
+  double* const sums = sums_BC.mutable_data_ptr<double>();
+  at::parallel_for(0, sums_BC.size(0), 1, [&](int64_t begin, int64_t end) {
+    for (int64_t b = begin; b < end; ++b)
+      for (int64_t r = b * S; r < std::min(R, (b + 1) * S); ++r)
+        for (int64_t c = 0; c < C; ++c) sums[b * C + c] += static_cast<double>(values[r * C + c]);
+  });
+}
+
+/// (C,) of (B, C), row by row.
+Tensor add_rows(const Tensor& sums_BC) {
+  const int64_t B = sums_BC.size(0), C = sums_BC.size(1);
+  Tensor sum_C = at::zeros({C}, sums_BC.options());
+  double* const sum = sum_C.mutable_data_ptr<double>();
+  const double* const sums = sums_BC.const_data_ptr<double>();
+  for (int64_t b = 0; b < B; ++b)
+    for (int64_t c = 0; c < C; ++c) sum[c] += sums[b * C + c];
+  return sum_C;
+}
+
+struct ColumnSums : torch::autograd::Function<ColumnSums> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& values_RC) {
+    const int64_t R = values_RC.size(0), C = values_RC.size(1), S = rows_of_block(C);
+    ctx->saved_data["rows"] = R;
+    ctx->saved_data["type"] = values_RC.scalar_type();
+    if (!values_RC.is_cpu()) return values_RC.sum(0, /*keepdim=*/false, at::kDouble);
+    Tensor sums_BC = at::zeros({(R + S - 1) / S, C}, values_RC.options().dtype(at::kDouble));
+    AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, values_RC.scalar_type(),
+                                    "column_sums",
+                                    [&] { add_blocks<scalar_t>(values_RC.contiguous(), sums_BC); });
+    return add_rows(sums_BC);
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const int64_t R = ctx->saved_data["rows"].toInt();
+    const Tensor each_C = gradients[0].to(ctx->saved_data["type"].toScalarType());
+    return {each_C.unsqueeze(0).expand({R, each_C.size(0)})};
+  }
+};
+
+}  // namespace
+
+Tensor column_sums(const Tensor& values_RC) {
+  check(values_RC.dim() == 2 && at::isFloatingType(values_RC.scalar_type()), "ops/column_sums",
+        "expected floating values (R, C), got ", values_RC.scalar_type(), ' ', values_RC.sizes(),
+        ". Flatten and convert them.");
+  return ColumnSums::apply(values_RC);
+}
+
+Tensor sum_of_all(const Tensor& values) {
+  const Tensor flat = values.flatten();
+  const int64_t whole = flat.size(0) / kLanes * kLanes;
+  const Tensor lanes = column_sums(flat.slice(0, 0, whole).reshape({-1, kLanes}));
+  return lanes.sum() + flat.slice(0, whole).sum(at::kDouble);
+}
+
+}  // namespace moe::ops

@@ -1,0 +1,20 @@
+#pragma once
+// Sums whose bits are the same for any number of threads. R rows, C columns.
+//
+// libtorch cuts a sum of 32768 elements or more among its threads, so that their number decides in
+// which order it adds.
+
+#include <ATen/core/Tensor.h>
+
+namespace moe::ops {
+
+using at::Tensor;
+
+/// (C,) float64: the sum of each column of floating values_RC. Differentiable, also twice. On other
+/// devices than the CPU libtorch's own. Throws moe::Error for another shape.
+Tensor column_sums(const Tensor& values_RC);
+
+/// () float64: the sum of all elements of a floating tensor of any shape; as above.
+Tensor sum_of_all(const Tensor& values);
+
+}  // namespace moe::ops

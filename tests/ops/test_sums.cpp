@@ -1,0 +1,68 @@
+// R rows, C columns.
+#include <cmath>
+#include <tests/support/compare.h>
+#include <tests/support/gradcheck.h>
+#include <tests/support/message_of.h>
+
+#include <ATen/ops/zeros.h>
+
+#include <moe/ops/sums.h>
+
+namespace moe::ops::sums_test {
+
+namespace {
+
+using moe::test::expect_close;
+using moe::test::expect_gradients;
+using moe::test::expect_identical;
+using moe::test::normal;
+using moe::test::WithThreads;
+
+const std::vector<std::pair<int64_t, int64_t>> kShapes = {{0, 3},    {1, 1},    {5, 0},
+                                                          {63, 300}, {1000, 7}, {20001, 4}};
+
+TEST(Sums, EqualLibtorchsInEveryType) {
+  for (const auto& [R, C] : kShapes)
+    for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
+      const Tensor values_RC = normal({R, C}, 1).to(dtype);
+      expect_close(column_sums(values_RC), values_RC.to(at::kDouble).sum(0), 1e-10);
+      expect_close(sum_of_all(values_RC), values_RC.to(at::kDouble).sum(), 1e-10);
+      expect_close(column_sums(values_RC.t()), values_RC.to(at::kDouble).sum(1), 1e-10);
+    }
+  EXPECT_EQ(sum_of_all(normal({3, 4, 5}, 2)).dim(), 0);
+}
+
+TEST(Sums, ThreadsChangeNoBit) {
+  for (const auto& [R, C] : kShapes) {
+    const Tensor values_RC = normal({R, C}, 3).to(at::kFloat);
+    const WithThreads one(1);
+    const Tensor columns_C = column_sums(values_RC), all = sum_of_all(values_RC);
+    for (const int threads : {2, 3, 4}) {
+      const WithThreads more(threads);
+      expect_identical(column_sums(values_RC), columns_C);
+      expect_identical(sum_of_all(values_RC), all);
+    }
+  }
+}
+
+TEST(Sums, HaveTheGradientsOfSums) {
+  expect_gradients([](const auto& in) { return column_sums(in[0].square()); }, {normal({9, 4}, 4)});
+  expect_gradients([](const auto& in) { return sum_of_all(in[0].square()); }, {normal({33, 5}, 5)});
+}
+
+TEST(Sums, RefuseOtherShapesAndTypes) {
+  EXPECT_ERROR(column_sums(normal({2, 3, 4}, 1)), "expected floating values (R, C)");
+  EXPECT_ERROR(column_sums(at::zeros({2, 3}, at::kLong)), "expected floating values (R, C)");
+}
+
+TEST(Sums, NanReachesItsColumnAlone) {
+  Tensor values_RC = normal({100, 3}, 6);
+  values_RC[50][1] = NAN;
+  const Tensor sums_C = column_sums(values_RC);
+  for (int64_t c = 0; c < 3; ++c) EXPECT_EQ(std::isnan(sums_C[c].item<double>()), c == 1);
+  EXPECT_TRUE(std::isnan(sum_of_all(values_RC).item<double>()));
+}
+
+}  // namespace
+
+}  // namespace moe::ops::sums_test
