@@ -57,10 +57,11 @@ int64_t bytes_of(const std::vector<Tensor>& tensors) {
 }
 
 /// Elements of the peak beside the gradients of gated experts: what stands there at the end of the
-/// kernels' backward pass.
+/// kernels' backward pass: pre-activations and, in their place, these' gradients; hidden units,
+/// rows.
 int64_t expert_elements(const Shape& s) {
   const int64_t N = s.T * s.K;
-  return N * (5 * s.F + s.D);
+  return N * (3 * s.F + s.D);
 }
 
 /// Threads' panels, and pages that are not full.
