@@ -37,11 +37,17 @@ struct Panels {
   }
 };
 
+/// So few rows that packing blocks of B would not pay.
+template <class T>
+bool has_few_rows(int64_t rows, const ProductKernels<T>& kernels) {
+  return rows <= 2 * kernels.rows;
+}
+
 /// Few rows, and steps of depth that are rows in memory: B is multiplied where it stands.
 template <class T>
 bool is_used_in_place(const Product<T>& product, const ProductKernels<T>& kernels) {
-  return product.rows <= kernels.rows && !product.b.rows_are_lanes && !product.b.rows.index &&
-         product.halves == 1;
+  return has_few_rows(product.rows, kernels) && !product.b.rows_are_lanes &&
+         !product.b.rows.index && product.halves == 1;
 }
 
 template <class T>
@@ -58,19 +64,20 @@ class BlockRun {
         half_(up_to_multiple(columns_, kernels.columns)),
         whole_(product.depth <= depth_),
         in_place_(is_used_in_place(product, kernels)),
+        streams_(product.b.rows_are_lanes && has_few_rows(block.rows, kernels)),
+        rows_of_c_(whole_ && !streams_ ? panels_.height : block.rows),
         size_of_b_(up_to_multiple(product.halves * half_ / kernels.columns *
                                       kernels.panel_stride(kernels.columns, depth_),
                                   16)),
         size_of_a_(up_to_multiple(a_from(product.depth) + kernels.vector, 16)),
         memory_(sizeof(float) *
-                static_cast<size_t>(size_of_b_ + size_of_a_ +
-                                    (whole_ ? panels_.height : block.rows) * stride())),
+                static_cast<size_t>(size_of_b_ + size_of_a_ + rows_of_c_ * stride())),
         b_(memory_.as<float>()),
         a_(b_ + size_of_b_),
         c_(a_ + size_of_a_) {}
 
   void operator()() {
-    if (streams()) return stream();
+    if (streams_) return stream();
     for (int64_t column = 0; column < block_.columns; column += columns_) {
       const int64_t columns = std::min(columns_, block_.columns - column);
       for (int64_t k = 0; k < product_.depth; k += depth_)
@@ -89,11 +96,16 @@ class BlockRun {
   int64_t stride() const { return product_.halves * half_; }
 
   /// Few rows, and columns of B that are rows in memory: B comes from memory and is used once.
-  bool streams() const { return product_.b.rows_are_lanes && block_.rows <= kernels_.rows; }
-
   void stream() {
-    product_.a.pack(kernels_, block_.row, block_.rows, block_.rows, 0, product_.depth, a_);
-    const int64_t width = block_.rows <= kMostStreamRows ? kernels_.vector : kernels_.columns;
+    float* a = a_;
+    for (int64_t panel = 0; panel < panels_.count; ++panel) {
+      const int64_t height = panels_.height_of(panel);
+      product_.a.pack(kernels_, block_.row + panels_.row(panel), height, height, 0, product_.depth,
+                      a);
+      a += kernels_.panel_stride(height, product_.depth);
+    }
+    const bool transposes = block_.rows <= kMostStreamRows;
+    const int64_t width = transposes ? kernels_.vector : kernels_.columns;
     for (int64_t from = 0; from < block_.columns; from += columns_) {
       const int64_t columns = std::min(columns_, block_.columns - from);
       for (int64_t half = 0; half < product_.halves; ++half)
@@ -101,7 +113,7 @@ class BlockRun {
           const int64_t lane = half * product_.columns + block_.column + from + column;
           const int64_t lanes = std::min(width, columns - column);
           float* const sums = c_ + half * half_ + column;
-          if (block_.rows <= kMostStreamRows)
+          if (transposes)
             kernels_.stream[block_.rows](product_.b.rows.from(lane), lanes, product_.depth, a_,
                                          sums, stride());
           else
@@ -116,8 +128,13 @@ class BlockRun {
     for (int64_t k = 0; k < product_.depth; k += kPieceUnits * kernels_.step) {
       const int64_t depth = std::min(kPieceUnits * kernels_.step, product_.depth - k);
       product_.b.pack(kernels_, lane, lanes, kernels_.columns, k, depth, b_);
-      kernels_.tile[block_.rows](kernels_.units(depth), a_ + kernels_.units(k) * block_.rows, b_,
-                                 sums, stride(), k > 0);
+      const float* a = a_;
+      for (int64_t panel = 0; panel < panels_.count; ++panel) {
+        const int64_t height = panels_.height_of(panel);
+        kernels_.tile[height](kernels_.units(depth), a + kernels_.units(k) * height, b_,
+                              sums + panels_.row(panel) * stride(), stride(), k > 0);
+        a += kernels_.panel_stride(height, product_.depth);
+      }
     }
   }
 
@@ -134,30 +151,31 @@ class BlockRun {
         product_.a.pack(kernels_, block_.row + row, alike * height, height, k, depth, a);
         packed += alike;
       }
+      float* const sums = c_ + (whole_ ? 0 : row) * stride();
       if (in_place_) {
-        multiply_in_place(column, columns, a, k, depth);
+        multiply_in_place(column, columns, a, height, sums, k, depth);
       } else {
         ask_ahead(column, columns, k, depth, panel);
-        multiply_panel(columns, a, height, c_ + (whole_ ? 0 : row) * stride(), depth, k > 0);
+        multiply_panel(columns, a, height, sums, depth, k > 0);
       }
       if (whole_) finish(column, columns, row, height);
       a += kernels_.panel_stride(height, depth);
     }
   }
 
-  /// The only panel of A with columns of B that are not packed, but for those of a narrow panel.
-  void multiply_in_place(int64_t column, int64_t columns, const float* a, int64_t k,
-                         int64_t depth) {
-    const int64_t rows = block_.rows, width = kernels_.columns;
+  /// A panel of A with columns of B that are not packed, but for those of a narrow panel.
+  void multiply_in_place(int64_t column, int64_t columns, const float* a, int64_t rows, float* sums,
+                         int64_t k, int64_t depth) {
+    const int64_t width = kernels_.columns;
     for (int64_t from = 0; from < columns; from += width) {
       const int64_t lane = block_.column + column + from, lanes = std::min(width, columns - from);
       if (lanes == width) {
         RowsOf<T> b = product_.b.rows.from(k);
         b.data += lane;
-        kernels_.tile_rows[rows](b, depth, a, c_ + from, stride(), k > 0);
+        kernels_.tile_rows[rows](b, depth, a, sums + from, stride(), k > 0);
       } else {
         product_.b.pack(kernels_, lane, lanes, width, k, depth, b_);
-        kernels_.tile[rows](kernels_.units(depth), a, b_, c_ + from, stride(), k > 0);
+        kernels_.tile[rows](kernels_.units(depth), a, b_, sums + from, stride(), k > 0);
       }
     }
   }
@@ -215,7 +233,8 @@ class BlockRun {
   const Block block_;
   const Panels panels_;
   const int64_t depth_, columns_, half_;
-  const bool whole_, in_place_;
+  const bool whole_, in_place_, streams_;
+  const int64_t rows_of_c_;
   const int64_t size_of_b_, size_of_a_;
   const Workspace memory_;
   float *const b_, *const a_, *const c_;
