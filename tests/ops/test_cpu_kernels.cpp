@@ -287,6 +287,36 @@ void expect_neighbours_change_nothing() {
   }
 }
 
+/// Stores past the caches, from any column on, of any length.
+template <class T>
+void expect_far_stores_are_stores() {
+  constexpr int64_t kLength = 70;
+  alignas(64) float sums[kLength];
+  for (int64_t i = 0; i < kLength; ++i) sums[i] = std::sin(static_cast<float>(i));
+  for (const auto& [name, table] : tables()) {
+    const auto& kernels = table->template of<T>();
+    for (const int64_t from : {0, 1, 16, 33})
+      for (int64_t n = 0; n <= kLength - from; ++n) {
+        alignas(64) T near[kLength] = {}, far[kLength] = {}, hidden[2][kLength] = {},
+                      pre[2][kLength] = {};
+        kernels.store(n, sums + from, nullptr, near + from);
+        kernels.store_far(n, sums + from, nullptr, far + from);
+        for (const bool pass : {false, true})
+          kernels.forward(Activation::kSilu,
+                          {n, sums + from, nullptr, nullptr, nullptr, nullptr, pre[pass] + from,
+                           nullptr, hidden[pass] + from, pass});
+        kernels.fence();
+        EXPECT_EQ(std::memcmp(near, far, sizeof near), 0) << name << ' ' << from << ' ' << n;
+        EXPECT_EQ(std::memcmp(pre[0], pre[1], sizeof pre[0]), 0) << name << ' ' << from << ' ' << n;
+      }
+  }
+}
+
+TEST(CpuKernels, StoresPastTheCachesAreStores) {
+  expect_far_stores_are_stores<float>();
+  expect_far_stores_are_stores<BFloat16>();
+}
+
 TEST(CpuKernels, NeighboursChangeNoBitOfARow) {
   expect_neighbours_change_nothing<float>();
   expect_neighbours_change_nothing<BFloat16>();

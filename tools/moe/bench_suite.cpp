@@ -27,10 +27,10 @@ struct SuiteBench : BenchCommon {
 };
 
 void setup_suite(CLI::App& app, SuiteBench& o) {
-  app.add_option("--groups", o.groups, "parts to run: table, skew, scaling, sets")
+  app.add_option("--groups", o.groups, "parts to run, separated by commas")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->capture_default_str();
+      ->default_str("table,skew,scaling,sets");
   app.add_flag("--full", o.full,
                "every mode, type and step: about half an hour on two cores, and 14 GB");
   app.add_option("--out", o.out, "also write the results there, for `moe bench report`")

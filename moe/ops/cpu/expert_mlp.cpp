@@ -11,6 +11,14 @@ namespace moe::ops::cpu {
 
 namespace {
 
+/// What is larger than this is not read again while it is in a cache.
+constexpr int64_t kFarBytes = 16 << 20;
+
+template <class T>
+bool is_far(int64_t elements) {
+  return elements * static_cast<int64_t>(sizeof(T)) > kFarBytes;
+}
+
 /// p + i, or null for null.
 template <class T>
 T* at(T* p, int64_t i) {
@@ -25,8 +33,9 @@ struct Products {
   std::vector<Product<T>> list = {};
 
   /// A finish that adds a bias (none when null) and writes to rows at `out`, `width` wide.
-  auto store_to(T* out, int64_t width, const T* bias) const {
-    return [store = kernels.store, out, width, bias](const Block& block, const Sums& sums) {
+  auto store_to(T* out, int64_t width, const T* bias, bool far = false) const {
+    const auto store = far ? kernels.store_far : kernels.store;
+    return [store, out, width, bias](const Block& block, const Sums& sums) {
       for (int64_t r = 0; r < block.rows; ++r)
         store(block.columns, sums.sums + r * sums.stride, bias ? bias + block.column : nullptr,
               out + (block.row + r) * width + block.column);
@@ -65,13 +74,14 @@ struct Products {
   void add_of_weights(int64_t e, const T* dout, RowsOf<T> x, int64_t in, int64_t out_width, T* dw,
                       const Gates& gates = {}) {
     if (!dw) return;
+    const bool far = is_far<T>(experts.count * out_width * in);
     list.push_back({{RowsOf<T>{dout, out_width}.from(experts.begin(e)), false},
                     {x, false},
                     out_width,
                     in,
                     experts.rows(e),
                     1,
-                    store_to(dw + e * out_width * in, in, nullptr),
+                    store_to(dw + e * out_width * in, in, nullptr, far),
                     gates});
   }
 
@@ -120,6 +130,7 @@ void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts, const
   const Waves waves(experts);
   const Workspace memory(static_cast<size_t>(out_RO ? waves.rows() * F : 0) * sizeof(T));
   T* const hidden_RF = out_RO ? memory.as<T>() : nullptr;
+  const bool far = is_far<T>(experts.begin(experts.count) * H);
 
   Products<T> products{kernels, experts};
   const auto first = [&](int64_t wave, const Wave& those, const Gates& gates) {
@@ -135,7 +146,7 @@ void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts, const
               w.activation,
               {block.columns, gate, w.gated ? gate + sums.half : nullptr, at(b_H, c),
                w.gated ? at(b_H, F + c) : nullptr, at(keep_RF, r * F + c), at(pre_RH, r * H + c),
-               w.gated ? at(pre_RH, r * H + F + c) : nullptr, at(hidden_PF, p * F + c)});
+               w.gated ? at(pre_RH, r * H + F + c) : nullptr, at(hidden_PF, p * F + c), far});
         }
       };
       products.list.push_back({{x.from(first), true},

@@ -43,6 +43,7 @@ struct ForwardRow {
   const float *gate, *up;
   const T *bias_gate, *bias_up, *keep;
   T *pre_gate, *pre_up, *hidden;
+  bool pre_far;  ///< whether `pre` passes by the caches (see store_far)
 };
 
 /// The same backward: from dL/dhidden the gradients of the pre-activations, and `hidden` anew. The
@@ -84,6 +85,10 @@ struct ProductKernels {
   void (*pack_depth)(RowsOf<T> source, int64_t lanes, int64_t width, int64_t depth, float* panels);
   /// out = sum + bias (none when null).
   void (*store)(int64_t n, const float* sum, const T* bias, T* out);
+  /// The same for results that nobody reads soon: past the caches, so that memory is not read
+  /// before it is written. fence() makes them seen by other threads.
+  void (*store_far)(int64_t n, const float* sum, const T* bias, T* out);
+  void (*fence)();
   /// sum += row.
   void (*add)(int64_t n, const T* row, float* sum);
   /// sum [+]= weight * row; without `+` where it is the first.

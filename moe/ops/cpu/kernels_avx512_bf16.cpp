@@ -11,10 +11,14 @@ namespace {
 /// Rounds to bfloat16 in one instruction, which takes denormal values for zero too.
 struct Avx512Bf16 : Avx512 {
   using Avx512::rounded;
+  using Avx512::store_far;
   using Avx512::store_first;
 
   static void store_first(BFloat16* p, int64_t n, V x) {
     _mm256_mask_storeu_epi16(p, first(n), narrow(x));
+  }
+  static void store_far(BFloat16* p, V x) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(x));
   }
   static V rounded(V x, const BFloat16*) { return widen(narrow(x)); }
 

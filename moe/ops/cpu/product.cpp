@@ -183,6 +183,7 @@ void run(const std::vector<Product<T>>& products, const ProductKernels<T>& kerne
     const Product<T>& product = products[item.product];
     const Passage passage(product.gates, gates);
     BlockRun<T>(product, kernels, cut(product, kernels, size), item.block)();
+    kernels.fence();
   });
 }
 

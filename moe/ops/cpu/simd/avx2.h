@@ -44,6 +44,12 @@ struct Avx2 {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(some), narrow(x));
     for (int64_t i = 0; i < n; ++i) p[i] = some[i];
   }
+  /// A whole register past the caches; p is a multiple of its size.
+  static void store_far(float* p, V x) { _mm256_stream_ps(p, x); }
+  static void store_far(BFloat16* p, V x) {
+    _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow(x));
+  }
+  static void fence() { _mm_sfence(); }
   static V rounded(V x, const float*) { return x; }
   static V rounded(V x, const BFloat16*) { return widen(narrow(x)); }
 

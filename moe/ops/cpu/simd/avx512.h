@@ -33,6 +33,12 @@ struct Avx512 {
   static void store_first(BFloat16* p, int64_t n, V x) {
     _mm256_mask_storeu_epi16(p, first(n), narrow(x));
   }
+  /// A whole register past the caches; p is a multiple of its size.
+  static void store_far(float* p, V x) { _mm512_stream_ps(p, x); }
+  static void store_far(BFloat16* p, V x) {
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(x));
+  }
+  static void fence() { _mm_sfence(); }
   static V rounded(V x, const float*) { return x; }
   static V rounded(V x, const BFloat16*) { return widen(narrow(x)); }
 

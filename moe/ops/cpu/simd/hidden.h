@@ -86,6 +86,16 @@ Activated<Simd> activate(V x) {
   }
 }
 
+/// The first n values, past the caches where asked for and where a whole register fits.
+template <class Simd, class T>
+void store_some(T* p, int64_t n, typename Simd::V x, bool far) {
+  constexpr uintptr_t kBytes = Simd::kWidth * sizeof(T);
+  if (far && n >= Simd::kWidth && reinterpret_cast<uintptr_t>(p) % kBytes == 0)
+    Simd::store_far(p, x);
+  else
+    Simd::store_first(p, n, x);
+}
+
 template <class Simd, class T, Activation activation>
 void forward_row(const ForwardRow<T>& row) {
   using V = typename Simd::V;
@@ -93,7 +103,7 @@ void forward_row(const ForwardRow<T>& row) {
   const auto pre = [&row](const float* sum, const T* bias, T* saved, int64_t i, int64_t left) {
     V x = Simd::load_first(sum + i, left);
     if (bias) x = Simd::add(x, Simd::load_first(bias + i, left));
-    if (saved) Simd::store_first(saved + i, left, x);
+    if (saved) store_some<Simd>(saved + i, left, x, row.pre_far);
     // The backward pass sees what was saved, so the forward pass does too.
     return Simd::rounded(x, bias);
   };
@@ -159,12 +169,12 @@ void backward(Activation activation, const BackwardRow<T>& row) {
   with_activation(activation, [&]<Activation act>() { backward_row<Simd, T, act>(row); });
 }
 
-template <class Simd, class T>
+template <class Simd, class T, bool far>
 void store(int64_t n, const float* sum, const T* bias, T* out) {
   for (int64_t i = 0; i < n; i += Simd::kWidth) {
     auto x = Simd::load_first(sum + i, n - i);
     if (bias) x = Simd::add(x, Simd::load_first(bias + i, n - i));
-    Simd::store_first(out + i, n - i, x);
+    store_some<Simd>(out + i, n - i, x, far);
   }
 }
 

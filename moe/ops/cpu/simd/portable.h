@@ -44,6 +44,11 @@ struct Portable {
   static void store_first(BFloat16* p, int64_t n, V x) {
     for (int64_t i = 0; i < n && i < kWidth; ++i) p[i] = narrow(x[i]);
   }
+  template <class T>
+  static void store_far(T* p, V x) {
+    store_first(p, kWidth, x);
+  }
+  static void fence() {}
   static V rounded(V x, const float*) { return x; }
   static V rounded(V x, const BFloat16*) {
     return each(x, [](float v) { return widen(narrow(v)); });
