@@ -3,7 +3,7 @@
 whatever else the machine does falls on all alike. Prints medians and ratios; --out writes them as lines of JSON, which
 `moe bench report` and benchmarks/write_results.py read.
 
-  time_layers.py [--program build/release/moe] [--out peers.jsonl] [--only 4096x512x1024] [--quick]
+  time_layers.py [--program build/release/moe] [--out peers.jsonl] [--only 4096x512x1024]
 
 Peers: a loop over the experts, sorted rows through torch._grouped_mm, padded batches through bmm, transformers' Mixtral block
 (eager and grouped_mm), and torch's dense SwiGLU block of K F hidden units, the cost that a user compares with. What is not

@@ -19,7 +19,7 @@ constexpr int64_t kMostColumns = 512;
 /// The same in a product of few rows, which uses B once: it stays in the first-level cache.
 constexpr int64_t kRowPieceUnits = 32;
 /// Rows of a work item, and floats of its packed A (they wait in the third-level cache).
-constexpr int64_t kItemRows = 1024, kFewestItemRows = 56, kItemFloats = 2 * 1024 * 1024;
+constexpr int64_t kItemRows = 1024, kFewestItemRows = 56, kItemFloats = 4 * 1024 * 1024;
 /// Work items a thread, so that the last ones to finish do not wait long.
 constexpr int64_t kItemsPerThread = 4;
 
