@@ -242,13 +242,6 @@ struct ChooseLinear : torch::autograd::Function<ChooseLinear> {
   }
 };
 
-bool learns(std::initializer_list<Tensor> tensors) {
-  return at::GradMode::is_enabled() &&
-         std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
-           return tensor.defined() && tensor.requires_grad();
-         });
-}
-
 /// The selection bias as the loops read it.
 Tensor selection_bias(const Tensor& bias_E, const Tensor& like) {
   return bias_E.defined() ? bias_E.detach().to(like.options()).contiguous() : bias_E;
@@ -276,7 +269,7 @@ Choices choose(const Tensor& logits_TE, const ChoiceRule& rule, const Tensor& bi
   const Tensor bias = selection_bias(bias_E, logits_TE);
   if (!cpu::loops_take(logits_TE)) return by_formula(logits_TE, rule, bias);
   const Tensor rows_TE = logits_TE.contiguous();
-  if (!learns({logits_TE})) {
+  if (!cpu::wants_gradients({logits_TE})) {
     const Chosen chosen = choose_rows(rows_TE, rule, bias);
     return {logits_TE, chosen.scores_TE, chosen.experts_TK, chosen.weights_TK};
   }
@@ -298,7 +291,7 @@ Choices choose_linear(const Tensor& x_TD, const Tensor& w_ED, const Tensor& b_E,
   if (!kernels) return by_formula(at::linear(x_TD, w_ED, b_E), rule, bias);
   const Tensor rows_TD = x_TD.contiguous(), matrix_ED = w_ED.contiguous(),
                shift_E = b_E.defined() ? b_E.contiguous() : b_E;
-  if (!learns({x_TD, w_ED, b_E})) {
+  if (!cpu::wants_gradients({x_TD, w_ED, b_E})) {
     const Tensor logits_TE = logits_of(rows_TD, matrix_ED, shift_E);
     const Chosen chosen = choose_rows(logits_TE, rule, bias);
     return {logits_TE, chosen.scores_TE, chosen.experts_TK, chosen.weights_TK};

@@ -5,6 +5,7 @@
 #include <tests/ops/grouped_cases.h>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
+#include <tests/support/instruction_sets.h>
 #include <tests/support/message_of.h>
 #include <vector>
 
@@ -136,25 +137,13 @@ TEST(GroupedMlp, HasTheGradientsOfEveryInput) {
   });
 }
 
-/// Products by libtorch for as long as this lives.
-class WithLibtorch {
- public:
-  WithLibtorch() { cpu::use_instruction_set(cpu::InstructionSet::kLibtorch); }
-  ~WithLibtorch() { cpu::use_instruction_set(before_); }
-  WithLibtorch(const WithLibtorch&) = delete;
-  WithLibtorch& operator=(const WithLibtorch&) = delete;
-
- private:
-  const cpu::InstructionSet before_ = cpu::instruction_set();
-};
-
 TEST(GroupedMlp, KernelsAndLibtorchAgreeInFloat32) {
   for (const Rows& rows : ragged_loads())
     for (const bool gated : {false, true}) {
       SCOPED_TRACE(concat(rows.name, gated ? ", gated" : ""));
       const Tensor source_SD = normal({rows.index_R.defined() ? 50 : 194, kIn}, 6);
       const RaggedRun kernels = run_ragged(rows, at::kFloat, gated, source_SD, 32);
-      const WithLibtorch libtorch;
+      const moe::test::WithInstructionSet libtorch(cpu::InstructionSet::kLibtorch);
       const RaggedRun expected = run_ragged(rows, at::kFloat, gated, source_SD, 32);
       expect_close(kernels.out_RO, expected.out_RO, 1e-5);
       for (size_t i = 0; i < expected.gradients.size(); ++i)

@@ -2,6 +2,7 @@
 // those of one libtorch product an expert. L MoE layers, N pairs.
 #include <cstdio>
 #include <cstdlib>
+#include <tests/support/instruction_sets.h>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -16,19 +17,6 @@ namespace moe::test {
 namespace {
 
 using ops::cpu::InstructionSet;
-
-class WithInstructionSet {
- public:
-  explicit WithInstructionSet(InstructionSet set) : before_(ops::cpu::instruction_set()) {
-    ops::cpu::use_instruction_set(set);
-  }
-  ~WithInstructionSet() { ops::cpu::use_instruction_set(before_); }
-  WithInstructionSet(const WithInstructionSet&) = delete;
-  WithInstructionSet& operator=(const WithInstructionSet&) = delete;
-
- private:
-  InstructionSet before_;
-};
 
 /// The fastest kernels of this processor, also where libtorch's products are the default.
 InstructionSet best_kernels() {

@@ -14,11 +14,6 @@ namespace moe::ops::cpu {
 
 namespace {
 
-/// Tokens a thread takes at least, so that small inputs stay on one thread.
-int64_t tokens_a_thread(int64_t width) {
-  return std::max<int64_t>(1, 16384 / (width + 16));
-}
-
 constexpr float kSumFloor = 1e-20f;
 
 /// Chooses row by row; what it holds serves all rows of a thread.
@@ -146,7 +141,7 @@ Experts one_group(const int64_t (&offsets)[2]) {
 }  // namespace
 
 void choose_rows(const ChoiceKernels& kernels, const ChoiceRule& rule, const ChoiceRows& rows) {
-  at::parallel_for(0, rows.T, tokens_a_thread(rows.E), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, rows.T, rows_a_thread(rows.E), [&](int64_t begin, int64_t end) {
     Chooser choose(kernels, rule, rows);
     for (int64_t t = begin; t < end; ++t) choose(t);
   });
@@ -157,7 +152,7 @@ bool is_local(const ChoiceRule& rule) {
 }
 
 void chosen_gradient(const ChoiceRule& rule, const ChosenRows& rows, float* dchosen_TK) {
-  at::parallel_for(0, rows.T, tokens_a_thread(rule.k), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, rows.T, rows_a_thread(rule.k), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       chosen_gradient_of(rule, rows, t, dchosen_TK + t * rule.k);
   });
@@ -167,7 +162,7 @@ void logits_gradient(const ChoiceKernels& kernels, const ChoiceRule& rule, const
                      GradientRows dscores, GradientRows more, float* dlogits_TE) {
   const int64_t E = rows.E, K = rule.k;
   const auto factor = static_cast<float>(1 / rule.temperature);
-  at::parallel_for(0, rows.T, tokens_a_thread(E), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, rows.T, rows_a_thread(E), [&](int64_t begin, int64_t end) {
     std::vector<float> dchosen(static_cast<size_t>(K), 0.0f);
     for (int64_t t = begin; t < end; ++t) {
       const float *scores = rows.scores_TE + t * E, *ds = dscores.row(t);
@@ -210,7 +205,7 @@ void router_logits(const Kernels& kernels, int64_t T, int64_t D, int64_t E, cons
   float* const logits_ET = memory.as<float>();
   const int64_t all[] = {0, E};
   linear_forward<float>(product, one_group(all), x_TD, nullptr, D, T, {w_ED, D}, logits_ET);
-  at::parallel_for(0, T, tokens_a_thread(E), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, T, rows_a_thread(E), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t e = 0; e < E; ++e)
         logits_TE[t * E + e] = logits_ET[e * T + t] + (b_E ? b_E[e] : 0);
@@ -220,7 +215,7 @@ void router_logits(const Kernels& kernels, int64_t T, int64_t D, int64_t E, cons
 void chosen_rows_backward(const ChoiceKernels& kernels, int64_t T, int64_t D, int64_t E, int64_t K,
                           const float* x_TD, const float* w_ED, const int64_t* experts_TK,
                           const float* dchosen_TK, float* dx_TD, float* dw_ED, float* db_E) {
-  at::parallel_for(0, T, tokens_a_thread(K * D), [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, T, rows_a_thread(K * D), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       kernels.weighted_sum(D, K, w_ED, experts_TK + t * K, dchosen_TK + t * K, dx_TD + t * D);
   });

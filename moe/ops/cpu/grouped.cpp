@@ -11,6 +11,7 @@
 #include <moe/ops/cpu/expert_mlp.h>
 #include <moe/ops/cpu/grouped.h>
 #include <moe/ops/cpu/instruction_set.h>
+#include <moe/ops/cpu/loops.h>
 #include <moe/ops/grouped_segments.h>
 #include <moe/ops/rows.h>
 
@@ -125,13 +126,6 @@ void check_shapes(const Rows& rows, const Weights& weights, const Tensor& keep_R
         ". Give one number a hidden unit.");
 }
 
-/// Backward passes write memory and leave no graph behind.
-void refuse_second_derivatives() {
-  check(!at::GradMode::is_enabled(), kPlaceOfKernels,
-        "expected a backward pass without create_graph, got one with it: these products have no "
-        "second derivative. Set MOE_CPU=libtorch, or use float64.");
-}
-
 Tensor forward(const Rows& rows, const Weights& weights, const Tensor& keep_RF,
                const Tensor& pre_RH) {
   check_shapes(rows, weights, keep_RF);
@@ -181,7 +175,7 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
-    refuse_second_derivatives();
+    refuse_second_derivatives(kPlaceOfKernels);
     const auto saved = ctx->get_saved_variables();
     const Rows rows(saved[0], saved[1], saved[2]);
     const Weights weights = {saved[3],
@@ -246,7 +240,7 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
-    refuse_second_derivatives();
+    refuse_second_derivatives(kPlaceOfKernels);
     const auto saved = ctx->get_saved_variables();
     const Rows rows(saved[0], saved[1], saved[2]);
     const Tensor &w_EOD = saved[3], dw_EOD = gradient_of(w_EOD), db_EO = gradient_of(saved[4]);
@@ -260,13 +254,6 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
     return {rows.source_gradient(drow_RD), Tensor(), Tensor(), dw_EOD, db_EO};
   }
 };
-
-bool wants_gradients(std::initializer_list<const Tensor*> tensors) {
-  if (!at::GradMode::is_enabled()) return false;
-  for (const Tensor* tensor : tensors)
-    if (tensor->defined() && tensor->requires_grad()) return true;
-  return false;
-}
 
 }  // namespace
 
@@ -282,7 +269,7 @@ Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor&
   const Weights weights = {dense(w_in), dense(b_in), dense(w_out), dense(b_out), activation, gated};
   const Tensor rows_SD = source_SD.contiguous(),
                mask_RF = dense(cast(keep_RF, rows_SD.scalar_type()));
-  if (!wants_gradients({&source_SD, &w_in, &b_in, &w_out, &b_out}))
+  if (!wants_gradients({source_SD, w_in, b_in, w_out, b_out}))
     return forward(Rows(rows_SD, index_R, offsets_E), weights, mask_RF, {});
   return KernelMlp::apply(rows_SD, given(index_R), offsets_E, weights.w_in, given(weights.b_in),
                           weights.w_out, given(weights.b_out), given(mask_RF),

@@ -1,6 +1,8 @@
 #pragma once
-// What the operators on ChoiceKernels share.
+// What the operators on the CPU's own loops share.
 
+#include <algorithm>
+#include <initializer_list>
 #include <string_view>
 
 #include <ATen/core/Tensor.h>
@@ -15,6 +17,14 @@ namespace moe::ops::cpu {
 /// (instruction_set.h).
 inline bool loops_take(const Tensor& rows) {
   return rows.scalar_type() == at::kFloat && takes(rows);
+}
+
+/// Whether anything is to be kept for a backward pass; undefined tensors count for nothing.
+inline bool wants_gradients(std::initializer_list<Tensor> tensors) {
+  return at::GradMode::is_enabled() &&
+         std::any_of(tensors.begin(), tensors.end(), [](const Tensor& tensor) {
+           return tensor.defined() && tensor.requires_grad();
+         });
 }
 
 /// For backward passes that write memory and leave no graph behind.

@@ -72,22 +72,22 @@ std::vector<Item> items_of(const std::vector<Product<T>>& products,
   return items;
 }
 
-/// Items so small that every thread gets several, halved where they are longest.
 template <class T>
-ItemSize item_size(const std::vector<Product<T>>& products, const ProductKernels<T>& kernels,
-                   int64_t threads) {
+ItemSize largest_items(const std::vector<Product<T>>& products) {
   ItemSize size{0, 0};
   for (const auto& product : products) {
     size.rows = std::max(size.rows, std::min(product.rows, kItemRows));
     size.columns = std::max(size.columns, product.columns);
   }
-  while (threads > 1 && static_cast<int64_t>(items_of(products, kernels, size).size()) <
-                            kItemsPerThread * threads) {
-    int64_t& longest = size.columns > size.rows ? size.columns : size.rows;
-    if (longest <= kFewestItemRows) break;
-    longest = (longest + 1) / 2;
-  }
   return size;
+}
+
+/// Halves items where they are longest; false where they are as small as they may be.
+bool halve(ItemSize& size) {
+  int64_t& longest = size.columns > size.rows ? size.columns : size.rows;
+  if (longest <= kFewestItemRows) return false;
+  longest = (longest + 1) / 2;
+  return true;
 }
 
 /// Gates, each open when none of its items is left.
@@ -175,8 +175,11 @@ void for_each_item(int64_t count, const std::function<void(int64_t)>& item) {
 
 template <class T>
 void run(const std::vector<Product<T>>& products, const ProductKernels<T>& kernels) {
-  const ItemSize size = item_size(products, kernels, threads());
-  const auto items = items_of(products, kernels, size);
+  ItemSize size = largest_items(products);
+  auto items = items_of(products, kernels, size);
+  while (threads() > 1 && static_cast<int64_t>(items.size()) < kItemsPerThread * threads() &&
+         halve(size))
+    items = items_of(products, kernels, size);
   auto gates = gates_of(products, items);
   for_each_item(static_cast<int64_t>(items.size()), [&](int64_t i) {
     const Item& item = items[static_cast<size_t>(i)];

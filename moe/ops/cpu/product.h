@@ -1,6 +1,7 @@
 #pragma once
 // Many products of different sizes at once. C (rows, columns) = A (rows, depth) B (depth, columns).
 
+#include <algorithm>
 #include <functional>
 #include <vector>
 
@@ -55,6 +56,12 @@ struct Product {
 
 /// The threads that take part.
 int64_t threads();
+
+/// Rows of `width` numbers that a thread takes at least in passes over rows, so that small inputs
+/// stay on one thread.
+inline int64_t rows_a_thread(int64_t width) {
+  return std::max<int64_t>(1, 16384 / (width + 16));
+}
 
 /// Runs them all, blocks handed out in order to the threads of at::parallel_for as these come free.
 template <class T>

@@ -4,6 +4,7 @@
 
 #include <ATen/Parallel.h>
 
+#include <moe/ops/cpu/product.h>
 #include <moe/ops/cpu/scores.h>
 
 namespace moe::ops::cpu {
@@ -13,10 +14,6 @@ namespace {
 /// Tokens whose sum one thread makes: chunks, not threads, decide in which order numbers are added.
 constexpr int64_t kChunkTokens = 256;
 constexpr float kLeastSum = 1e-20f;
-
-int64_t rows_a_thread(int64_t width) {
-  return std::max<int64_t>(1, 16384 / (width + 16));
-}
 
 int64_t tokens_a_group(const ScoreRows& rows) {
   return rows.G > 0 ? rows.T / rows.G : 0;
