@@ -37,7 +37,7 @@ Tensor moved_weights(const Routing& routing, const Tensor& got_N, const Tensor& 
 Tensor weights_of_sum(const Routing& routing, const Tensor& before_N) {
   const Tensor pairs_N = at::arange(routing.pairs(), routing.experts_N.options());
   const auto sum_T1 = [&](const Tensor& weights_N) {
-    return ops::combine_rows(weights_N.unsqueeze(1), pairs_N, {}, routing.offsets);
+    return ops::combine_rows(weights_N.unsqueeze(1), {pairs_N, {}, routing.offsets});
   };
   const Tensor scale_T1 = divided(sum_T1(before_N), sum_T1(routing.weights_N), 1);
   return routing.weights_N * ops::gather_rows(scale_T1, routing.tokens_N()).squeeze(1);

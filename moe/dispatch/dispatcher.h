@@ -2,10 +2,12 @@
 // T tokens, D width, N pairs, R rows of this rank's experts.
 
 #include <memory>
+#include <optional>
 
 #include <moe/base/registry.h>
 #include <moe/flow/plan.h>
 #include <moe/flow/routing.h>
+#include <moe/ops/rows.h>
 #include <moe/parallel/communicator.h>
 
 namespace moe::dispatch {
@@ -31,6 +33,12 @@ class Dispatcher {
   /// add nothing.
   virtual Tensor combine(const Tensor& out_RO, const Routing& routing,
                          const DispatchPlan& plan) const = 0;
+  /// What combine() adds up, for experts that do it themselves; nothing where output rows must
+  /// travel first.
+  virtual std::optional<ops::Combination> combination(const Routing& routing,
+                                                      const DispatchPlan& plan) const {
+    return std::nullopt;
+  }
   /// Experts first .. first + count of this rank.
   virtual std::pair<int64_t, int64_t> local_experts() const = 0;
 };

@@ -37,9 +37,8 @@ Tensor gather_pairs(const Tensor& x_TD, const Routing& routing, const DispatchPl
   return (rows_MD * weights_M.unsqueeze(1)).to(x_TD.scalar_type());
 }
 
-Tensor combine_pairs(const Tensor& out_MO, const Routing& routing, const DispatchPlan& plan) {
-  const Tensor weights_N = routing.weight_on_input ? Tensor() : routing.weights_N;
-  return ops::combine_rows(out_MO, plan.position_N, weights_N, routing.offsets);
+ops::Combination combination_of(const Routing& routing, const DispatchPlan& plan) {
+  return {plan.position_N, routing.weight_on_input ? Tensor() : routing.weights_N, routing.offsets};
 }
 
 }  // namespace moe::dispatch

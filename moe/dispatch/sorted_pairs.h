@@ -6,6 +6,7 @@
 
 #include <moe/flow/plan.h>
 #include <moe/flow/routing.h>
+#include <moe/ops/rows.h>
 
 namespace moe::dispatch {
 
@@ -21,8 +22,8 @@ void check_input(const Tensor& x_TD, const Routing& routing, std::string_view pl
 Tensor gather_pairs(const Tensor& x_TD, const Routing& routing, const DispatchPlan& plan,
                     int64_t kept);
 
-/// y_t = sum over t's pairs, in order of choice, of weight * out row; the weight is 1 here when it
-/// was on the input. out_MO is in the order of the sorted pairs; (T, O) float32 or float64.
-Tensor combine_pairs(const Tensor& out_MO, const Routing& routing, const DispatchPlan& plan);
+/// y_t = sum over t's pairs, in order of choice, of weight * out row, of rows in the order of the
+/// sorted pairs; the weight is 1 here when it was on the input.
+ops::Combination combination_of(const Routing& routing, const DispatchPlan& plan);
 
 }  // namespace moe::dispatch

@@ -11,6 +11,11 @@ Experts::Experts(const ExpertsShape& shape) : shape_(shape) {
         " from ", shape.first, ". Choose a number of ranks that divides the experts.");
 }
 
+Tensor Experts::forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
+                                 const RoutingContext& context) {
+  return ops::combine_rows(forward(rows, context), pairs);
+}
+
 std::vector<std::pair<std::string, Tensor>> Experts::stacked_parameters() const {
   std::vector<std::pair<std::string, Tensor>> out;
   for (const auto& item : named_parameters()) out.emplace_back(item.key(), item.value());

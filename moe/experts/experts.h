@@ -12,6 +12,7 @@
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/flow/plan.h>
+#include <moe/ops/rows.h>
 
 namespace moe::experts {
 
@@ -42,6 +43,10 @@ class Experts : public torch::nn::Module {
   /// (R, O) in the order of `rows`; rows behind the last offset are undefined. Weights are the
   /// dispatcher's business.
   virtual Tensor forward(const ExpertRows& rows, const RoutingContext& context) = 0;
+  /// ops::combine_rows(forward(rows, context), pairs): (T, O) float32 or float64. Kinds that need
+  /// no rows for the backward pass of the sum do both at once.
+  virtual Tensor forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
+                                  const RoutingContext& context);
   /// Multiply-add pairs x 2 of one row's forward pass.
   virtual int64_t flops_per_row() const = 0;
   /// Every parameter with this rank's experts stacked on dimension 0, by name: what terms on

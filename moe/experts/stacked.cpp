@@ -30,4 +30,19 @@ Tensor StackedExperts::keep_mask(const ExpertRows& rows, const RoutingContext& c
   return dropout_mask(rows, shape_, shape_.d_ff, options_.dropout, context);
 }
 
+ops::MlpParameters MlpExperts::mlp() const {
+  return {w_in, b_in, w_out, b_out, activation_, inner_ == 2, options_.recompute};
+}
+
+Tensor MlpExperts::forward(const ExpertRows& rows, const RoutingContext& context) {
+  return ops::grouped_mlp(rows.source_SD, rows.index_R, rows.offsets_L, mlp(),
+                          keep_mask(rows, context));
+}
+
+Tensor MlpExperts::forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
+                                    const RoutingContext& context) {
+  return ops::grouped_mlp_combined(rows.source_SD, rows.index_R, rows.offsets_L, mlp(),
+                                   keep_mask(rows, context), pairs);
+}
+
 }  // namespace moe::experts

@@ -24,9 +24,21 @@ class StackedExperts : public Experts {
   FeedForwardOptions options_;
   ops::Activation activation_;
   Tensor w_in, b_in, w_out, b_out;
+  int64_t inner_;
+};
+
+/// out = w_out h + b_out with h = act(w_in x + b_in), or, where `inner` is 2, h = act(g) * u with
+/// [g; u] = w_in x + b_in.
+class MlpExperts : public StackedExperts {
+ public:
+  using StackedExperts::StackedExperts;
+
+  Tensor forward(const ExpertRows& rows, const RoutingContext& context) override;
+  Tensor forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
+                          const RoutingContext& context) override;
 
  private:
-  int64_t inner_;
+  ops::MlpParameters mlp() const;
 };
 
 }  // namespace moe::experts

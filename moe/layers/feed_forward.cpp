@@ -45,10 +45,10 @@ Tensor FeedForwardImpl::forward(const Tensor& x_TD, const RoutingContext& contex
     keep_TF = ops::dropout_mask(token_T, w_out.size(1), options_.dropout,
                                 RandomStream(context.random, Purpose::kExpertDropout, 1), type);
   }
-  const auto mlp = gated_ ? ops::grouped_gated_mlp : ops::grouped_mlp;
-  const Tensor y_TD =
-      mlp(x_TD.to(type), /*index_R=*/{}, offsets_2, as_expert(w_in), as_expert(b_in),
-          as_expert(w_out), as_expert(b_out), keep_TF, activation_, options_.recompute);
+  const ops::MlpParameters mlp = {as_expert(w_in),   as_expert(b_in), as_expert(w_out),
+                                  as_expert(b_out),  activation_,     gated_,
+                                  options_.recompute};
+  const Tensor y_TD = ops::grouped_mlp(x_TD.to(type), /*index_R=*/{}, offsets_2, mlp, keep_TF);
   return w_gate.defined() ? at::sigmoid(linear(x_TD, w_gate, {}, x_TD.scalar_type())) * y_TD : y_TD;
 }
 

@@ -79,11 +79,18 @@ MoEOutput MoELayerImpl::forward(const Tensor& x_TD, const RoutingContext& contex
   const Routing chosen = router_->forward(x_TD, context);
   const Routing limited = capacity_->apply(chosen, context);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
-  const DispatchPlan plan = dispatcher_->plan(routing);
-  const ExpertRows rows = dispatcher_->dispatch(x_TD.to(context.compute_type(x_TD)), routing, plan);
-  Tensor y_TD = dispatcher_->combine(experts_->forward(rows, context), routing, plan);
+  Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), routing, context);
   if (shared_) y_TD = y_TD + shared_(x_TD, context);
   return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
+}
+
+Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
+                                     const RoutingContext& context) {
+  const DispatchPlan plan = dispatcher_->plan(routing);
+  const ExpertRows rows = dispatcher_->dispatch(x_TD, routing, plan);
+  if (const auto pairs = dispatcher_->combination(routing, plan))
+    return experts_->forward_combined(rows, *pairs, context);
+  return dispatcher_->combine(experts_->forward(rows, context), routing, plan);
 }
 
 BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing& limited,

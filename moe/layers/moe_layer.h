@@ -46,6 +46,8 @@ class MoELayerImpl : public torch::nn::Module {
 
  private:
   void add_balance_term(const BalanceSpec& spec);
+  /// The weighted sum of each token's experts; (T, D) float32 or float64.
+  Tensor through_experts(const Tensor& x_TD, const Routing& routing, const RoutingContext& context);
   /// Losses and load of what the router chose; drops of what capacity left of it.
   BalanceReport measure_balance(const Routing& chosen, const Routing& limited,
                                 const RoutingContext& context) const;

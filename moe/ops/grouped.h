@@ -11,10 +11,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <moe/ops/activation.h>
+#include <moe/ops/rows.h>
 
 namespace moe::ops {
-
-using at::Tensor;
 
 /// "relu", "relu_squared" (So et al. 2021), "gelu" (exact), "gelu_tanh", "silu". Throws ConfigError
 /// naming `place` for anything else.
@@ -26,22 +25,29 @@ Tensor activate(const Tensor& x, Activation activation);
 Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                       const Tensor& w_EOD, const Tensor& b_EO);
 
-/// out[r] = w_out[e] (act(w_in[e] x[r] + b_in[e]) * keep[r]) + b_out[e].
-///
-/// w_in (E, F, D), b_in (E, F) or undefined, w_out (E, O, F), b_out (E, O) or undefined; keep_RF
-/// (R, F) or undefined multiplies the hidden units (dropout). Saves the input and the
-/// pre-activations only; with `recompute` not these either: the backward pass computes them again.
-Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-                   const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-                   const Tensor& keep_RF, Activation activation, bool recompute = false);
+/// Feed-forward experts. Plain: w_out h + b_out with h = act(w_in x + b_in). Gated: h = act(g) * u
+/// with [g; u] = w_in x + b_in.
+struct MlpParameters {
+  /// w_in (E, H, D), with H = F, or 2F when gated: gate rows, then up rows; b_in (E, H) or
+  /// undefined; w_out (E, O, F); b_out (E, O) or undefined.
+  Tensor w_in, b_in, w_out, b_out;
+  Activation activation;
+  bool gated = false;
+  /// Keep no pre-activations for the backward pass, which computes them again.
+  bool recompute = false;
+};
 
-/// out[r] = w_out[e] (act(g) * u * keep[r]) + b_out[e] with [g; u] = w_in[e] x[r] + b_in[e].
-///
-/// w_in (E, 2F, D): gate rows, then up rows; b_in (E, 2F); the rest as in grouped_mlp.
-Tensor grouped_gated_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-                         const Tensor& w_in, const Tensor& b_in, const Tensor& w_out,
-                         const Tensor& b_out, const Tensor& keep_RF, Activation activation,
-                         bool recompute = false);
+/// out[r] = w_out[e] (h[r] * keep[r]) + b_out[e]; (R, O). keep_RF (R, F) or undefined multiplies
+/// the hidden units (dropout). Saves the input and the pre-activations only, or just the input.
+Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                   const MlpParameters& mlp, const Tensor& keep_RF = {});
+
+/// combine_rows(grouped_mlp(...), pairs), for which nothing more is saved, because d out[r] . dy =
+/// h[r] . (w_out' dy) (Guo et al. 2025, SonicMoE); (T, O) float32 or float64. Every row of an
+/// expert must belong to one pair.
+Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                            const MlpParameters& mlp, const Tensor& keep_RF,
+                            const Combination& pairs);
 
 /// LayerNorm over the width with a scale and a shift of each expert: out[r] = (x - mean) / sqrt(var
 /// + epsilon) * scale[e(r)] + shift[e(r)] with x = rows_RF[r] and the population variance (Ba et

@@ -158,9 +158,8 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
 };
 
 template <class Form>
-Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-             const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-             const Tensor& keep_RF, Activation activation, bool recompute) {
+void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpParameters& mlp) {
+  const auto &w_in = mlp.w_in, &w_out = mlp.w_out;
   const bool fits = source_SD.dim() == 2 && w_in.dim() == 3 && w_out.dim() == 3 &&
                     source_SD.size(1) == w_in.size(2) &&
                     w_in.size(1) == Form::kInner * w_out.size(2) && w_in.size(0) == w_out.size(0) &&
@@ -168,32 +167,51 @@ Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offse
   check(fits, "ops/grouped_mlp", "expected source (S, D), w_in (E, ", Form::kInner,
         "F, D), w_out (E, O, F) and offsets (E+1), got ", source_SD.sizes(), ", ", w_in.sizes(),
         ", ", w_out.sizes(), " and ", offsets_E.sizes(), ". Check the experts' widths and number.");
-  const auto dtype = source_SD.scalar_type();
-  if (cpu::takes(source_SD))
-    return cpu::grouped_mlp(source_SD, index_R, offsets_E, cast(w_in, dtype), cast(b_in, dtype),
-                            cast(w_out, dtype), cast(b_out, dtype), keep_RF, activation,
-                            Form::kInner == 2, recompute);
-  return GroupedMlp<Form>::apply(source_SD.contiguous(), given(index_R), offsets_E,
-                                 cast(w_in, dtype), given(cast(b_in, dtype)), cast(w_out, dtype),
-                                 given(cast(b_out, dtype)), given(keep_RF),
-                                 static_cast<int64_t>(activation), recompute);
+}
+
+void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpParameters& mlp) {
+  if (mlp.gated)
+    check_shapes<Gated>(source_SD, offsets_E, mlp);
+  else
+    check_shapes<Plain>(source_SD, offsets_E, mlp);
+}
+
+/// With parameters of that type.
+MlpParameters in_type(const MlpParameters& mlp, at::ScalarType type) {
+  MlpParameters out = mlp;
+  for (Tensor* parameter : {&out.w_in, &out.b_in, &out.w_out, &out.b_out})
+    *parameter = cast(*parameter, type);
+  return out;
+}
+
+template <class Form>
+Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+             const MlpParameters& mlp, const Tensor& keep_RF) {
+  return GroupedMlp<Form>::apply(source_SD.contiguous(), given(index_R), offsets_E, mlp.w_in,
+                                 given(mlp.b_in), mlp.w_out, given(mlp.b_out), given(keep_RF),
+                                 static_cast<int64_t>(mlp.activation), mlp.recompute);
 }
 
 }  // namespace
 
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-                   const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-                   const Tensor& keep_RF, Activation activation, bool recompute) {
-  return apply<Plain>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation,
-                      recompute);
+                   const MlpParameters& mlp, const Tensor& keep_RF) {
+  check_shapes(source_SD, offsets_E, mlp);
+  const MlpParameters typed = in_type(mlp, source_SD.scalar_type());
+  if (cpu::takes(source_SD)) return cpu::grouped_mlp(source_SD, index_R, offsets_E, typed, keep_RF);
+  return typed.gated ? apply<Gated>(source_SD, index_R, offsets_E, typed, keep_RF)
+                     : apply<Plain>(source_SD, index_R, offsets_E, typed, keep_RF);
 }
 
-Tensor grouped_gated_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-                         const Tensor& w_in, const Tensor& b_in, const Tensor& w_out,
-                         const Tensor& b_out, const Tensor& keep_RF, Activation activation,
-                         bool recompute) {
-  return apply<Gated>(source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, activation,
-                      recompute);
+Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                            const MlpParameters& mlp, const Tensor& keep_RF,
+                            const Combination& pairs) {
+  check_shapes(source_SD, offsets_E, mlp);
+  check_combination(pairs, "ops/grouped_mlp");
+  if (cpu::takes(source_SD))
+    return cpu::grouped_mlp_combined(source_SD, index_R, offsets_E,
+                                     in_type(mlp, source_SD.scalar_type()), keep_RF, pairs);
+  return combine_rows(grouped_mlp(source_SD, index_R, offsets_E, mlp, keep_RF), pairs);
 }
 
 }  // namespace moe::ops

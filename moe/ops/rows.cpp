@@ -135,17 +135,22 @@ Tensor gather_rows(const Tensor& source_SD, const Tensor& index_R) {
   return GatherRows::apply(source_SD, index_R);
 }
 
-Tensor combine_rows(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weights_N,
-                    const Tensor& offsets_T1) {
-  check(rows_RD.dim() == 2 && position_N.dim() == 1 && offsets_T1.dim() == 1 &&
-            offsets_T1.size(0) >= 1,
-        "ops/combine_rows", "expected rows (R, D), positions (N) and offsets (T+1), got ",
-        rows_RD.sizes(), ", ", position_N.sizes(), " and ", offsets_T1.sizes(),
-        ". Pass them as the plan holds them.");
-  check(!weights_N.defined() || weights_N.sizes() == position_N.sizes(), "ops/combine_rows",
+void check_combination(const Combination& pairs, std::string_view place) {
+  const auto& [position_N, weights_N, offsets_T1] = pairs;
+  check(position_N.dim() == 1 && offsets_T1.dim() == 1 && offsets_T1.size(0) >= 1, place,
+        "expected positions (N) and offsets (T+1), got ", position_N.sizes(), " and ",
+        offsets_T1.sizes(), ". Pass them as the plan holds them.");
+  check(!weights_N.defined() || weights_N.sizes() == position_N.sizes(), place,
         "expected weights of shape ", position_N.sizes(), ", got ", weights_N.sizes(),
         ". One weight a pair is needed.");
-  return CombineRows::apply(rows_RD, position_N, std::optional<Tensor>(weights_N), offsets_T1);
+}
+
+Tensor combine_rows(const Tensor& rows_RD, const Combination& pairs) {
+  check(rows_RD.dim() == 2, "ops/combine_rows", "expected rows (R, D), got ", rows_RD.sizes(),
+        ". Flatten batch and sequence first.");
+  check_combination(pairs, "ops/combine_rows");
+  return CombineRows::apply(rows_RD, pairs.position_N, std::optional<Tensor>(pairs.weights_N),
+                            pairs.offsets_T1);
 }
 
 }  // namespace moe::ops

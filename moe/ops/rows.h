@@ -1,6 +1,8 @@
 #pragma once
 // S source rows, R rows, T tokens, N pairs, D width.
 
+#include <string_view>
+
 #include <ATen/core/Tensor.h>
 
 namespace moe::ops {
@@ -14,12 +16,24 @@ Tensor gather_rows(const Tensor& source_SD, const Tensor& index_R);
 /// rows, deterministic. The gradient of gather_rows; itself without gradient.
 Tensor scatter_add_rows(const Tensor& rows_RD, const Tensor& index_R, int64_t sources);
 
-/// y_t = sum over pairs n of token t, in order, of weights_N[n] * rows_RD[position_N[n]]; (T, D).
-///
-/// offsets_T1 (T+1,) int64 says which pairs are t's; position -1 adds nothing; an undefined
-/// weights_N means 1. Sums in float32 (float64 for float64) and returns that dtype. Differentiable
-/// in rows and weights; deterministic for any number of threads.
-Tensor combine_rows(const Tensor& rows_RD, const Tensor& position_N, const Tensor& weights_N,
-                    const Tensor& offsets_T1);
+/// How rows become tokens: y_t = sum over pairs n of token t, in order, of weights_N[n] *
+/// row[position_N[n]].
+struct Combination {
+  /// (N,) int64: the row of each pair; -1 adds nothing.
+  Tensor position_N;
+  /// (N,) of a floating dtype; undefined means 1.
+  Tensor weights_N;
+  /// (T+1,) int64: the pairs of token t are offsets_T1[t] .. offsets_T1[t+1].
+  Tensor offsets_T1;
+
+  int64_t tokens() const { return offsets_T1.size(0) - 1; }
+};
+
+/// Throws moe::Error (naming `place`) unless the shapes fit.
+void check_combination(const Combination& pairs, std::string_view place);
+
+/// The sums of `pairs` over rows_RD; (T, D). Sums in float32 (float64 for float64) and returns that
+/// dtype. Differentiable in rows and weights; deterministic for any number of threads.
+Tensor combine_rows(const Tensor& rows_RD, const Combination& pairs);
 
 }  // namespace moe::ops

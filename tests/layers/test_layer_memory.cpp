@@ -57,8 +57,8 @@ int64_t bytes_of(const std::vector<Tensor>& tensors) {
 }
 
 /// Elements of the peak beside the gradients of gated experts: what stands there at the end of the
-/// kernels' backward pass: pre-activations and, in their place, these' gradients; hidden units,
-/// rows.
+/// kernels' backward pass: pre-activations and, in their place, these' gradients (2F); hidden units
+/// (F, of few rows at a time); gradients of rows (D).
 int64_t expert_elements(const Shape& s) {
   const int64_t N = s.T * s.K;
   return N * (3 * s.F + s.D);
@@ -87,8 +87,8 @@ int64_t peak_of_experts(const Shape& s) {
   const Tensor source_ND = of({N, s.D}, 3), dout_ND = normal({N, s.D}, 4).to(s.type);
   const Tensor offsets_E = at::arange(s.E + 1, at::kLong).mul(N).floor_divide(s.E);
   const int64_t peak = extra_peak([&] {
-    const Tensor out_ND = ops::grouped_gated_mlp(source_ND, {}, offsets_E, w_in, {}, w_out, {}, {},
-                                                 ops::Activation::kSilu);
+    const Tensor out_ND = ops::grouped_mlp(
+        source_ND, {}, offsets_E, {w_in, {}, w_out, {}, ops::Activation::kSilu, /*gated=*/true});
     out_ND.backward(dout_ND);
   });
   return peak - bytes_of({w_in.grad(), w_out.grad(), source_ND.grad()}) - bytes_of({dout_ND});
@@ -120,10 +120,9 @@ TEST_F(LayerMemory, OfAStepFollowsItsFormula) {
     const int64_t peak = extra_peak([&] { step(layer, x_TD); });
     for (const auto& parameter : layer->parameters()) gradients.push_back(parameter.grad());
     const int64_t bytes = peak - bytes_of(gradients) - bytes_of({x_TD});
-    // Beside the experts': the rows and their gradients on the way to the tokens and back, a few
-    // vectors a token, and the router's numbers, of which alone there are more with more experts.
-    const int64_t elements =
-        expert_elements(s) + 2 * s.T * s.K * s.D + 3 * s.T * s.D + 8 * s.T * s.E;
+    // Beside the experts': a vector a token (the gradient of the output), and the router's numbers,
+    // of which alone there are more with more experts.
+    const int64_t elements = expert_elements(s) + s.T * s.D + 8 * s.T * s.E;
     EXPECT_LE(bytes, elements * static_cast<int64_t>(c10::elementSize(s.type)) + kSmallBytes);
   }
 }

@@ -9,6 +9,7 @@
 
 #include <ATen/ops/tensor.h>
 
+#include <moe/base/error.h>
 #include <moe/ops/grouped.h>
 
 namespace moe::ops::grouped_test {
@@ -56,11 +57,14 @@ struct Parameters {
   }
 };
 
+inline MlpParameters parameters_of(const Mlp& mlp, bool recompute = false) {
+  return {mlp.w_in, mlp.b_in, mlp.w_out, mlp.b_out, mlp.act, mlp.gated, recompute};
+}
+
 inline Tensor run(const Mlp& mlp, const Tensor& source_SD, const Rows& rows, const Tensor& keep_RF,
                   bool recompute = false) {
-  const auto function = mlp.gated ? grouped_gated_mlp : grouped_mlp;
-  return function(source_SD, rows.index_R, rows.offsets_E, mlp.w_in, mlp.b_in, mlp.w_out, mlp.b_out,
-                  keep_RF, mlp.act, recompute);
+  return grouped_mlp(source_SD, rows.index_R, rows.offsets_E, parameters_of(mlp, recompute),
+                     keep_RF);
 }
 
 inline Tensor keep_mask(int64_t rows) {

@@ -41,6 +41,7 @@ struct Shape {
   std::vector<int64_t> rows_E;
   bool gated, bias, keep, indexed;
   Activation activation;
+  bool weighted = false;  ///< the gradients are of tokens, which count rows by weights
 };
 
 /// Inputs and outputs of one case.
@@ -48,7 +49,8 @@ template <class T>
 struct Case {
   Shape shape;
   int64_t R = 0, S = 0;
-  Guarded<int64_t> offsets_E, index_R;
+  Guarded<int64_t> offsets_E, index_R, token_R;
+  Guarded<float> weight_R;
   Guarded<T> x, w_in, b_in, w_out, b_out, keep, dout;
 
   Case(const Shape& s, int64_t rows, uint32_t seed)
@@ -57,6 +59,8 @@ struct Case {
         S(s.indexed ? rows / 2 + 1 : rows),
         offsets_E(size(s.E + 1)),
         index_R(size(rows)),
+        token_R(size(rows)),
+        weight_R(size(rows), seed % 2 == 0),
         x(size(S * s.D)),
         w_in(size(s.E * H() * s.D), seed % 2 == 0),
         b_in(size(s.E * H())),
@@ -77,6 +81,8 @@ struct Case {
     fill(dout, 1);
     for (T& value : keep) value = stored<T>(random() % 4 ? 1.25 : 0);
     for (int64_t& source : index_R) source = random() % static_cast<uint32_t>(S);
+    for (int64_t& token : token_R) token = random() % static_cast<uint32_t>(R);
+    for (float& weight : weight_R) weight = static_cast<float>(normal(random));
     offsets_E[0] = 0;
     for (int64_t e = 0; e < s.E; ++e)
       offsets_E[size(e + 1)] = offsets_E[size(e)] + s.rows_E[size(e)];
@@ -86,6 +92,10 @@ struct Case {
   int64_t H() const { return shape.gated ? 2 * shape.F : shape.F; }
   Experts experts() const { return {shape.E, offsets_E.data()}; }
   RowsOf<T> rows() const { return {x.data(), shape.D, shape.indexed ? index_R.data() : nullptr}; }
+  OutputGradients<T> gradients(float* dweight_R) const {
+    if (!shape.weighted) return {{dout.data(), shape.O}};
+    return {{dout.data(), shape.O, token_R.data()}, weight_R.data(), dweight_R};
+  }
   const T* mask() const { return shape.keep ? keep.data() : nullptr; }
   MlpWeights<T> weights() const {
     return {w_in.data(),     shape.bias ? b_in.data() : nullptr,
@@ -100,6 +110,7 @@ struct Case {
 template <class T>
 struct Outputs {
   Guarded<T> pre, out, drow, dw_in, db_in, dw_out, db_out, dpre;
+  Guarded<float> dweight;
 
   explicit Outputs(const Case<T>& c)
       : pre(c.size(c.R * c.H())),
@@ -109,7 +120,8 @@ struct Outputs {
         db_in(c.b_in.size(), true),
         dw_out(c.w_out.size()),
         db_out(c.b_out.size()),
-        dpre(pre.size()) {}
+        dpre(pre.size()),
+        dweight(c.size(c.R), true) {}
 
   std::vector<std::pair<std::string, const Guarded<T>*>> all() const {
     return {{"pre", &pre},     {"out", &out},       {"drow", &drow},    {"dw_in", &dw_in},
@@ -124,7 +136,7 @@ std::unique_ptr<Outputs<T>> run(const Case<T>& c, const Kernels& kernels) {
                  out->out.data());
   std::copy(out->pre.begin(), out->pre.end(), out->dpre.begin());
   mlp_backward<T>(kernels.of<T>(), c.experts(), c.weights(), c.rows(), c.mask(), out->dpre.data(),
-                  c.dout.data(),
+                  c.gradients(out->dweight.data()),
                   {out->drow.data(), out->dw_in.data(), c.shape.bias ? out->db_in.data() : nullptr,
                    out->dw_out.data(), c.shape.bias ? out->db_out.data() : nullptr});
   return out;
@@ -148,7 +160,7 @@ double error(const Guarded<T>& got, const moe::test::reference::Values& expected
 template <class T>
 void expect_reference(const Case<T>& c) {
   const MlpResult expected = moe::test::reference::expert_mlp<T>(c.experts(), c.weights(), c.rows(),
-                                                                 c.mask(), c.dout.data());
+                                                                 c.mask(), c.gradients(nullptr));
   // A square doubles what the rounding of its argument was off by, and is rounded itself.
   const double bound = kBound<T> * (c.shape.activation == Activation::kReluSquared ? 3 : 1);
   for (const auto& [name, table] : tables()) {
@@ -159,6 +171,9 @@ void expect_reference(const Case<T>& c) {
     EXPECT_LE(error(got->drow, expected.drow_RD), bound);
     EXPECT_LE(error(got->dw_in, expected.dw_in), bound);
     EXPECT_LE(error(got->dw_out, expected.dw_out), bound);
+    if (c.shape.weighted) {
+      EXPECT_LE(error(got->dweight, expected.dweight_R), bound);
+    }
     if (c.shape.bias) {
       EXPECT_LE(error(got->db_in, expected.db_in), bound);
       EXPECT_LE(error(got->db_out, expected.db_out), bound);
@@ -203,6 +218,7 @@ Shape random_shape(std::mt19937& random) {
   s.keep = random() % 2;
   s.indexed = random() % 2;
   s.activation = static_cast<Activation>(random() % 5);
+  s.weighted = random() % 2;
   return s;
 }
 
@@ -219,7 +235,8 @@ void expect_reference_on_random_cases(uint32_t seed) {
     const Shape s = random_shape(random);
     SCOPED_TRACE(concat("case ", i, ": D ", s.D, ", F ", s.F, ", O ", s.O, ", E ", s.E, ", rows ",
                         total(s.rows_E), s.gated ? ", gated" : "", s.bias ? ", bias" : "",
-                        s.keep ? ", keep" : "", s.indexed ? ", indexed" : "", ", activation ",
+                        s.keep ? ", keep" : "", s.indexed ? ", indexed" : "",
+                        s.weighted ? ", weighted" : "", ", activation ",
                         static_cast<int>(s.activation)));
     expect_reference(Case<T>(s, total(s.rows_E), random()));
   }
@@ -240,13 +257,16 @@ void expect_same_bits(const Outputs<T>& got, const Outputs<T>& expected) {
     EXPECT_EQ(
         std::memcmp(a[i].second->data(), b[i].second->data(), a[i].second->size() * sizeof(T)), 0)
         << a[i].first;
+  EXPECT_EQ(
+      std::memcmp(got.dweight.data(), expected.dweight.data(), got.dweight.size() * sizeof(float)),
+      0);
 }
 
 template <class T>
 void expect_threads_change_nothing() {
   for (const auto& rows_E : std::vector<std::vector<int64_t>>{
            {3, 0, 70, 1, 15, 300}, {0, 0, 0, 700, 0, 0}, {1, 1, 1, 1, 1, 1}}) {
-    const Shape s{530, 67, 290, 6, rows_E, true, true, false, true, Activation::kSilu};
+    const Shape s{530, 67, 290, 6, rows_E, true, true, false, true, Activation::kSilu, true};
     const Case<T> c(s, total(rows_E), 3);
     for (const auto& [name, table] : tables()) {
       if (name == "portable" && total(rows_E) > 500) continue;  // slow, and the same code
@@ -335,7 +355,7 @@ TEST(CpuKernels, LinearEqualsThePlainLoops) {
     linear_backward<float>(table->float32, c.experts(), c.w_in.data(), 19, 7, c.rows(), dout.data(),
                            {drow.data(), dw.data(), db.data()});
     const MlpResult expected = moe::test::reference::expert_mlp<float>(
-        c.experts(), c.weights(), c.rows(), nullptr, c.dout.data());
+        c.experts(), c.weights(), c.rows(), nullptr, c.gradients(nullptr));
     EXPECT_LE(error(out, expected.pre_RH), 1e-5);
     for (int64_t e = 0; e < 3; ++e)
       for (int64_t o = 0; o < 7; ++o)

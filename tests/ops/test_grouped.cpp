@@ -222,7 +222,7 @@ TEST(Grouped, ParametersKeepTheirTypeAndGetGradientsOfIt) {
   Tensor source_SD = normal({kSources, kIn}, 6).to(at::kBFloat16).set_requires_grad(true);
   Tensor w_in = normal({kExperts, kHidden, kIn}, 1).to(at::kFloat).set_requires_grad(true);
   Tensor w_out = normal({kExperts, kOut, kHidden}, 3).to(at::kFloat).set_requires_grad(true);
-  grouped_mlp(source_SD, rows.index_R, rows.offsets_E, w_in, {}, w_out, {}, {}, Activation::kGelu)
+  grouped_mlp(source_SD, rows.index_R, rows.offsets_E, {w_in, {}, w_out, {}, Activation::kGelu})
       .slice(0, 0, rows.held())
       .sum()
       .backward();
@@ -243,8 +243,8 @@ TEST(Grouped, RefusesShapesThatDoNotFit) {
   const Rows rows = loads()[0];
   const Mlp mlp = Parameters(false, false, Activation::kSilu).mlp;
   EXPECT_ERROR(run(mlp, normal({kSources, kIn + 1}, 6), rows, {}), "expected source (S, D)");
-  EXPECT_ERROR(grouped_gated_mlp(normal({kSources, kIn}, 6), {}, rows.offsets_E, mlp.w_in, {},
-                                 mlp.w_out, {}, {}, mlp.act),
+  EXPECT_ERROR(grouped_mlp(normal({kSources, kIn}, 6), {}, rows.offsets_E,
+                           {mlp.w_in, {}, mlp.w_out, {}, mlp.act, /*gated=*/true}),
                "w_in (E, 2F, D)");
   EXPECT_ERROR(grouped_matmul(normal({kSources, kIn}, 6), {}, ids({0, 1}), mlp.w_in, {}),
                "offsets (E+1)");
@@ -270,7 +270,7 @@ TEST(Grouped, RefusesNumbersThatItsLoopsWouldReadBeyondMemoryBy) {
   const Tensor index = ids({0, 1, 2}), offsets = ids({0, 1, 3});
   const auto run = [&](const Tensor& i, const Tensor& o, const Tensor& b_in, const Tensor& b_out,
                        const Tensor& keep) {
-    grouped_gated_mlp(x_SD, i, o, w_in, b_in, w_out, b_out, keep, Activation::kSilu);
+    grouped_mlp(x_SD, i, o, {w_in, b_in, w_out, b_out, Activation::kSilu, /*gated=*/true}, keep);
   };
   run(index, offsets, at::ones({2, 10}), at::ones({2, 3}), at::ones({3, 5}));
   EXPECT_ERROR(run(ids({0, 1, 4}), offsets, {}, {}, {}), "expected row numbers in [0, 4)");

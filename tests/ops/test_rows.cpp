@@ -89,7 +89,7 @@ TEST(CombineRows, EqualsTheNaiveLoops) {
       const auto sums = dtype == at::kDouble ? at::kDouble : at::kFloat;
       const Tensor rows_RD = normal({7, 3}, 2).to(dtype);
       const Tensor typed_N = weights_N.defined() ? weights_N.to(sums) : weights_N;
-      const Tensor y_TD = combine_rows(rows_RD, pairs.position_N, typed_N, pairs.offsets_T1);
+      const Tensor y_TD = combine_rows(rows_RD, {pairs.position_N, typed_N, pairs.offsets_T1});
       EXPECT_EQ(y_TD.scalar_type(), sums);
       expect_close(y_TD, naive_combine(rows_RD, pairs.position_N, typed_N, pairs.offsets_T1),
                    dtype == at::kDouble ? 1e-15 : 1e-6);
@@ -100,11 +100,13 @@ TEST(CombineRows, HasTheGradientsOfItsSum) {
   const Pairs pairs;
   expect_gradients(
       [&](const auto& in) {
-        return combine_rows(in[0], pairs.position_N, in[1], pairs.offsets_T1);
+        return combine_rows(in[0], {pairs.position_N, in[1], pairs.offsets_T1});
       },
       {normal({7, 3}, 2), pairs.weights_N.clone()});
   expect_gradients(
-      [&](const auto& in) { return combine_rows(in[0], pairs.position_N, {}, pairs.offsets_T1); },
+      [&](const auto& in) {
+        return combine_rows(in[0], {pairs.position_N, {}, pairs.offsets_T1});
+      },
       {normal({7, 3}, 2)});
 }
 
@@ -112,7 +114,7 @@ TEST(CombineRows, GradientsHaveTheTypesOfTheirTensors) {
   const Pairs pairs;
   Tensor rows_RD = normal({7, 3}, 2).to(at::kBFloat16).set_requires_grad(true);
   Tensor weights_N = pairs.weights_N.to(at::kFloat).set_requires_grad(true);
-  combine_rows(rows_RD, pairs.position_N, weights_N, pairs.offsets_T1).sum().backward();
+  combine_rows(rows_RD, {pairs.position_N, weights_N, pairs.offsets_T1}).sum().backward();
   EXPECT_EQ(rows_RD.grad().scalar_type(), at::kBFloat16);
   EXPECT_EQ(weights_N.grad().scalar_type(), at::kFloat);
   EXPECT_EQ(weights_N.grad()[3].item<float>(), 0);          // dropped
@@ -123,7 +125,7 @@ TEST(CombineRows, RowsOfNobodyMayHoldAnything) {
   const Pairs pairs;
   Tensor rows_RD = normal({7, 3}, 2);
   rows_RD[3].fill_(std::nan(""));
-  EXPECT_TRUE(combine_rows(rows_RD, pairs.position_N, pairs.weights_N, pairs.offsets_T1)
+  EXPECT_TRUE(combine_rows(rows_RD, {pairs.position_N, pairs.weights_N, pairs.offsets_T1})
                   .isfinite()
                   .all()
                   .item<bool>());
@@ -132,9 +134,9 @@ TEST(CombineRows, RowsOfNobodyMayHoldAnything) {
 TEST(CombineRows, TakesEmptyInputs) {
   const Tensor none = at::zeros({0}, at::kLong);
   Tensor rows_RD = at::zeros({0, 3}, at::kDouble).set_requires_grad(true);
-  EXPECT_EQ(combine_rows(rows_RD, none, {}, at::zeros({1}, at::kLong)).sizes(),
+  EXPECT_EQ(combine_rows(rows_RD, {none, {}, at::zeros({1}, at::kLong)}).sizes(),
             (std::vector<int64_t>{0, 3}));
-  const Tensor y_TD = combine_rows(rows_RD, none, {}, at::zeros({3}, at::kLong));
+  const Tensor y_TD = combine_rows(rows_RD, {none, {}, at::zeros({3}, at::kLong)});
   expect_identical(y_TD.detach(), at::zeros({2, 3}, at::kDouble));
   y_TD.sum().backward();
   EXPECT_EQ(rows_RD.grad().sizes(), rows_RD.sizes());
@@ -142,8 +144,9 @@ TEST(CombineRows, TakesEmptyInputs) {
 
 TEST(CombineRows, RefusesWeightsOfAnotherLength) {
   const Pairs pairs;
-  EXPECT_ERROR(combine_rows(normal({7, 3}, 2), pairs.position_N, normal({7}, 1), pairs.offsets_T1),
-               "expected weights of shape [8]");
+  EXPECT_ERROR(
+      combine_rows(normal({7, 3}, 2), {pairs.position_N, normal({7}, 1), pairs.offsets_T1}),
+      "expected weights of shape [8]");
 }
 
 TEST(Rows, ThreadsChangeNoBitOfOutputsAndGradients) {
@@ -157,7 +160,7 @@ TEST(Rows, ThreadsChangeNoBitOfOutputsAndGradients) {
     Tensor source_SD = normal({S, D}, 7).to(at::kFloat).set_requires_grad(true);
     Tensor weights_N = normal({T * K}, 8).to(at::kFloat).set_requires_grad(true);
     const Tensor y_TD =
-        combine_rows(gather_rows(source_SD, index_R), position_N, weights_N, offsets_T1);
+        combine_rows(gather_rows(source_SD, index_R), {position_N, weights_N, offsets_T1});
     (y_TD * normal({T, D}, 9).to(at::kFloat)).sum().backward();
     found.push_back({y_TD.detach(), source_SD.grad(), weights_N.grad()});
   }

@@ -86,18 +86,19 @@ inline Slope activated(double x, Activation kind) {
 
 /// Everything of one grouped MLP.
 struct MlpResult {
-  Values pre_RH, out_RO, drow_RD, dw_in, db_in, dw_out, db_out;
+  Values pre_RH, out_RO, drow_RD, dw_in, db_in, dw_out, db_out, dweight_R;
 };
 
 /// The pre-activations, hidden units and their gradients pass through T, as the kernels store them.
 template <class T>
 MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeights<T>& w,
-                     ops::cpu::RowsOf<T> x, const T* keep_RF, const T* dout_RO) {
+                     ops::cpu::RowsOf<T> x, const T* keep_RF,
+                     const ops::cpu::OutputGradients<T>& dout) {
   const int64_t D = w.D, F = w.F, O = w.O, H = w.H(), E = experts.count;
   const int64_t R = experts.offsets_E[E];
   const auto values = [](int64_t n) { return Values(static_cast<size_t>(n)); };
   MlpResult out{values(R * H), values(R * O),     values(R * D), values(E * H * D),
-                values(E * H), values(E * O * F), values(E * O)};
+                values(E * H), values(E * O * F), values(E * O), values(R)};
   const auto at = [](Values& sums, int64_t i) -> Sum& { return sums[static_cast<size_t>(i)]; };
   // sum += a b, of which a has its own magnitude.
   const auto add = [](Sum& sum, const Sum& a, double b) { sum.add(a.value * b, a.magnitude * b); };
@@ -105,6 +106,8 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
   for (int64_t e = 0; e < E; ++e)
     for (int64_t r = experts.begin(e); r < experts.begin(e) + experts.rows(e); ++r) {
       const T* const row_D = x.row(r);
+      const double weight = dout.weight_R ? dout.weight_R[r] : 1;
+      const auto dout_at = [&](int64_t o) { return to_double(dout.rows.row(r)[o]); };
       for (int64_t h = 0; h < H; ++h) {
         Sum& pre = at(out.pre_RH, r * H + h);
         if (w.b_in) pre = exact(to_double(w.b_in[e * H + h]));
@@ -122,8 +125,7 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
                            gate.magnitude * up.magnitude * keep};
         Sum dhidden;
         for (int64_t o = 0; o < O; ++o)
-          add(dhidden, exact(to_double(dout_RO[r * O + o])),
-              to_double(w.w_out[(e * O + o) * F + f]));
+          add(dhidden, exact(weight * dout_at(o)), to_double(w.w_out[(e * O + o) * F + f]));
         // A slope is at most 1.13 and changes by at most 0.8 times the pre-activation's error.
         at(dpre_H, f) = {round_trip<T>(dhidden.value * keep * up.value * act.slope),
                          dhidden.magnitude * keep * up.magnitude * (1 + gate.magnitude)};
@@ -134,12 +136,13 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
       for (int64_t o = 0; o < O; ++o) {
         Sum& sum = at(out.out_RO, r * O + o);
         if (w.b_out) sum = exact(to_double(w.b_out[e * O + o]));
-        const double dout = to_double(dout_RO[r * O + o]);
+        const double gradient = weight * dout_at(o);
         for (int64_t f = 0; f < F; ++f) {
           add(sum, at(hidden_F, f), to_double(w.w_out[(e * O + o) * F + f]));
-          add(at(out.dw_out, (e * O + o) * F + f), at(hidden_F, f), dout);
+          add(at(out.dw_out, (e * O + o) * F + f), at(hidden_F, f), gradient);
         }
-        add(at(out.db_out, e * O + o), exact(1), dout);
+        add(at(out.db_out, e * O + o), exact(1), gradient);
+        add(at(out.dweight_R, r), sum, dout_at(o));
       }
       for (int64_t h = 0; h < H; ++h) {
         add(at(out.db_in, e * H + h), at(dpre_H, h), 1);

@@ -52,7 +52,7 @@ inline Row affine(const Tensor& w_EOD, const Tensor& b_EO, int64_t e, const Row&
   return out_O;
 }
 
-/// The parameters of grouped_mlp or, with `gated`, of grouped_gated_mlp.
+/// The parameters of grouped_mlp.
 struct Mlp {
   Tensor w_in, b_in, w_out, b_out;
   ops::Activation act = ops::Activation::kSilu;

@@ -91,7 +91,7 @@ class AllToAllDispatcher final : public Dispatcher {
     const Tensor arrival_RO = ops::gather_rows(out_RO, exchange.arrival_order_R);
     const Tensor back_MO =
         parallel::all_to_all_rows(arrival_RO, exchange.receive, exchange.send, group_);
-    return combine_pairs(back_MO, routing, plan);
+    return ops::combine_rows(back_MO, combination_of(routing, plan));
   }
 
   std::pair<int64_t, int64_t> local_experts() const override {

@@ -38,7 +38,12 @@ class LocalDispatcher final : public Dispatcher {
 
   Tensor combine(const Tensor& out_NO, const Routing& routing,
                  const DispatchPlan& plan) const override {
-    return combine_pairs(out_NO, routing, plan);
+    return ops::combine_rows(out_NO, combination_of(routing, plan));
+  }
+
+  std::optional<ops::Combination> combination(const Routing& routing,
+                                              const DispatchPlan& plan) const override {
+    return combination_of(routing, plan);
   }
 
   std::pair<int64_t, int64_t> local_experts() const override { return {0, experts_}; }

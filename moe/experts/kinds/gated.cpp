@@ -7,15 +7,10 @@ namespace {
 
 /// E2: out = w_out (act(g) * u) + b_out with [g; u] = w_in x + b_in; w_in (L, 2F, D): gate rows,
 /// then up rows. The activation makes it SwiGLU (silu), GEGLU (gelu) or ReGLU (relu). Shazeer 2020.
-class GatedExperts final : public StackedExperts {
+class GatedExperts final : public MlpExperts {
  public:
   GatedExperts(const ExpertsShape& shape, const GatedOptions& options)
-      : StackedExperts(shape, options, /*inner=*/2, "experts/gated") {}
-
-  Tensor forward(const ExpertRows& rows, const RoutingContext& context) override {
-    return ops::grouped_gated_mlp(rows.source_SD, rows.index_R, rows.offsets_L, w_in, b_in, w_out,
-                                  b_out, keep_mask(rows, context), activation_, options_.recompute);
-  }
+      : MlpExperts(shape, options, /*inner=*/2, "experts/gated") {}
 };
 
 }  // namespace

@@ -71,11 +71,11 @@ struct Products {
 
   /// dw[e] = sum over the rows of e of dout[r] x[r], in their order; x begins with them. Nothing
   /// where dw is null.
-  void add_of_weights(int64_t e, const T* dout, RowsOf<T> x, int64_t in, int64_t out_width, T* dw,
+  void add_of_weights(int64_t e, RowsOf<T> dout, RowsOf<T> x, int64_t in, int64_t out_width, T* dw,
                       const Gates& gates = {}) {
     if (!dw) return;
     const bool far = is_far<T>(experts.count * out_width * in);
-    list.push_back({{RowsOf<T>{dout, out_width}.from(experts.begin(e)), false},
+    list.push_back({{dout.from(experts.begin(e)), false},
                     {x, false},
                     out_width,
                     in,
@@ -106,18 +106,32 @@ void clear_idle(const Experts& experts, T* gradient, int64_t size) {
   });
 }
 
-/// db[e] = the sum of the rows of e, in their order.
+/// db[e] = the sum of the rows of e times their weights (null: 1), in their order.
 template <class T>
-void sum_rows(const ProductKernels<T>& kernels, const Experts& experts, const T* rows,
-              int64_t width, T* db) {
+void sum_rows(const ProductKernels<T>& kernels, const Experts& experts, RowsOf<T> rows,
+              const float* weight_R, int64_t width, T* db) {
   if (!db) return;
   for_each_item(experts.count, [&](int64_t e) {
     const Workspace memory(static_cast<size_t>(width) * sizeof(float));
     float* const sum = memory.as<float>();
     std::fill(sum, sum + width, 0.0f);
-    const auto mine = RowsOf<T>{rows, width}.from(experts.begin(e));
-    for (int64_t r = 0; r < experts.rows(e); ++r) kernels.add(width, mine.row(r), sum);
+    for (int64_t r = experts.begin(e); r < experts.begin(e + 1); ++r)
+      kernels.add_scaled(width, weight_R ? weight_R[r] : 1.0f, rows.row(r), sum, false);
     kernels.store(width, sum, nullptr, db + e * width);
+  });
+}
+
+/// out[r] . dout[r] of all rows: h . (w_out' dout), which the products leave in `parts` numbers a
+/// row, plus b_out . dout.
+template <class T>
+void sum_dots(const ProductKernels<T>& kernels, const Experts& experts, const MlpWeights<T>& w,
+              const float* dots, int64_t parts, const OutputGradients<T>& dout) {
+  for_each_item(dout.dweight_R ? experts.count : 0, [&](int64_t e) {
+    for (int64_t r = experts.begin(e); r < experts.begin(e + 1); ++r) {
+      float sum = w.b_out ? kernels.dot(w.O, w.b_out + e * w.O, dout.rows.row(r)) : 0.0f;
+      for (int64_t i = 0; i < parts; ++i) sum += dots[r * parts + i];
+      dout.dweight_R[r] = sum;
+    }
   });
 }
 
@@ -172,12 +186,17 @@ void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts, const
 
 template <class T>
 void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, const MlpWeights<T>& w,
-                  RowsOf<T> x, const T* keep_RF, T* pre_RH, const T* dout_RO,
+                  RowsOf<T> x, const T* keep_RF, T* pre_RH, const OutputGradients<T>& dout,
                   const MlpGradients<T>& out) {
   const int64_t D = w.D, F = w.F, H = w.H(), O = w.O;
   const Waves waves(experts);
   const Workspace memory(static_cast<size_t>(waves.rows() * F) * sizeof(T));
   T *const hidden_RF = memory.as<T>(), *const dpre_RH = pre_RH;
+  // A part for every tile, so that neither blocks nor threads change a sum.
+  const int64_t parts = dout.dweight_R ? (F + kernels.columns - 1) / kernels.columns : 0;
+  const Workspace parts_memory(static_cast<size_t>(experts.begin(experts.count) * parts) *
+                               sizeof(float));
+  float* const dots = parts > 0 ? parts_memory.as<float>() : nullptr;
 
   Products<T> products{kernels, experts};
   const auto first = [&](int64_t wave, const Wave& those, const Gates& gates) {
@@ -191,10 +210,11 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
               w.activation,
               {block.columns, sums.sums + i * sums.stride, pre_RH + gate,
                w.gated ? pre_RH + gate + F : nullptr, at(keep_RF, r * F + c), dpre_RH + gate,
-               w.gated ? dpre_RH + gate + F : nullptr, hidden_PF + p * F + c});
+               w.gated ? dpre_RH + gate + F : nullptr, hidden_PF + p * F + c,
+               dout.weight_R ? dout.weight_R[r] : 1.0f, at(dots, r * parts + c / kernels.columns)});
         }
       };
-      products.list.push_back({{RowsOf<T>{dout_RO, O}.from(first), true},
+      products.list.push_back({{dout.rows.from(first), true},
                                {{w.w_out + e * O * F, F}, false},
                                experts.rows(e),
                                F,
@@ -207,9 +227,9 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
   const auto second = [&](int64_t wave, const Wave& those, const Gates& gates) {
     for_each_busy(experts, those, [&](int64_t e) {
       products.add_back(e, dpre_RH, w.w_in, D, H, out.drow_RD, gates);
-      products.add_of_weights(e, dout_RO, {hidden_RF + waves.row(wave, experts, e) * F, F}, F, O,
+      products.add_of_weights(e, dout.rows, {hidden_RF + waves.row(wave, experts, e) * F, F}, F, O,
                               out.dw_out, gates);
-      products.add_of_weights(e, dpre_RH, x.from(experts.begin(e)), D, H, out.dw_in, gates);
+      products.add_of_weights(e, {dpre_RH, H}, x.from(experts.begin(e)), D, H, out.dw_in, gates);
     });
   };
   waves.in_order(first, second);
@@ -217,8 +237,9 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
 
   clear_idle(experts, out.dw_in, H * D);
   clear_idle(experts, out.dw_out, O * F);
-  sum_rows(kernels, experts, dpre_RH, H, out.db_in);
-  sum_rows(kernels, experts, dout_RO, O, out.db_out);
+  sum_rows<T>(kernels, experts, {dpre_RH, H}, nullptr, H, out.db_in);
+  sum_rows(kernels, experts, dout.rows, dout.weight_R, O, out.db_out);
+  sum_dots(kernels, experts, w, dots, parts, dout);
 }
 
 template <class T>
@@ -239,18 +260,19 @@ void linear_backward(const ProductKernels<T>& kernels, const Experts& experts, c
   Products<T> products{kernels, experts};
   for_each_busy(experts, {0, experts.count, 0, 0}, [&](int64_t e) {
     products.add_back(e, dout_RO, w_EOD, D, O, out.drow_RD);
-    products.add_of_weights(e, dout_RO, x.from(experts.begin(e)), D, O, out.dw_EOD);
+    products.add_of_weights(e, {dout_RO, O}, x.from(experts.begin(e)), D, O, out.dw_EOD);
   });
   products.run();
   clear_idle(experts, out.dw_EOD, O * D);
-  sum_rows(kernels, experts, dout_RO, O, out.db_EO);
+  sum_rows<T>(kernels, experts, {dout_RO, O}, nullptr, O, out.db_EO);
 }
 
 #define MOE_INSTANTIATE(T)                                                                      \
   template void mlp_forward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&,  \
                                RowsOf<T>, const T*, T*, T*);                                    \
   template void mlp_backward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&, \
-                                RowsOf<T>, const T*, T*, const T*, const MlpGradients<T>&);     \
+                                RowsOf<T>, const T*, T*, const OutputGradients<T>&,             \
+                                const MlpGradients<T>&);                                        \
   template void linear_forward<T>(const ProductKernels<T>&, const Experts&, const T*, const T*, \
                                   int64_t, int64_t, RowsOf<T>, T*);                             \
   template void linear_backward<T>(const ProductKernels<T>&, const Experts&, const T*, int64_t, \

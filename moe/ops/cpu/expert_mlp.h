@@ -35,6 +35,15 @@ template <class T>
 void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts,
                  const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH, T* out_RO);
 
+/// dL/dout[r] = weight_R[r] * rows.row(r), where out[r] counts weight_R[r] times in what rows are
+/// the gradients of.
+template <class T>
+struct OutputGradients {
+  RowsOf<T> rows;
+  const float* weight_R = nullptr;  ///< null: 1
+  float* dweight_R = nullptr;       ///< gets out[r] . rows.row(r) unless null
+};
+
 /// Gradients from dL/dout; those that are null are not computed. drow (R, D) is of the rows, not of
 /// their sources. Parameters of experts without rows get zeros.
 template <class T>
@@ -46,7 +55,7 @@ struct MlpGradients {
 template <class T>
 void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts,
                   const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH,
-                  const T* dout_RO, const MlpGradients<T>& gradients);
+                  const OutputGradients<T>& dout, const MlpGradients<T>& gradients);
 
 /// out[r] = w x[r] + b; w (E, O, D), b (E, O) or null.
 template <class T>

@@ -2,13 +2,9 @@
 // ops/grouped.h on the kernels of this processor. Arguments are checked by the callers there; names
 // and shapes as there.
 
-#include <ATen/core/Tensor.h>
-
-#include <moe/ops/activation.h>
+#include <moe/ops/grouped.h>
 
 namespace moe::ops::cpu {
-
-using at::Tensor;
 
 /// Whether the kernels take rows such as these: float32 and bfloat16 on the CPU, unless libtorch's
 /// products are asked for (instruction_set.h).
@@ -18,8 +14,10 @@ bool takes(const Tensor& source_SD);
 /// without it saves nothing. Parameters that need no gradient cost none. All tensors of the
 /// source's type.
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-                   const Tensor& w_in, const Tensor& b_in, const Tensor& w_out, const Tensor& b_out,
-                   const Tensor& keep_RF, Activation activation, bool gated, bool recompute);
+                   const MlpParameters& mlp, const Tensor& keep_RF);
+Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
+                            const MlpParameters& mlp, const Tensor& keep_RF,
+                            const Combination& pairs);
 
 Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                       const Tensor& w_EOD, const Tensor& b_EO);

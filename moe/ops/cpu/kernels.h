@@ -46,14 +46,17 @@ struct ForwardRow {
   bool pre_far;  ///< whether `pre` passes by the caches (see store_far)
 };
 
-/// The same backward: from dL/dhidden the gradients of the pre-activations, and `hidden` anew. The
-/// gradients may stand where the pre-activations did.
+/// The same backward: from `weight` * dL/dhidden the gradients of the pre-activations, which may
+/// stand where these did, and `weight` * hidden anew. `dots` (unless null) gets hidden . dL/dhidden
+/// of every `columns` (of a tile) hidden units.
 template <class T>
 struct BackwardRow {
   int64_t n;
   const float* dhidden;
   const T *pre_gate, *pre_up, *keep;
   T *dpre_gate, *dpre_up, *hidden;
+  float weight;
+  float* dots;
 };
 
 /// Rows of the largest tile of any instruction set, and of the largest that streams.
@@ -93,6 +96,7 @@ struct ProductKernels {
   void (*add)(int64_t n, const T* row, float* sum);
   /// sum [+]= weight * row; without `+` where it is the first.
   void (*add_scaled)(int64_t n, float weight, const T* row, float* sum, bool first);
+  float (*dot)(int64_t n, const T* a, const T* b);
   /// drow = weight * dy; returns dy . row.
   float (*scale_and_dot)(int64_t n, float weight, const float* dy, const T* row, T* drow);
   void (*forward)(Activation activation, const ForwardRow<T>& row);

@@ -136,14 +136,6 @@ float sum(int64_t n, const float* a) {
 }
 
 template <class Lanes>
-float dot(int64_t n, const float* a, const float* b) {
-  auto total = Lanes::zero();
-  for (int64_t i = 0; i < n; i += Lanes::kWidth)
-    total = Lanes::fma(Lanes::load_first(a + i, n - i), Lanes::load_first(b + i, n - i), total);
-  return Lanes::sum(total);
-}
-
-template <class Lanes>
 float log_sum_exp(int64_t n, const float* l) {
   const float most = row_maximum<Lanes>(n, l);
   if (__builtin_isinf(most)) {
@@ -231,17 +223,9 @@ void weighted_sum(int64_t n, int64_t count, const float* rows, const int64_t* in
 
 template <class Lanes>
 ChoiceKernels choice_kernels() {
-  return {softmax<Lanes>,
-          sigmoid<Lanes>,
-          largest<Lanes>,
-          log_sum_exp<Lanes>,
-          dot<Lanes>,
-          sum<Lanes>,
-          softmax_backward<Lanes>,
-          sigmoid_backward<Lanes>,
-          exponential_row<Lanes>,
-          add_to<Lanes>,
-          weighted_sum<Lanes>};
+  return {softmax<Lanes>,         sigmoid<Lanes>, largest<Lanes>,          log_sum_exp<Lanes>,
+          dot<Lanes, float>,      sum<Lanes>,     softmax_backward<Lanes>, sigmoid_backward<Lanes>,
+          exponential_row<Lanes>, add_to<Lanes>,  weighted_sum<Lanes>};
 }
 
 }  // namespace

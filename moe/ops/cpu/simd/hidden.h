@@ -2,7 +2,7 @@
 // What stands between the two products: bias, activation, gate, mask and their gradients, written
 // once over Simd. In an unnamed namespace: see avx512.h.
 
-#include <moe/ops/cpu/kernels.h>
+#include <moe/ops/cpu/simd/rows.h>
 
 namespace moe::ops::cpu {
 
@@ -120,11 +120,14 @@ void forward_row(const ForwardRow<T>& row) {
 template <class Simd, class T, Activation activation>
 void backward_row(const BackwardRow<T>& row) {
   using V = typename Simd::V;
-  constexpr int W = Simd::kWidth;
+  constexpr int W = Simd::kWidth, kColumns = W * Simd::kColumnVectors;
+  const V weight = Simd::all(row.weight);
+  V dot = Simd::zero();
   for (int64_t i = 0; i < row.n; i += W) {
     const int64_t left = row.n - i;
     const auto act = activate<Simd, activation>(Simd::load_first(row.pre_gate + i, left));
-    V hidden = act.value, dhidden = Simd::load_first(row.dhidden + i, left);
+    const V unweighted = Simd::load_first(row.dhidden + i, left);
+    V hidden = act.value, dhidden = Simd::multiply(weight, unweighted);
     if (row.keep) {
       const V keep = Simd::load_first(row.keep + i, left);
       hidden = Simd::multiply(hidden, keep);
@@ -138,7 +141,12 @@ void backward_row(const BackwardRow<T>& row) {
       dgate = Simd::multiply(dgate, up);
     }
     Simd::store_first(row.dpre_gate + i, left, dgate);
-    Simd::store_first(row.hidden + i, left, hidden);
+    Simd::store_first(row.hidden + i, left, Simd::multiply(weight, hidden));
+    if (!row.dots) continue;
+    dot = Simd::fma(hidden, unweighted, dot);
+    if ((i + W) % kColumns != 0 && left > W) continue;
+    row.dots[i / kColumns] = sum_of_lanes<Simd>(dot);
+    dot = Simd::zero();
   }
 }
 

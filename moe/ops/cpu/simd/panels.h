@@ -32,9 +32,10 @@ class SquareBlocks {
   static constexpr int W = Simd::kWidth;
   static constexpr int64_t kDepth = W * Unit::kStep;
 
-  /// Of the rows, `count` are there; others are zeros.
-  SquareBlocks(RowsOf<T> source, int64_t count, int64_t depth)
+  /// Of the rows, `count` are there; others are zeros among the first `needed`, else anything.
+  SquareBlocks(RowsOf<T> source, int64_t count, int64_t needed, int64_t depth)
       : even_(source.index || count < W ? 0 : depth),
+        whole_(count < needed ? 0 : depth),
         stride_(source.stride),
         // The processor foresees a few streams, not W of them: ask for rows after these, or, where
         // those are far, for what comes next along the rows.
@@ -54,6 +55,9 @@ class SquareBlocks {
         __builtin_prefetch(row + ahead_, 0, 2);
         row += stride_;
       }
+    } else if (k + kDepth <= whole_) {
+#pragma GCC unroll 16
+      for (int i = 0; i < W; ++i) block[i] = Unit::along(rows_[i] + k, kDepth);
     } else {
 #pragma GCC unroll 16
       for (int i = 0; i < W; ++i) {
@@ -66,8 +70,8 @@ class SquareBlocks {
   }
 
  private:
-  /// The depth to which all rows are there and one stride apart.
-  int64_t even_, stride_, ahead_;
+  /// The depth to which all rows are there and one stride apart, and to which they can be read.
+  int64_t even_, whole_, stride_, ahead_;
   const T* rows_[W];
   int64_t held_[W];
 };
@@ -80,7 +84,7 @@ void pack_panel(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
   using Blocks = SquareBlocks<Simd, Unit>;
   for (int64_t lane = 0; lane < width; lane += W) {
     const int64_t here = lane < lanes ? lanes - lane : 0;
-    const Blocks blocks(source.from(here > 0 ? lane : 0), here, depth);
+    const Blocks blocks(source.from(here > 0 ? lane : 0), here, width - lane, depth);
     float* out = panel + lane;
     for (int64_t k = 0; k < depth; k += Blocks::kDepth) {
       typename Simd::V block[W];
@@ -220,7 +224,7 @@ void stream(RowsOf<typename Unit::T> columns, int64_t count, int64_t depth, cons
             float* c, int64_t stride) {
   constexpr int W = Simd::kWidth;
   using Blocks = SquareBlocks<Simd, Unit>;
-  const Blocks blocks(columns, count, depth);
+  const Blocks blocks(columns, count, count, depth);
   typename Simd::V sum[M];
 #pragma GCC unroll 4
   for (int i = 0; i < M; ++i) sum[i] = Simd::zero();

@@ -17,6 +17,23 @@ void add_scaled(int64_t n, float weight, const T* row, float* sum, bool first) {
   }
 }
 
+template <class Simd>
+float sum_of_lanes(typename Simd::V x) {
+  float parts[Simd::kWidth];
+  Simd::store(parts, x);
+  for (int half = Simd::kWidth / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) parts[i] += parts[i + half];
+  return parts[0];
+}
+
+template <class Simd, class T>
+float dot(int64_t n, const T* a, const T* b) {
+  auto sum = Simd::zero();
+  for (int64_t i = 0; i < n; i += Simd::kWidth)
+    sum = Simd::fma(Simd::load_first(a + i, n - i), Simd::load_first(b + i, n - i), sum);
+  return sum_of_lanes<Simd>(sum);
+}
+
 template <class Simd, class T>
 float scale_and_dot(int64_t n, float weight, const float* dy, const T* row, T* drow) {
   constexpr int kChains = 4, W = Simd::kWidth;
@@ -27,10 +44,7 @@ float scale_and_dot(int64_t n, float weight, const float* dy, const T* row, T* d
     sums[chain] = Simd::fma(gradient, Simd::load_first(row + i, n - i), sums[chain]);
     Simd::store_first(drow + i, n - i, Simd::multiply(w, gradient));
   }
-  float parts[W], dot = 0;
-  Simd::store(parts, Simd::add(Simd::add(sums[0], sums[1]), Simd::add(sums[2], sums[3])));
-  for (const float part : parts) dot += part;
-  return dot;
+  return sum_of_lanes<Simd>(Simd::add(Simd::add(sums[0], sums[1]), Simd::add(sums[2], sums[3])));
 }
 
 }  // namespace

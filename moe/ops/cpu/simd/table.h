@@ -26,6 +26,7 @@ ProductKernels<typename Unit::T> product_kernels() {
                         Simd::fence,
                         add<Simd, T>,
                         add_scaled<Simd, T>,
+                        dot<Simd, T>,
                         scale_and_dot<Simd, T>,
                         forward<Simd, T>,
                         backward<Simd, T>,

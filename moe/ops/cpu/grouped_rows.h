@@ -1,0 +1,98 @@
+#pragma once
+// Tensors as the loops of expert_mlp.h take them. S source rows, R rows, E experts.
+
+#include <algorithm>
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+
+#include <moe/base/error.h>
+#include <moe/ops/cpu/expert_mlp.h>
+#include <moe/ops/rows.h>
+
+namespace moe::ops::cpu {
+
+inline constexpr const char* kPlaceOfKernels = "ops/grouped";
+
+/// Calls function(T()) with the kernels' type for the tensor's.
+template <class Function>
+void with_type_of(const Tensor& tensor, const Function& function) {
+  if (tensor.scalar_type() == at::kBFloat16)
+    function(BFloat16());
+  else
+    function(float());
+}
+
+template <class T>
+const T* read(const Tensor& tensor) {
+  return tensor.defined() ? static_cast<const T*>(tensor.const_data_ptr()) : nullptr;
+}
+
+template <class T>
+T* write(const Tensor& tensor) {
+  return tensor.defined() ? static_cast<T*>(tensor.mutable_data_ptr()) : nullptr;
+}
+
+inline Tensor dense(const Tensor& tensor) {
+  return tensor.defined() ? tensor.contiguous() : tensor;
+}
+
+/// Room for dL/dparameter; undefined where nobody wants it.
+inline Tensor gradient_of(const Tensor& parameter) {
+  return parameter.defined() && parameter.requires_grad()
+             ? at::empty_like(parameter, at::MemoryFormat::Contiguous)
+             : Tensor();
+}
+
+/// Lazy rows and whose they are.
+struct Rows {
+  Tensor source_SD, index_R, offsets_E;
+
+  Rows(const Tensor& source, const Tensor& index, const Tensor& offsets)
+      : source_SD(source), index_R(dense(index)), offsets_E(offsets.to(at::kCPU).contiguous()) {}
+
+  /// The loops read memory by these numbers.
+  void check_numbers() const {
+    check((!index_R.defined() || index_R.scalar_type() == at::kLong) &&
+              offsets_E.scalar_type() == at::kLong,
+          kPlaceOfKernels, "expected int64 index and offsets, got ",
+          index_R.defined() ? index_R.scalar_type() : at::kLong, " and ", offsets_E.scalar_type(),
+          ". Convert them.");
+    const int64_t* offset = read<int64_t>(offsets_E);
+    const int64_t E = experts().count;
+    check(offset[0] == 0 && std::is_sorted(offset, offset + E + 1) && held() <= count(),
+          kPlaceOfKernels, "expected offsets that rise from 0 to at most ", count(),
+          " rows, got others. Sort rows by expert.");
+    if (!index_R.defined()) return;
+    const int64_t* index = read<int64_t>(index_R);
+    const int64_t S = source_SD.size(0);
+    check(std::all_of(index, index + held(), [S](int64_t i) { return 0 <= i && i < S; }),
+          kPlaceOfKernels, "expected row numbers in [0, ", S, "), got others. Check the index.");
+  }
+
+  /// Rows of an expert; those behind them are nobody's.
+  int64_t held() const { return experts().offsets_E[experts().count]; }
+  int64_t count() const { return index_R.defined() ? index_R.size(0) : source_SD.size(0); }
+  Tensor result(int64_t width) const { return at::empty({count(), width}, source_SD.options()); }
+  Experts experts() const { return {offsets_E.size(0) - 1, read<int64_t>(offsets_E)}; }
+  template <class T>
+  RowsOf<T> rows() const {
+    return {read<T>(source_SD), source_SD.size(1), read<int64_t>(index_R)};
+  }
+
+  /// dL/dsource from dL/drow, whose rows of no expert are still undefined.
+  Tensor source_gradient(const Tensor& drow_RD) const {
+    if (!drow_RD.defined()) return drow_RD;
+    drow_RD.slice(0, held()).zero_();
+    return index_R.defined() ? scatter_add_rows(drow_RD, index_R, source_SD.size(0)) : drow_RD;
+  }
+};
+
+inline void check_bias(const Tensor& bias, const Tensor& weights, const char* name) {
+  check(!bias.defined() || bias.sizes() == weights.sizes().slice(0, 2), kPlaceOfKernels,
+        "expected ", name, " of shape ", weights.sizes().slice(0, 2), ", got ",
+        bias.defined() ? bias.sizes() : at::IntArrayRef(),
+        ". Give one number a row of the weights.");
+}
+
+}  // namespace moe::ops::cpu
