@@ -70,6 +70,20 @@ struct ColumnSums : torch::autograd::Function<ColumnSums> {
   }
 };
 
+struct Scaled : torch::autograd::Function<Scaled> {
+  static Tensor forward(AutogradContext* ctx, const Tensor& values, const Tensor& factor) {
+    ctx->save_for_backward({values, factor});
+    return values * factor;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list gradients) {
+    const auto saved = ctx->get_saved_variables();
+    const Tensor &values = saved[0], &factor = saved[1];
+    return {gradients[0] * factor,
+            sum_of_all(gradients[0] * values).to(factor.scalar_type()).reshape(factor.sizes())};
+  }
+};
+
 }  // namespace
 
 Tensor column_sums(const Tensor& values_RC) {
@@ -84,6 +98,13 @@ Tensor sum_of_all(const Tensor& values) {
   const int64_t whole = flat.size(0) / kLanes * kLanes;
   const Tensor lanes = column_sums(flat.slice(0, 0, whole).reshape({-1, kLanes}));
   return lanes.sum() + flat.slice(0, whole).sum(at::kDouble);
+}
+
+Tensor scaled(const Tensor& values, const Tensor& factor) {
+  check(factor.numel() == 1 && factor.scalar_type() == values.scalar_type(), "ops/scaled",
+        "expected one number of type ", values.scalar_type(), ", got ", factor.scalar_type(), ' ',
+        factor.sizes(), ". Convert it.");
+  return Scaled::apply(values, factor);
 }
 
 }  // namespace moe::ops

@@ -17,4 +17,8 @@ Tensor column_sums(const Tensor& values_RC);
 /// () float64: the sum of all elements of a floating tensor of any shape; as above.
 Tensor sum_of_all(const Tensor& values);
 
+/// values * factor, whose gradient for the single number `factor`, of the dtype of the values, is
+/// such a sum.
+Tensor scaled(const Tensor& values, const Tensor& factor);
+
 }  // namespace moe::ops

@@ -1,7 +1,7 @@
 // T tokens, D model width, I inputs, O outputs.
-#include <ATen/ops/linear.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
+#include <moe/ops/linear.h>
 #include <moe/routing/wide_linear.h>
 
 namespace moe::routing {
@@ -21,7 +21,7 @@ at::ScalarType wide_type(const Tensor& x, const Tensor& parameter) {
 Tensor wide_linear(const Tensor& x_TI, const Tensor& w_OI, const Tensor& b_O) {
   const c10::impl::ExcludeDispatchKeyGuard no_autocast(c10::autocast_dispatch_keyset);
   const auto type = wide_type(x_TI, w_OI);
-  return at::linear(x_TI.to(type), w_OI.to(type), b_O.defined() ? b_O.to(type) : b_O);
+  return ops::linear(x_TI.to(type), w_OI.to(type), b_O.defined() ? b_O.to(type) : b_O);
 }
 
 }  // namespace moe::routing

@@ -4,6 +4,7 @@
 #include <tests/support/gradcheck.h>
 #include <tests/support/modules.h>
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/ones_like.h>
 
@@ -63,17 +64,26 @@ std::map<std::string, Tensor> run(MoELayer& layer, const Tensor& x_TD, int threa
   const WithThreads these(threads);
   layer->zero_grad();
   const Tensor input_TD = x_TD.clone().requires_grad_(true);
-  const RoutingContext context{
-      .training = true, .random = {.seed = 3}, .sequence_length = x_TD.size(0) / 4};
+  const RoutingContext context{.training = true,
+                               .random = {.seed = 3},
+                               .sequence_length = x_TD.size(0) / 4,
+                               .token_ids_T = at::arange(x_TD.size(0), at::kLong)};
   const MoEOutput out = layer->forward(input_TD, context);
   const Tensor balance = out.balance.loss();
-  torch::autograd::backward({out.hidden_TD, balance}, {x_TD, at::ones_like(balance)});
+  std::vector<Tensor> ends = {out.hidden_TD}, weights = {x_TD};
+  if (balance.requires_grad()) {  // routers without scores have nothing to balance
+    ends.push_back(balance);
+    weights.push_back(at::ones_like(balance));
+  }
+  torch::autograd::backward(ends, weights);
   auto results = gradients_of(*layer);
   results["output"] = out.hidden_TD.detach();
   results["input's"] = input_TD.grad();
   results["routing"] = out.routing.experts_N;
-  results["logits"] = out.routing.logits_TE.detach();
-  results["scores"] = out.routing.scores_TE.detach();
+  if (out.routing.logits_TE.defined()) {
+    results["logits"] = out.routing.logits_TE.detach();
+    results["scores"] = out.routing.scores_TE.detach();
+  }
   results["load"] = out.balance.load_E;
   results["balance loss"] = balance.detach();
   for (const auto& term : out.balance.terms) results["term " + term.name] = term.value.detach();
@@ -110,6 +120,31 @@ TEST(MoELayer, ThreadsChangeNoBitOfSigmoidAndGatedExperts) {
 
 TEST(MoELayer, ThreadsChangeNoBitOfSigmoidAndPlainExperts) {
   expect_threads_change_nothing("sigmoid", "ffn", kSizes);
+}
+
+/// Every router of the registry on a layer of its own defaults.
+TEST(MoELayer, ThreadsChangeNoBitOfAnyRouter) {
+  const Size size = kSizes[1];
+  for (const auto& kind : routing::routers().names()) {
+    if (kind == "replay") continue;  // has nothing to replay here
+    SCOPED_TRACE(kind);
+    MoELayerOptions o{.d_model = size.D, .num_experts = size.E, .top_k = size.K};
+    o.router.kind = kind;
+    o.expert = {"gated", size.F, {}};
+    o.balance = {{"z_loss", 0.1, {}}, {"importance", 0.1, {}}};
+    if (kind == "switch") o.top_k = 1;
+    for (const auto dtype : {at::kFloat, at::kBFloat16}) {
+      MoELayer layer(o);
+      randomise(*layer, 1, 0.1);
+      layer->to(dtype);
+      const Tensor x_TD = tokens_of(size, dtype);
+      const auto expected = run(layer, x_TD, 1);
+      for (const int threads : {2, 3, 4})
+        for (const auto& [name, tensor] : run(layer, x_TD, threads))
+          expect_identical(tensor, expected.at(name),
+                           concat(name, ", ", dtype, ", ", threads, " threads"));
+    }
+  }
 }
 
 }  // namespace

@@ -55,6 +55,23 @@ TEST(Sums, RefuseOtherShapesAndTypes) {
   EXPECT_ERROR(column_sums(at::zeros({2, 3}, at::kLong)), "expected floating values (R, C)");
 }
 
+TEST(Scaled, IsAProductWhoseFactorHasTheSameGradientForAnyThreads) {
+  const Tensor values = normal({700, 90}, 1), factor = normal({1}, 2);
+  expect_gradients([](const auto& in) { return scaled(in[0], in[1]); },
+                   {normal({3, 4}, 1), factor});
+  std::vector<Tensor> found;
+  for (const int threads : {1, 2, 3, 4}) {
+    const WithThreads these(threads);
+    Tensor narrow = factor.detach().to(at::kFloat).requires_grad_(true);
+    const Tensor y = scaled(values.to(at::kFloat), narrow);
+    expect_identical(y.detach(), values.to(at::kFloat) * factor.detach().to(at::kFloat));
+    y.backward(normal(values.sizes(), 3).to(at::kFloat));
+    found.push_back(narrow.grad());
+    expect_identical(found.back(), found.front());
+  }
+  EXPECT_ERROR(scaled(values, normal({2}, 2)), "expected one number of type Double");
+}
+
 TEST(Sums, NanReachesItsColumnAlone) {
   Tensor values_RC = normal({100, 3}, 6);
   values_RC[50][1] = NAN;

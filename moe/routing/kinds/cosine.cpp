@@ -10,6 +10,7 @@
 #include <ATen/ops/where.h>
 
 #include <moe/ops/random_fill.h>
+#include <moe/ops/sums.h>
 #include <moe/routing/finish.h>
 #include <moe/routing/softmax_rule.h>
 #include <moe/routing/wide_linear.h>
@@ -84,7 +85,8 @@ class CosineRouter final : public Router {
     const Tensor sharpness = (scale_.to(type) - 1 - std::log(options_.temperature))
                                  .clamp(-std::log(kMostTemperature), -std::log(kLeastTemperature))
                                  .exp();
-    return choose_by_softmax(cosine_TE * sharpness, shape_.top_k, options_.rule, context);
+    return choose_by_softmax(ops::scaled(cosine_TE, sharpness), shape_.top_k, options_.rule,
+                             context);
   }
 
  private:
