@@ -112,7 +112,8 @@ TEST_F(LayerMemory, OfTheExpertsDoesNotGrowWithTheirNumber) {
 }
 
 TEST_F(LayerMemory, OfAStepFollowsItsFormula) {
-  for (const Shape& s : {Shape{2048, 128, 256, 4, 2}, Shape{2048, 128, 256, 16, 4}}) {
+  for (const Shape& s : {Shape{2048, 128, 256, 4, 2}, Shape{2048, 128, 256, 16, 4},
+                         Shape{4096, 128, 256, 16, 4, at::kBFloat16}}) {
     SCOPED_TRACE(text(s));
     MoELayer layer = layer_of(s);
     const Tensor x_TD = normal({s.T, s.D}, 2).to(s.type);
