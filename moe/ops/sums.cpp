@@ -1,9 +1,14 @@
 // R rows, C columns, B blocks of rows.
 #include <algorithm>
+#include <array>
+#include <numeric>
+#include <type_traits>
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -48,6 +53,44 @@ Tensor add_rows(const Tensor& sums_BC) {
   for (int64_t b = 0; b < B; ++b)
     for (int64_t c = 0; c < C; ++c) sum[c] += sums[b * C + c];
   return sum_C;
+}
+
+/// Of at most kRangeStep numbers, in lanes that a register holds some of.
+template <class Scalar>
+double squares_of_step(const Scalar* values, int64_t n) {
+  using Wide = std::conditional_t<std::is_same_v<Scalar, double>, double, float>;
+  std::array<Wide, 16> lanes = {};
+  const auto add = [&](size_t lane, Scalar value) {
+    lanes[lane] += static_cast<Wide>(value) * static_cast<Wide>(value);
+  };
+  constexpr auto kWidth = static_cast<int64_t>(lanes.size());
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth)
+    for (size_t lane = 0; lane < lanes.size(); ++lane)
+      add(lane, values[i + static_cast<int64_t>(lane)]);
+  for (size_t lane = 0; i < n; ++i, ++lane) add(lane, values[i]);
+  return std::accumulate(lanes.begin(), lanes.end(), 0.0);
+}
+
+/// Blocks of elements, not threads, decide in which order steps are added. What lies in no range
+/// would have added zeros.
+template <class Scalar>
+double squares_of_ranges(const Scalar* values, int64_t count, const std::vector<Range>& ranges) {
+  constexpr int64_t kBlock = 64 * kRangeStep;
+  std::vector<double> sums(static_cast<size_t>((count + kBlock - 1) / kBlock), 0.0);
+  at::parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      const int64_t begin = b * kBlock, end = std::min(count, begin + kBlock);
+      auto range = std::partition_point(ranges.begin(), ranges.end(),
+                                        [begin](const Range& r) { return r.end <= begin; });
+      for (; range != ranges.end() && range->begin < end; ++range)
+        for (int64_t i = std::max(begin, range->begin); i < std::min(end, range->end);
+             i += kRangeStep)
+          sums[static_cast<size_t>(b)] +=
+              squares_of_step(values + i, std::min(kRangeStep, std::min(end, range->end) - i));
+    }
+  });
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 struct ColumnSums : torch::autograd::Function<ColumnSums> {
@@ -105,6 +148,25 @@ Tensor scaled(const Tensor& values, const Tensor& factor) {
         "expected one number of type ", values.scalar_type(), ", got ", factor.scalar_type(), ' ',
         factor.sizes(), ". Convert it.");
   return Scaled::apply(values, factor);
+}
+
+Tensor sum_of_squares(const Tensor& values) {
+  return sum_of_squares(values.is_cpu() ? values.contiguous() : values, {{0, values.numel()}});
+}
+
+Tensor sum_of_squares(const Tensor& values, const std::vector<Range>& ranges) {
+  check(at::isFloatingType(values.scalar_type()), "ops/sum_of_squares",
+        "expected floating values, got ", values.scalar_type(), ". Convert them.");
+  if (!values.is_cpu())
+    return at::linalg_vector_norm(values, 2, std::nullopt, false, at::kDouble).square().cpu();
+  check(values.is_contiguous(), "ops/sum_of_squares", "expected contiguous values, got strides ",
+        values.strides(), ". Call contiguous().");
+  return AT_DISPATCH_FLOATING_TYPES_AND2(
+      at::kHalf, at::kBFloat16, values.scalar_type(), "sum_of_squares", [&] {
+        return at::scalar_tensor(
+            squares_of_ranges(values.const_data_ptr<scalar_t>(), values.numel(), ranges),
+            at::kDouble);
+      });
 }
 
 }  // namespace moe::ops

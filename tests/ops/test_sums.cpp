@@ -80,6 +80,49 @@ TEST(Sums, NanReachesItsColumnAlone) {
   EXPECT_TRUE(std::isnan(sum_of_all(values_RC).item<double>()));
 }
 
+TEST(SumOfSquares, EqualsLibtorchsInEveryTypeAndShape) {
+  for (const int64_t n : {0, 1, 15, 257, 16384, 70001})
+    for (const auto dtype : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
+      const Tensor values = normal({n}, 1).to(dtype);
+      const Tensor expected = values.to(at::kDouble).square().sum();
+      expect_close(sum_of_squares(values), expected, dtype == at::kDouble ? 1e-13 : 1e-7);
+    }
+  const Tensor values = normal({9, 5, 7}, 2);
+  expect_close(sum_of_squares(values.transpose(0, 2)), values.square().sum(), 1e-13);
+  EXPECT_EQ(sum_of_squares(values).scalar_type(), at::kDouble);
+  EXPECT_ERROR(sum_of_squares(at::zeros({3}, at::kLong)), "expected floating values");
+  EXPECT_ERROR(sum_of_squares(values.transpose(0, 2), {{0, 1}}), "expected contiguous values");
+}
+
+TEST(SumOfSquares, OfRangesHasTheBitsOfTheWholeWhereAllElseIsZero) {
+  const int64_t n = 100 * kRangeStep + 77;
+  for (const int threads : {1, 3}) {
+    const WithThreads some(threads);
+    const std::vector<std::vector<Range>> all_ranges = {
+        {},
+        {{0, n}},
+        {{kRangeStep, 3 * kRangeStep}, {3 * kRangeStep, 70 * kRangeStep}},
+        {{0, kRangeStep}, {63 * kRangeStep, 65 * kRangeStep}, {100 * kRangeStep, n}}};
+    for (const auto& ranges : all_ranges) {
+      Tensor values = at::zeros({n}, at::kFloat), poisoned = values.clone().fill_(NAN);
+      for (const auto& [begin, end] : ranges) {
+        const Tensor part = normal({end - begin}, 7).to(at::kFloat);
+        values.slice(0, begin, end).copy_(part);
+        poisoned.slice(0, begin, end).copy_(part);
+      }
+      expect_identical(sum_of_squares(poisoned, ranges), sum_of_squares(values));
+    }
+  }
+}
+
+TEST(SumOfSquares, IsNotFiniteWhenAnElementIsNot) {
+  for (const double bad : {static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+    Tensor values = normal({5000}, 3).to(at::kFloat);
+    values[4999] = bad;
+    EXPECT_FALSE(std::isfinite(sum_of_squares(values).item<double>()));
+  }
+}
+
 }  // namespace
 
 }  // namespace moe::ops::sums_test
