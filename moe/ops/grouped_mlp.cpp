@@ -176,9 +176,18 @@ void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpPar
     check_shapes<Plain>(source_SD, offsets_E, mlp);
 }
 
+/// The sink, or null where it cannot serve.
+GradientSinkPtr usable(const GradientSinkPtr& sink, const Tensor& weight) {
+  if (!sink) return sink;
+  check(sink->parameter().is_same(weight), "ops/grouped_mlp",
+        "expected a sink of the weight it comes with, got one of another. Make one for this.");
+  return GradientSink::serves(weight) ? sink : GradientSinkPtr();
+}
+
 /// With parameters of that type.
 MlpParameters in_type(const MlpParameters& mlp, at::ScalarType type) {
   MlpParameters out = mlp;
+  out.sinks = {usable(mlp.sinks.w_in, mlp.w_in), usable(mlp.sinks.w_out, mlp.w_out)};
   for (Tensor* parameter : {&out.w_in, &out.b_in, &out.w_out, &out.b_out})
     *parameter = cast(*parameter, type);
   return out;

@@ -69,20 +69,42 @@ struct Products {
                     gates});
   }
 
-  /// dw[e] = sum over the rows of e of dout[r] x[r], in their order; x begins with them. Nothing
-  /// where dw is null.
+  /// A finish that writes expert e's sums, rows of `width` of `size` in all, or adds them to what
+  /// the expert has.
+  auto sum_into(const WeightSums& into, int64_t e, int64_t width, int64_t size) const {
+    const auto& wide = *into.kernels;
+    const auto store = is_far<float>(experts.count * size) ? wide.store_far : wide.store;
+    const auto add = into.state_E[e] == SumState::kLive ? wide.add : nullptr;
+    return [store, add, out = into.sums + e * size, width](const Block& block, const Sums& sums) {
+      for (int64_t r = 0; r < block.rows; ++r) {
+        const float* const row = sums.sums + r * sums.stride;
+        float* const to = out + (block.row + r) * width + block.column;
+        if (add)
+          add(block.columns, row, to);
+        else
+          store(block.columns, row, nullptr, to);
+      }
+    };
+  }
+
+  /// dw[e], or its sums, = sum over the rows of e of dout[r] x[r], in their order; x begins with
+  /// them. Nothing where both are null.
   void add_of_weights(int64_t e, RowsOf<T> dout, RowsOf<T> x, int64_t in, int64_t out_width, T* dw,
-                      const Gates& gates = {}) {
-    if (!dw) return;
-    const bool far = is_far<T>(experts.count * out_width * in);
+                      const WeightSums& into, const Gates& gates) {
+    if (!dw && !into.sums) return;
+    const int64_t size = out_width * in;
     list.push_back({{dout.from(experts.begin(e)), false},
                     {x, false},
                     out_width,
                     in,
                     experts.rows(e),
                     1,
-                    store_to(dw + e * out_width * in, in, nullptr, far),
+                    {},
                     gates});
+    if (into.sums)
+      list.back().finish = sum_into(into, e, in, size);
+    else
+      list.back().finish = store_to(dw + e * size, in, nullptr, is_far<T>(experts.count * size));
   }
 
   void run() const { cpu::run(list, kernels); }
@@ -103,6 +125,20 @@ void clear_idle(const Experts& experts, T* gradient, int64_t size) {
     if (experts.rows(e) == 0)
       std::memset(static_cast<void*>(gradient + e * size), 0,
                   static_cast<size_t>(size) * sizeof(T));
+  });
+}
+
+/// What is left to do for the (E, size) sums of a pass: the experts that met no row.
+void settle(const Experts& experts, const WeightSums& sums, int64_t size) {
+  if (!sums.sums) return;
+  for_each_item(experts.count, [&](int64_t e) {
+    SumState& state = sums.state_E[e];
+    if (experts.rows(e) > 0) {
+      state = SumState::kLive;
+    } else if (state == SumState::kStale) {
+      std::fill_n(sums.sums + e * size, size, 0.0f);
+      state = SumState::kZero;
+    }
   });
 }
 
@@ -228,8 +264,9 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
     for_each_busy(experts, those, [&](int64_t e) {
       products.add_back(e, dpre_RH, w.w_in, D, H, out.drow_RD, gates);
       products.add_of_weights(e, dout.rows, {hidden_RF + waves.row(wave, experts, e) * F, F}, F, O,
-                              out.dw_out, gates);
-      products.add_of_weights(e, {dpre_RH, H}, x.from(experts.begin(e)), D, H, out.dw_in, gates);
+                              out.dw_out, out.sums_out, gates);
+      products.add_of_weights(e, {dpre_RH, H}, x.from(experts.begin(e)), D, H, out.dw_in,
+                              out.sums_in, gates);
     });
   };
   waves.in_order(first, second);
@@ -237,6 +274,8 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
 
   clear_idle(experts, out.dw_in, H * D);
   clear_idle(experts, out.dw_out, O * F);
+  settle(experts, out.sums_in, H * D);
+  settle(experts, out.sums_out, O * F);
   sum_rows<T>(kernels, experts, {dpre_RH, H}, nullptr, H, out.db_in);
   sum_rows(kernels, experts, dout.rows, dout.weight_R, O, out.db_out);
   sum_dots(kernels, experts, w, dots, parts, dout);
@@ -260,7 +299,7 @@ void linear_backward(const ProductKernels<T>& kernels, const Experts& experts, c
   Products<T> products{kernels, experts};
   for_each_busy(experts, {0, experts.count, 0, 0}, [&](int64_t e) {
     products.add_back(e, dout_RO, w_EOD, D, O, out.drow_RD);
-    products.add_of_weights(e, {dout_RO, O}, x.from(experts.begin(e)), D, O, out.dw_EOD);
+    products.add_of_weights(e, {dout_RO, O}, x.from(experts.begin(e)), D, O, out.dw_EOD, {}, {});
   });
   products.run();
   clear_idle(experts, out.dw_EOD, O * D);

@@ -6,6 +6,7 @@
 // T; sums are float32. Nothing beyond the last offset is read or written.
 
 #include <moe/ops/cpu/kernels.h>
+#include <moe/ops/cpu/weight_sums.h>
 
 namespace moe::ops::cpu {
 
@@ -45,10 +46,12 @@ struct OutputGradients {
 };
 
 /// Gradients from dL/dout; those that are null are not computed. drow (R, D) is of the rows, not of
-/// their sources. Parameters of experts without rows get zeros.
+/// their sources. Parameters of experts without rows get zeros. Sums take the place of dw_in and
+/// dw_out, which are then null.
 template <class T>
 struct MlpGradients {
   T *drow_RD, *dw_in, *db_in, *dw_out, *db_out;
+  WeightSums sums_in = {}, sums_out = {};
 };
 
 /// `pre` (R, H) are the pre-activations before and their gradients after.

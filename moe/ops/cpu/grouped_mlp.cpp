@@ -100,6 +100,31 @@ Tensor combined(const Tensor& out_RO, const Combination& pairs) {
   return y_TO;
 }
 
+/// A weight with a sink is cut off from the graph: its gradient goes another way.
+Tensor cut_off(const Tensor& weights, const GradientSinkPtr& sink) {
+  return sink ? weights.detach() : weights;
+}
+
+/// The parameter takes its place: it holds the graph together, and gets what the sink leaves to
+/// autograd.
+std::optional<Tensor> owner_of(const GradientSinkPtr& sink) {
+  return sink ? given(sink->parameter()) : std::nullopt;
+}
+
+c10::IValue held(const GradientSinkPtr& sink) {
+  return sink ? c10::IValue::make_capsule(sink) : c10::IValue();
+}
+
+SinkPass pass_of(const c10::IValue& held) {
+  return SinkPass(held.isNone()
+                      ? GradientSinkPtr()
+                      : c10::static_intrusive_pointer_cast<GradientSink>(held.toCapsule()));
+}
+
+WeightSums sums_of(SinkPass& pass) {
+  return {pass.sums(), pass.state_E(), &kernels().of<float>()};
+}
+
 /// What a call has beside the tensors that get gradients.
 struct Call {
   Rows rows;
@@ -108,6 +133,7 @@ struct Call {
   bool gated, recompute;
   /// The weights aside; undefined where the result is rows.
   Combination pairs;
+  MlpSinks sinks;
 };
 
 /// The hidden units are computed again in the backward pass, so that only the input and the
@@ -117,7 +143,9 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
   static Tensor forward(AutogradContext* ctx, const Tensor& source_SD, const Tensor& w_in,
                         const std::optional<Tensor>& bias_in, const Tensor& w_out,
                         const std::optional<Tensor>& bias_out,
-                        const std::optional<Tensor>& weights_N, const Call& call) {
+                        const std::optional<Tensor>& weights_N,
+                        const std::optional<Tensor>& /*owner_in*/,
+                        const std::optional<Tensor>& /*owner_out*/, const Call& call) {
     const Rows& rows = call.rows;
     const MlpParameters mlp = {
         w_in,      bias_in.value_or(Tensor()), w_out, bias_out.value_or(Tensor()), call.activation,
@@ -135,6 +163,8 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
                             token_R});
     ctx->saved_data["activation"] = static_cast<int64_t>(call.activation);
     ctx->saved_data["gated"] = call.gated;
+    ctx->saved_data["sink_in"] = held(call.sinks.w_in);
+    ctx->saved_data["sink_out"] = held(call.sinks.w_out);
     if (!call.recompute) ctx->saved_data[kPre] = pre_RH;
     return out_RO;
   }
@@ -161,6 +191,8 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
     const Tensor drow_RD =
         rows.source_SD.requires_grad() ? rows.result(rows.source_SD.size(1)) : Tensor();
     const Tensor pre_RH = take_pre(ctx, rows, mlp);
+    SinkPass into_in = pass_of(ctx->saved_data["sink_in"]),
+             into_out = pass_of(ctx->saved_data["sink_out"]);
     with_type_of(rows.source_SD, [&]<class T>(T) {
       mlp_backward<T>(kernels().of<T>(), rows.experts(), weights_of<T>(mlp), rows.rows<T>(),
                       read<T>(keep_RF), write<T>(pre_RH),
@@ -168,12 +200,20 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
                        read<float>(weight_R),
                        write<float>(dweight_R)},
                       {write<T>(drow_RD), write<T>(dw_in), write<T>(db_in), write<T>(dw_out),
-                       write<T>(db_out)});
+                       write<T>(db_out), sums_of(into_in), sums_of(into_out)});
     });
     const Tensor dweights_N = dweight_R.defined()
                                   ? at::zeros_like(weights_N).index_copy_(0, pair_R, dweight_R)
                                   : Tensor();
-    return {rows.source_gradient(drow_RD), dw_in, db_in, dw_out, db_out, dweights_N, Tensor()};
+    return {rows.source_gradient(drow_RD),
+            dw_in,
+            db_in,
+            dw_out,
+            db_out,
+            dweights_N,
+            into_in.result(),
+            into_out.result(),
+            Tensor()};
   }
 
  private:
@@ -193,19 +233,25 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
 /// Both operators: rows, or with `pairs` what becomes of them.
 Tensor run(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
            const MlpParameters& mlp, const Tensor& keep_RF, const Combination& pairs) {
-  const MlpParameters weights = {dense(mlp.w_in),  dense(mlp.b_in), dense(mlp.w_out),
-                                 dense(mlp.b_out), mlp.activation,  mlp.gated};
+  const MlpParameters weights = {dense(cut_off(mlp.w_in, mlp.sinks.w_in)),
+                                 dense(mlp.b_in),
+                                 dense(cut_off(mlp.w_out, mlp.sinks.w_out)),
+                                 dense(mlp.b_out),
+                                 mlp.activation,
+                                 mlp.gated};
   const Tensor rows_SD = source_SD.contiguous();
   const Call call = {Rows(rows_SD, index_R, offsets_E),
                      dense(cast(keep_RF, rows_SD.scalar_type())),
                      mlp.activation,
                      mlp.gated,
                      mlp.recompute,
-                     {pairs.position_N, {}, pairs.offsets_T1}};
+                     {pairs.position_N, {}, pairs.offsets_T1},
+                     mlp.sinks};
   check_shapes(call.rows, weights, call.keep_RF);
   if (wants_gradients({source_SD, mlp.w_in, mlp.b_in, mlp.w_out, mlp.b_out, pairs.weights_N}))
     return KernelMlp::apply(rows_SD, weights.w_in, given(weights.b_in), weights.w_out,
-                            given(weights.b_out), given(pairs.weights_N), call);
+                            given(weights.b_out), given(pairs.weights_N), owner_of(mlp.sinks.w_in),
+                            owner_of(mlp.sinks.w_out), call);
   const Tensor out_RO = forward(call.rows, weights, call.keep_RF, {});
   if (!pairs.position_N.defined()) return out_RO;
   const PairsOfRows checked(pairs, call.rows.held());
