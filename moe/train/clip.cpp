@@ -3,10 +3,9 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_mul.h>
-#include <ATen/ops/_foreach_norm.h>
-#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/ops/sums.h>
 #include <moe/parallel/gradients.h>
 #include <moe/train/clip.h>
 
@@ -14,38 +13,48 @@ namespace moe::train {
 
 namespace {
 
-std::vector<Tensor> gradients_of(const NamedTensors& parameters, bool experts) {
-  std::vector<Tensor> out;
-  for (const auto& [name, parameter] : parameters)
-    if (parameter.grad().defined() && parallel::is_expert_parameter(name) == experts)
-      out.push_back(parameter.grad());
-  return out;
-}
-
-/// () float64.
-Tensor sum_of_squares(const std::vector<Tensor>& tensors) {
-  if (tensors.empty()) return at::zeros({}, at::kDouble);
-  std::vector<Tensor> norms = at::_foreach_norm(tensors, 2);
-  for (auto& norm : norms) norm = norm.to(at::kDouble).cpu();
-  return at::stack(norms).square().sum();
+/// () float64: of the experts' gradients, or of all others.
+Tensor squares_of(const NamedTensors& parameters, const ops::GradientSinks& sinks, bool experts) {
+  Tensor sum = at::zeros({}, at::kDouble);
+  for (const auto& [name, parameter] : parameters) {
+    if (!parameter.grad().defined() || parallel::is_expert_parameter(name) != experts) continue;
+    const auto* const sink = sinks.knowing(parameter);
+    sum += sink ? ops::sum_of_squares(parameter.grad(), sink->live_ranges())
+                : ops::sum_of_squares(parameter.grad());
+  }
+  return sum;
 }
 
 }  // namespace
 
-double gradient_norm(const NamedTensors& parameters, parallel::Communicator& group) {
+double gradient_norm(const NamedTensors& parameters, parallel::Communicator& group,
+                     const ops::GradientSinks& sinks) {
   const at::NoGradGuard no_grad;
-  Tensor experts = sum_of_squares(gradients_of(parameters, true));
+  Tensor experts = squares_of(parameters, sinks, true);
   if (group.size() > 1) group.all_reduce(experts);
-  return std::sqrt((experts + sum_of_squares(gradients_of(parameters, false))).item<double>());
+  return std::sqrt((experts + squares_of(parameters, sinks, false)).item<double>());
 }
 
-void clip_gradients(const NamedTensors& parameters, double norm, double max_norm) {
+void clip_gradients(const NamedTensors& parameters, double norm, double max_norm,
+                    const ops::GradientSinks& sinks) {
   if (max_norm <= 0 || !(norm > max_norm)) return;
   const at::NoGradGuard no_grad;
-  for (const bool experts : {false, true}) {
-    const auto gradients = gradients_of(parameters, experts);
-    if (!gradients.empty()) at::_foreach_mul_(gradients, max_norm / norm);
+  std::vector<Tensor> gradients;
+  std::vector<ops::GradientSink*> knowing;
+  for (const auto& [name, parameter] : parameters) {
+    const Tensor& gradient = parameter.grad();
+    if (!gradient.defined()) continue;
+    if (auto* const sink = sinks.knowing(parameter)) {
+      knowing.push_back(sink);
+      const Tensor flat = gradient.view(-1);
+      for (const auto& [begin, end] : sink->live_ranges())
+        gradients.push_back(flat.slice(0, begin, end));
+    } else {
+      gradients.push_back(gradient);
+    }
   }
+  if (!gradients.empty()) at::_foreach_mul_(gradients, max_norm / norm);
+  for (auto* const sink : knowing) sink->keep_zeros();
 }
 
 }  // namespace moe::train

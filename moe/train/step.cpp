@@ -108,7 +108,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   result.loss = result.lm_loss + losses[1].item<double>();
   result.balance = totals.terms_;
   result.layers = totals.layers_;
-  result.gradient_norm = gradient_norm(parameters, inputs.group);
+  result.gradient_norm = gradient_norm(parameters, inputs.group, inputs.sinks);
   result.finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   return result;
 }

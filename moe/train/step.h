@@ -43,6 +43,8 @@ struct StepInputs {
   models::Recompute recompute = models::Recompute::kNone;
   /// Of the data, for terms on domains; 0: rows have none.
   int64_t num_domains = 0;
+  /// Of the model's parameters, where it has any.
+  ops::GradientSinks sinks = {};
 };
 
 /// Forward and backward over the micro-batches of optimizer step `step`; leaves the reduced

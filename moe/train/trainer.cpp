@@ -6,6 +6,7 @@
 #include <moe/base/log.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
+#include <moe/experts/stacked.h>
 #include <moe/generation/generate.h>
 #include <moe/models/load.h>
 #include <moe/models/tensors.h>
@@ -79,7 +80,8 @@ Trainer::Trainer(const RunOptions& options, const Path& folder)
       loader_(corpus_,
               {.batch = options.train.batch, .seed = static_cast<uint64_t>(options.train.seed)}),
       model_(make_fitting_model(options, *corpus_)),
-      optimizer_(models::named_parameters(*model_), options.train.optimizer),
+      optimizer_(models::named_parameters(*model_), options.train.optimizer,
+                 experts::use_gradient_sinks(*model_)),
       monitor_(options.train.monitor) {
   if (options.train.threads > 0) at::set_num_threads(static_cast<int>(options.train.threads));
 }
@@ -136,7 +138,8 @@ void Trainer::step(Progress& progress, MetricsLog& metrics, bool last) {
                           .seed = static_cast<uint64_t>(o.seed),
                           .compute = compute_type(o),
                           .recompute = models::parse_recompute(o.recompute, "train.recompute"),
-                          .num_domains = static_cast<int64_t>(corpus_->domains().size())};
+                          .num_domains = static_cast<int64_t>(corpus_->domains().size()),
+                          .sinks = optimizer_.sinks()};
   const StepResult result =
       forward_backward(inputs, batches(), record_.step, optimizer_.parameters());
   if (!result.finite) {
@@ -145,7 +148,8 @@ void Trainer::step(Progress& progress, MetricsLog& metrics, bool last) {
     return;
   }
   const double lr = o.optimizer.lr * learning_rate_share(o.schedule, record_.step, o.steps);
-  clip_gradients(optimizer_.parameters(), result.gradient_norm, o.optimizer.clip);
+  clip_gradients(optimizer_.parameters(), result.gradient_norm, o.optimizer.clip,
+                 optimizer_.sinks());
   optimizer_.step(lr, record_.step);
   optimizer_.zero_gradients();
 

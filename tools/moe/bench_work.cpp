@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
+#include <moe/experts/stacked.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/models/counts.h>
 #include <moe/models/load.h>
@@ -201,7 +202,8 @@ Work model_work(const ModelBench& o) {
 
   const auto parameters = models::named_parameters(*model);
   const train::OptimizerOptions rules;
-  const auto optimizer = std::make_shared<train::AdamW>(parameters, rules);
+  const auto sinks = experts::use_gradient_sinks(*model);
+  const auto optimizer = std::make_shared<train::AdamW>(parameters, rules, sinks);
   data::Batch batch;
   const at::Tensor ids = at::empty({o.batch, o.sequence + 1}, at::kLong);
   const RandomStream stream(RandomKey{seed}, Purpose::kTest);
@@ -221,9 +223,13 @@ Work model_work(const ModelBench& o) {
     optimizer->zero_gradients();
     const auto group = parallel::local();
     const auto result = train::forward_backward(
-        {*model, *group, seed, dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined}, {batch},
-        step, parameters);
-    train::clip_gradients(parameters, result.gradient_norm, rules.clip);
+        {.model = *model,
+         .group = *group,
+         .seed = seed,
+         .compute = dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined,
+         .sinks = sinks},
+        {batch}, step, parameters);
+    train::clip_gradients(parameters, result.gradient_norm, rules.clip, sinks);
     optimizer->step(rules.lr, step++);
   };
   work.shapes = {{"vocabulary", o.vocabulary},
