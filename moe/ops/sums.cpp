@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <array>
 #include <numeric>
+#include <optional>
 #include <type_traits>
 
 #include <ATen/Dispatch.h>

@@ -1,4 +1,5 @@
 // Optimizer steps with gradient sinks against steps with gradients of autograd.
+#include <cmath>
 #include <random>
 
 #include <ATen/ATen.h>
