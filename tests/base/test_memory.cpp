@@ -1,6 +1,7 @@
 // The pool of memory and libtorch's tensors on it.
 #include <cstring>
 #include <random>
+#include <set>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <thread>
@@ -19,6 +20,11 @@ namespace moe::test {
 namespace {
 
 constexpr size_t kPage = 4096;
+
+/// Of a large block: it keeps two pages' distance to the next.
+size_t held(size_t bytes) {
+  return bytes + 2 * kPage;
+}
 
 TEST(MemoryPool, CountsEveryPage) {
   MemoryPool pool;
@@ -156,9 +162,8 @@ TEST(MemoryPool, GivesBackWhatIsKeptBeforeItGivesUp) {
     fclose(statm);
     const rlimit limit{pages * kPage + (size_t{450} << 20), RLIM_INFINITY};
     if (setrlimit(RLIMIT_AS, &limit) != 0) _exit(11);
-    void* const held = pool.take(size_t{300} << 20);
-    pool.give_back(held);
-    if (pool.use().kept != size_t{300} << 20) _exit(12);
+    pool.give_back(pool.take(size_t{300} << 20));
+    if (pool.use().kept != held(size_t{300} << 20)) _exit(12);
     pool.take(size_t{400} << 20);
     _exit(pool.use().kept == 0 ? 0 : 13);
   }
@@ -235,6 +240,21 @@ TEST(TakeMemory, SurvivesAForkWhileOthersTake) {
   stop = true;
 }
 
+TEST(MemoryPool, LargeBlocksOfOneSizeBeginAtOdds) {
+  // Four streams 2^n bytes apart would share cache sets and banks of memory.
+  MemoryPool pool;
+  constexpr size_t kSize = size_t{4} << 20;
+  std::vector<void*> blocks;
+  std::set<uintptr_t> places;
+  for (int i = 0; i < 4; ++i) {
+    blocks.push_back(pool.take(kSize));
+    places.insert(reinterpret_cast<uintptr_t>(blocks.back()) % kSize);
+  }
+  EXPECT_EQ(places.size(), 4u);
+  EXPECT_EQ(pool.use().in_use, 4 * held(kSize));
+  for (void* const block : blocks) EXPECT_TRUE(pool.give_back(block));
+}
+
 TEST(KeepFreedMemory, PutsTensorsOnThePool) {
   at::Tensor before = at::empty({1 << 20});  // libtorch's own, and freed as such
   keep_freed_memory();
@@ -244,16 +264,16 @@ TEST(KeepFreedMemory, PutsTensorsOnThePool) {
   EXPECT_EQ(memory_pool().use().in_use, use.in_use);
   {
     const at::Tensor a = at::empty({1 << 20}), small = at::empty({3}), none = at::empty({0});
-    EXPECT_EQ(memory_pool().use().in_use, use.in_use + (size_t{4} << 20));
+    EXPECT_EQ(memory_pool().use().in_use, use.in_use + held(size_t{4} << 20));
     EXPECT_EQ(a.storage().data_ptr().get(), a.storage().data_ptr().get_context());
     EXPECT_EQ(none.const_data_ptr(), nullptr);
     const at::Tensor copy = a.clone();
-    EXPECT_EQ(memory_pool().use().in_use, use.in_use + (size_t{8} << 20));
+    EXPECT_EQ(memory_pool().use().in_use, use.in_use + 2 * held(size_t{4} << 20));
   }
   EXPECT_EQ(memory_pool().use().in_use, use.in_use);
   c10::Allocator& allocator = *c10::GetCPUAllocator();
   void* const raw = allocator.raw_allocate(size_t{1} << 20);
-  EXPECT_EQ(memory_pool().use().in_use, use.in_use + (size_t{1} << 20));
+  EXPECT_EQ(memory_pool().use().in_use, use.in_use + held(size_t{1} << 20));
   allocator.raw_deallocate(raw);
   EXPECT_EQ(memory_pool().use().in_use, use.in_use);
   EXPECT_THROW(at::empty({int64_t{1} << 58}), NoMemory);
