@@ -58,13 +58,13 @@ class BlockRun {
       : product_(product),
         kernels_(kernels),
         block_(block),
-        panels_(block.rows, kernels.rows),
         depth_(cut.depth),
         columns_(std::min(cut.columns, block.columns)),
         half_(up_to_multiple(columns_, kernels.columns)),
         whole_(product.depth <= depth_),
         in_place_(is_used_in_place(product, kernels)),
         streams_(product.b.rows_are_lanes && has_few_rows(block.rows, kernels)),
+        panels_(block.rows, streams_ ? kernels.stream_rows : kernels.rows),
         rows_of_c_(whole_ && !streams_ ? panels_.height : block.rows),
         size_of_b_(up_to_multiple(product.halves * half_ / kernels.columns *
                                       kernels.panel_stride(kernels.columns, depth_),
@@ -90,12 +90,11 @@ class BlockRun {
   /// Panels of A packed at a time where rows are lanes; where rows are steps of depth, as many as
   /// make long reads of each.
   static constexpr int64_t kPanels = 4, kWidePanels = 16;
-  /// Units of depth in a piece of B that is used once: the piece stays in the first-level cache.
-  static constexpr int64_t kPieceUnits = 128;
 
   int64_t stride() const { return product_.halves * half_; }
 
-  /// Few rows, and columns of B that are rows in memory: B comes from memory and is used once.
+  /// Few rows, and columns of B that are rows in memory: B is transposed in registers, a register
+  /// of columns at a time, and never packed. For a second panel it is still in a cache.
   void stream() {
     float* a = a_;
     for (int64_t panel = 0; panel < panels_.count; ++panel) {
@@ -104,37 +103,26 @@ class BlockRun {
                       a);
       a += kernels_.panel_stride(height, product_.depth);
     }
-    const bool transposes = block_.rows <= kMostStreamRows;
-    const int64_t width = transposes ? kernels_.vector : kernels_.columns;
     for (int64_t from = 0; from < block_.columns; from += columns_) {
       const int64_t columns = std::min(columns_, block_.columns - from);
       for (int64_t half = 0; half < product_.halves; ++half)
-        for (int64_t column = 0; column < columns; column += width) {
+        for (int64_t column = 0; column < columns; column += kernels_.vector) {
           const int64_t lane = half * product_.columns + block_.column + from + column;
-          const int64_t lanes = std::min(width, columns - column);
-          float* const sums = c_ + half * half_ + column;
-          if (transposes)
-            kernels_.stream[block_.rows](product_.b.rows.from(lane), lanes, product_.depth, a_,
-                                         sums, stride());
-          else
-            multiply_in_pieces(lane, lanes, sums);
+          const int64_t lanes = std::min<int64_t>(kernels_.vector, columns - column);
+          stream_panels(product_.b.rows.from(lane), lanes, c_ + half * half_ + column);
         }
       finish(from, columns, 0, block_.rows);
     }
   }
 
-  /// One panel of B in pieces that stay in the first-level cache.
-  void multiply_in_pieces(int64_t lane, int64_t lanes, float* sums) {
-    for (int64_t k = 0; k < product_.depth; k += kPieceUnits * kernels_.step) {
-      const int64_t depth = std::min(kPieceUnits * kernels_.step, product_.depth - k);
-      product_.b.pack(kernels_, lane, lanes, kernels_.columns, k, depth, b_);
-      const float* a = a_;
-      for (int64_t panel = 0; panel < panels_.count; ++panel) {
-        const int64_t height = panels_.height_of(panel);
-        kernels_.tile[height](kernels_.units(depth), a + kernels_.units(k) * height, b_,
-                              sums + panels_.row(panel) * stride(), stride(), k > 0);
-        a += kernels_.panel_stride(height, product_.depth);
-      }
+  /// All panels of A with a register of columns of B.
+  void stream_panels(RowsOf<T> columns, int64_t count, float* sums) const {
+    const float* a = a_;
+    for (int64_t panel = 0; panel < panels_.count; ++panel) {
+      const int64_t height = panels_.height_of(panel);
+      kernels_.stream[height](columns, count, product_.depth, a,
+                              sums + panels_.row(panel) * stride(), stride());
+      a += kernels_.panel_stride(height, product_.depth);
     }
   }
 
@@ -231,9 +219,9 @@ class BlockRun {
   const Product<T>& product_;
   const ProductKernels<T>& kernels_;
   const Block block_;
-  const Panels panels_;
   const int64_t depth_, columns_, half_;
   const bool whole_, in_place_, streams_;
+  const Panels panels_;
   const int64_t rows_of_c_;
   const int64_t size_of_b_, size_of_a_;
   const Workspace memory_;

@@ -60,7 +60,7 @@ struct BackwardRow {
 };
 
 /// Rows of the largest tile of any instruction set, and of the largest that streams.
-inline constexpr int kMostRows = 14, kMostStreamRows = 4;
+inline constexpr int kMostRows = 14;
 
 /// C (rows, columns) = [C +] A B from one panel each; C is float32 with `stride` between rows.
 using Tile = void (*)(int64_t units, const float* a, const float* b, float* c, int64_t stride,
@@ -68,19 +68,20 @@ using Tile = void (*)(int64_t units, const float* a, const float* b, float* c, i
 
 template <class T>
 struct ProductKernels {
-  int rows;     ///< of a full tile
-  int columns;  ///< of every tile, a multiple of `vector`
-  int vector;   ///< lanes of a register
-  int step;     ///< elements of depth in a unit
+  int rows;         ///< of a full tile
+  int columns;      ///< of every tile, a multiple of `vector`
+  int vector;       ///< lanes of a register
+  int step;         ///< elements of depth in a unit
+  int stream_rows;  ///< the most that `stream` takes
   /// tile[m]: m in [1, rows].
   Tile tile[kMostRows + 1];
   /// The same on B where it stands: `columns` of them, row(k) of `b` being step k; `a` a panel.
   void (*tile_rows[kMostRows + 1])(RowsOf<T> b, int64_t depth, const float* a, float* c,
                                    int64_t stride, bool add);
-  /// C (m, vector) = A B for m in [1, kMostStreamRows] without packing B, whose columns are rows in
+  /// C (m, vector) = A B for m in [1, stream_rows] without packing B, whose columns are rows in
   /// memory: `count` of them, at most `vector`. A's panel is as deep as the product.
-  void (*stream[kMostStreamRows + 1])(RowsOf<T> columns, int64_t count, int64_t depth,
-                                      const float* a, float* c, int64_t stride);
+  void (*stream[kMostRows + 1])(RowsOf<T> columns, int64_t count, int64_t depth, const float* a,
+                                float* c, int64_t stride);
   /// Packs lanes that are rows: row(l) has `depth` contiguous values. Panels follow each other at
   /// `panel_stride()`; what the last one has beyond `lanes` is 0.
   void (*pack_lanes)(RowsOf<T> source, int64_t lanes, int64_t width, int64_t depth, float* panels);

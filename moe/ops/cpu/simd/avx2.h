@@ -14,6 +14,9 @@ struct Avx2 {
   static constexpr int kWidth = 8;
   // 6 x 2 sums, 2 columns of B and a broadcast value of A: 15 of 16 registers.
   static constexpr int kRows = 6, kColumnVectors = 2;
+  // 10 sums beside 8 transposed columns of B, which then wait on the stack: cheaper than the same
+  // transposition twice. From 11 on it is not.
+  static constexpr int kStreamRows = 10;
 
   static __m256i first(int64_t n) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);

@@ -15,6 +15,8 @@ struct Avx512 {
   static constexpr int kWidth = 16;
   // 14 x 2 sums, 2 columns of B and a broadcast value of A: 31 of 32 registers.
   static constexpr int kRows = 14, kColumnVectors = 2;
+  // 14 sums and 16 columns of B on their way through the transposition: 30.
+  static constexpr int kStreamRows = 14;
 
   static __mmask16 first(int64_t n) {
     return n >= 16 ? __mmask16(0xffff) : n <= 0 ? __mmask16(0) : __mmask16((1u << n) - 1);

@@ -20,6 +20,8 @@ struct FloatUnit {
   /// A unit of each of n adjacent columns; `next` is the row below, null for the last.
   static V across(const T* p, const T* next, int64_t n) { return Simd::load_first(p, n); }
   static V multiply_add(V a, V b, V c) { return Simd::fma(a, b, c); }
+  /// The same with one unit of memory in all lanes.
+  static V multiply_add(const float* a, V b, V c) { return Simd::fma(Simd::all(*a), b, c); }
 };
 
 /// W rows of `depth` values, read in square blocks that come out transposed: register u holds unit
@@ -82,7 +84,9 @@ void pack_panel(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
                 float* panel) {
   constexpr int W = Simd::kWidth;
   using Blocks = SquareBlocks<Simd, Unit>;
-  for (int64_t lane = 0; lane < width; lane += W) {
+  // Backwards, and units in ascending order: what stores write beyond a panel whose width is no
+  // multiple of a register is overwritten by those that belong there.
+  for (int64_t lane = (width - 1) / W * W; lane >= 0; lane -= W) {
     const int64_t here = lane < lanes ? lanes - lane : 0;
     const Blocks blocks(source.from(here > 0 ? lane : 0), here, width - lane, depth);
     float* out = panel + lane;
@@ -90,7 +94,6 @@ void pack_panel(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
       typename Simd::V block[W];
       blocks.load(k, block);
       const int64_t left = (depth - k + Unit::kStep - 1) / Unit::kStep;
-      // In ascending order: what a narrow panel's store writes too much, the next one overwrites.
       if (left >= W) {
 #pragma GCC unroll 16
         for (int i = 0; i < W; ++i) Simd::store(out + i * width, block[i]);
@@ -226,7 +229,7 @@ void stream(RowsOf<typename Unit::T> columns, int64_t count, int64_t depth, cons
   using Blocks = SquareBlocks<Simd, Unit>;
   const Blocks blocks(columns, count, count, depth);
   typename Simd::V sum[M];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int i = 0; i < M; ++i) sum[i] = Simd::zero();
   for (int64_t k = 0; k < depth; k += Blocks::kDepth) {
     typename Simd::V block[W];
@@ -235,17 +238,15 @@ void stream(RowsOf<typename Unit::T> columns, int64_t count, int64_t depth, cons
     if (left >= W) {
 #pragma GCC unroll 16
       for (int u = 0; u < W; ++u)
-#pragma GCC unroll 4
-        for (int i = 0; i < M; ++i)
-          sum[i] = Unit::multiply_add(Simd::all(a[u * M + i]), block[u], sum[i]);
+#pragma GCC unroll 16
+        for (int i = 0; i < M; ++i) sum[i] = Unit::multiply_add(a + u * M + i, block[u], sum[i]);
     } else {
       for (int u = 0; u < left; ++u)
-        for (int i = 0; i < M; ++i)
-          sum[i] = Unit::multiply_add(Simd::all(a[u * M + i]), block[u], sum[i]);
+        for (int i = 0; i < M; ++i) sum[i] = Unit::multiply_add(a + u * M + i, block[u], sum[i]);
     }
     a += W * M;
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 16
   for (int i = 0; i < M; ++i) Simd::store(c + i * stride, sum[i]);
 }
 
@@ -273,8 +274,13 @@ template <class Simd, class Unit, int M>
 void fill_tiles(ProductKernels<typename Unit::T>& kernels) {
   kernels.tile[M] = tile<Simd, Unit, M>;
   kernels.tile_rows[M] = tile_rows<Simd, Unit, M>;
-  if constexpr (M <= kMostStreamRows) kernels.stream[M] = stream<Simd, Unit, M>;
   if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(kernels);
+}
+
+template <class Simd, class Unit, int M>
+void fill_streams(ProductKernels<typename Unit::T>& kernels) {
+  kernels.stream[M] = stream<Simd, Unit, M>;
+  if constexpr (M > 1) fill_streams<Simd, Unit, M - 1>(kernels);
 }
 
 }  // namespace

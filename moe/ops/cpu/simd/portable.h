@@ -16,6 +16,8 @@ struct Portable {
   static constexpr int kWidth = 4;
   // 4 x 2 sums, 2 columns of B and a broadcast value of A: 11 of the 16 registers of SSE2.
   static constexpr int kRows = 4, kColumnVectors = 2;
+  // 6 sums beside 4 transposed columns of B.
+  static constexpr int kStreamRows = 6;
 
   static V zero() { return V{}; }
   static V all(float x) { return V{x, x, x, x}; }
@@ -80,12 +82,14 @@ struct Portable {
   static V where_positive(V a, V x) { return a > zero() ? x : zero(); }
 
   static void transpose(V* r) {
-    for (int i = 0; i < kWidth; ++i)
-      for (int j = 0; j < i; ++j) {
-        const float x = r[i][j];
-        r[i][j] = r[j][i];
-        r[j][i] = x;
-      }
+    const V a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5);
+    const V b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+    const V c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5);
+    const V d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+    r[0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+    r[1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+    r[2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+    r[3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
   }
 
  private:

@@ -16,6 +16,7 @@ ProductKernels<typename Unit::T> product_kernels() {
                         Simd::kColumnVectors * Simd::kWidth,
                         Simd::kWidth,
                         Unit::kStep,
+                        Simd::kStreamRows,
                         {},
                         {},
                         {},
@@ -32,6 +33,7 @@ ProductKernels<typename Unit::T> product_kernels() {
                         backward<Simd, T>,
                         multiply_adds<Simd, Unit>};
   fill_tiles<Simd, Unit, Simd::kRows>(out);
+  fill_streams<Simd, Unit, Simd::kStreamRows>(out);
   return out;
 }
 
