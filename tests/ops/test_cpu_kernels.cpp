@@ -8,6 +8,7 @@
 #include <tests/reference/expert_mlp.h>
 #include <tests/support/compare.h>
 #include <tests/support/guarded.h>
+#include <tests/support/kernel_tables.h>
 #include <tests/support/message_of.h>
 
 #include <moe/ops/cpu/expert_mlp.h>
@@ -18,23 +19,11 @@ namespace moe::ops::cpu::kernels_test {
 namespace {
 
 using moe::test::Guarded;
+using moe::test::kernel_tables;
 using moe::test::WithThreads;
 using moe::test::reference::MlpResult;
 using moe::test::reference::stored;
 using moe::test::reference::to_double;
-
-/// Sets of kernels, by name: the tables, not what MOE_CPU chose.
-std::vector<std::pair<std::string, const Kernels*>> tables() {
-  std::vector<std::pair<std::string, const Kernels*>> out;
-  const auto before = instruction_set();
-  for (const auto set : available_instruction_sets()) {
-    if (set == InstructionSet::kLibtorch) continue;
-    use_instruction_set(set);
-    out.emplace_back(name_of(set), &kernels());
-  }
-  use_instruction_set(before);
-  return out;
-}
 
 struct Shape {
   int64_t D, F, O, E;
@@ -163,7 +152,7 @@ void expect_reference(const Case<T>& c) {
                                                                  c.mask(), c.gradients(nullptr));
   // A square doubles what the rounding of its argument was off by, and is rounded itself.
   const double bound = kBound<T> * (c.shape.activation == Activation::kReluSquared ? 3 : 1);
-  for (const auto& [name, table] : tables()) {
+  for (const auto& [name, table] : kernel_tables()) {
     SCOPED_TRACE(name);
     const auto got = run(c, *table);
     EXPECT_LE(error(got->pre, expected.pre_RH), bound);
@@ -268,7 +257,7 @@ void expect_threads_change_nothing() {
            {3, 0, 70, 1, 15, 300}, {0, 0, 0, 700, 0, 0}, {1, 1, 1, 1, 1, 1}}) {
     const Shape s{530, 67, 290, 6, rows_E, true, true, false, true, Activation::kSilu, true};
     const Case<T> c(s, total(rows_E), 3);
-    for (const auto& [name, table] : tables()) {
+    for (const auto& [name, table] : kernel_tables()) {
       if (name == "portable" && total(rows_E) > 500) continue;  // slow, and the same code
       SCOPED_TRACE(name);
       const WithThreads one(1);
@@ -291,7 +280,7 @@ template <class T>
 void expect_neighbours_change_nothing() {
   const Shape s{77, 45, 33, 2, {40, 5}, true, true, false, true, Activation::kGelu};
   const Case<T> together(s, 45, 5);
-  for (const auto& [name, table] : tables()) {
+  for (const auto& [name, table] : kernel_tables()) {
     SCOPED_TRACE(name);
     const auto expected = run(together, *table);
     for (const int64_t r : {0, 1, 13, 14, 39, 40, 44}) {
@@ -307,36 +296,6 @@ void expect_neighbours_change_nothing() {
   }
 }
 
-/// Stores past the caches, from any column on, of any length.
-template <class T>
-void expect_far_stores_are_stores() {
-  constexpr int64_t kLength = 70;
-  alignas(64) float sums[kLength];
-  for (int64_t i = 0; i < kLength; ++i) sums[i] = std::sin(static_cast<float>(i));
-  for (const auto& [name, table] : tables()) {
-    const auto& kernels = table->template of<T>();
-    for (const int64_t from : {0, 1, 16, 33})
-      for (int64_t n = 0; n <= kLength - from; ++n) {
-        alignas(64) T near[kLength] = {}, far[kLength] = {}, hidden[2][kLength] = {},
-                      pre[2][kLength] = {};
-        kernels.store(n, sums + from, nullptr, near + from);
-        kernels.store_far(n, sums + from, nullptr, far + from);
-        for (const bool pass : {false, true})
-          kernels.forward(Activation::kSilu,
-                          {n, sums + from, nullptr, nullptr, nullptr, nullptr, pre[pass] + from,
-                           nullptr, hidden[pass] + from, pass});
-        kernels.fence();
-        EXPECT_EQ(std::memcmp(near, far, sizeof near), 0) << name << ' ' << from << ' ' << n;
-        EXPECT_EQ(std::memcmp(pre[0], pre[1], sizeof pre[0]), 0) << name << ' ' << from << ' ' << n;
-      }
-  }
-}
-
-TEST(CpuKernels, StoresPastTheCachesAreStores) {
-  expect_far_stores_are_stores<float>();
-  expect_far_stores_are_stores<BFloat16>();
-}
-
 TEST(CpuKernels, NeighboursChangeNoBitOfARow) {
   expect_neighbours_change_nothing<float>();
   expect_neighbours_change_nothing<BFloat16>();
@@ -345,7 +304,7 @@ TEST(CpuKernels, NeighboursChangeNoBitOfARow) {
 TEST(CpuKernels, LinearEqualsThePlainLoops) {
   const Shape s{19, 7, 37, 3, {9, 0, 21}, false, true, false, true, Activation::kRelu};
   const Case<float> c(s, 30, 7);
-  for (const auto& [name, table] : tables()) {
+  for (const auto& [name, table] : kernel_tables()) {
     SCOPED_TRACE(name);
     // w (E, O, D) = w_in with O = H = F.
     Guarded<float> out(30 * 7), drow(30 * 19), dw(c.w_in.size()), db(3 * 7), dout(30 * 7);

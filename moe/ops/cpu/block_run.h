@@ -82,7 +82,7 @@ class BlockRun {
       const int64_t columns = std::min(columns_, block_.columns - column);
       for (int64_t k = 0; k < product_.depth; k += depth_)
         multiply(column, columns, k, std::min(depth_, product_.depth - k));
-      if (!whole_) finish(column, columns, 0, block_.rows);
+      if (!whole_) finish(column, columns, 0, block_.rows, plain_columns(columns));
     }
   }
 
@@ -144,9 +144,11 @@ class BlockRun {
         multiply_in_place(column, columns, a, height, sums, k, depth);
       } else {
         ask_ahead(column, columns, k, depth, panel);
-        multiply_panel(columns, a, height, sums, depth, k > 0);
+        const bool last = k + depth >= product_.depth;
+        multiply_panel(columns, a, height, sums, depth, k > 0, last ? plain_columns(columns) : 0,
+                       plain_at(row, column));
       }
-      if (whole_) finish(column, columns, row, height);
+      if (whole_) finish(column, columns, row, height, plain_columns(columns));
       a += kernels_.panel_stride(height, depth);
     }
   }
@@ -191,14 +193,31 @@ class BlockRun {
     }
   }
 
+  /// Of so many columns, those that tiles write where they belong.
+  int64_t plain_columns(int64_t columns) const {
+    return product_.plain.out && !in_place_ ? columns / kernels_.columns * kernels_.columns : 0;
+  }
+  Plain<T> plain_at(int64_t row, int64_t column) const {
+    Plain<T> to = product_.plain;
+    if (to.out) to.out += (block_.row + row) * to.stride + block_.column + column;
+    return to;
+  }
+
+  /// The first `plain` columns go to `to`.
   void multiply_panel(int64_t columns, const float* a, int64_t rows, float* sums, int64_t depth,
-                      bool add) const {
+                      bool add, int64_t plain, Plain<T> to) const {
     const int64_t units = kernels_.units(depth);
     const int64_t next = kernels_.panel_stride(kernels_.columns, depth);
     for (int64_t half = 0; half < product_.halves; ++half) {
       const float* panel = b_ + half * (half_ / kernels_.columns) * next;
       for (int64_t column = 0; column < columns; column += kernels_.columns) {
-        kernels_.tile[rows](units, a, panel, sums + half * half_ + column, stride(), add);
+        float* const c = sums + half * half_ + column;
+        if (column < plain) {
+          kernels_.tile_to[rows](units, a, panel, c, stride(), add, to);
+          to.out += kernels_.columns;
+        } else {
+          kernels_.tile[rows](units, a, panel, c, stride(), add);
+        }
         panel += next;
       }
     }
@@ -210,10 +229,12 @@ class BlockRun {
     return block_.rows * kernels_.units(k) + blocks * panels_.count * kernels_.vector;
   }
 
-  /// The sums of `rows` rows from `row` of the block on stand at the beginning of c_.
-  void finish(int64_t column, int64_t columns, int64_t row, int64_t rows) const {
-    product_.finish({block_.row + row, rows, block_.column + column, columns},
-                    {c_, stride(), half_});
+  /// The sums of `rows` rows from `row` of the block on stand at the beginning of c_; the first
+  /// `done` columns need nothing more.
+  void finish(int64_t column, int64_t columns, int64_t row, int64_t rows, int64_t done = 0) const {
+    if (done < columns)
+      product_.finish({block_.row + row, rows, block_.column + column + done, columns - done},
+                      {c_ + done, stride(), half_});
   }
 
   const Product<T>& product_;

@@ -52,6 +52,7 @@ struct Products {
                     in,
                     1,
                     store_to(out, out_width, at(b, e * out_width)),
+                    {b ? nullptr : out, out_width},
                     gates});
   }
 
@@ -66,6 +67,7 @@ struct Products {
                     out_width,
                     1,
                     store_to(drow + experts.begin(e) * in, in, nullptr),
+                    {drow + experts.begin(e) * in, in},
                     gates});
   }
 
@@ -100,11 +102,15 @@ struct Products {
                     experts.rows(e),
                     1,
                     {},
+                    {},
                     gates});
-    if (into.sums)
+    if (into.sums) {
       list.back().finish = sum_into(into, e, in, size);
-    else
-      list.back().finish = store_to(dw + e * size, in, nullptr, is_far<T>(experts.count * size));
+    } else {
+      const bool far = is_far<T>(experts.count * size);
+      list.back().finish = store_to(dw + e * size, in, nullptr, far);
+      list.back().plain = {dw + e * size, in, far ? Put::kFar : Put::kNear};
+    }
   }
 
   void run() const { cpu::run(list, kernels); }
@@ -206,6 +212,7 @@ void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts, const
                                w.D,
                                w.gated ? 2 : 1,
                                finish,
+                               {},
                                gates});
     });
   };
@@ -257,6 +264,7 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
                                O,
                                1,
                                finish,
+                               {},
                                gates});
     });
   };

@@ -62,6 +62,18 @@ struct BackwardRow {
 /// Rows of the largest tile of any instruction set, and of the largest that streams.
 inline constexpr int kMostRows = 14;
 
+/// What becomes of sums in memory: they take its place, or do so past the caches (for results that
+/// nobody reads soon: memory is not read before it is written), or are added.
+enum class Put { kNear, kFar, kAdd };
+
+/// Where sums go as they are, rounded to the type: row r at out + r * stride.
+template <class T>
+struct Plain {
+  T* out = nullptr;
+  int64_t stride = 0;
+  Put put = Put::kNear;
+};
+
 /// C (rows, columns) = [C +] A B from one panel each; C is float32 with `stride` between rows.
 using Tile = void (*)(int64_t units, const float* a, const float* b, float* c, int64_t stride,
                       bool add);
@@ -75,6 +87,9 @@ struct ProductKernels {
   int stream_rows;  ///< the most that `stream` takes
   /// tile[m]: m in [1, rows].
   Tile tile[kMostRows + 1];
+  /// The same with the result somewhere else than C, which is only read, and only for `add`.
+  void (*tile_to[kMostRows + 1])(int64_t units, const float* a, const float* b, const float* c,
+                                 int64_t stride, bool add, const Plain<T>& to);
   /// The same on B where it stands: `columns` of them, row(k) of `b` being step k; `a` a panel.
   void (*tile_rows[kMostRows + 1])(RowsOf<T> b, int64_t depth, const float* a, float* c,
                                    int64_t stride, bool add);

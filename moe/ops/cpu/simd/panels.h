@@ -1,6 +1,6 @@
 #pragma once
-// Packing and the inner loop, written once over Simd (avx512.h, avx2.h, portable.h) and Unit (what
-// 32 bits of a panel hold). In an unnamed namespace: see avx512.h.
+// Packing, and products that do without, written once over Simd (avx512.h, avx2.h, portable.h) and
+// Unit (what 32 bits of a panel hold). In an unnamed namespace: see avx512.h.
 
 #include <moe/ops/cpu/kernels.h>
 
@@ -152,74 +152,6 @@ void pack_depth(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
   }
 }
 
-/// The inner loop: M x kColumnVectors sums stay in registers over the whole depth; a step loads the
-/// columns of B once and broadcasts M values of A.
-template <class Simd, class Unit, int M>
-void tile(int64_t units, const float* a, const float* b, float* c, int64_t stride, bool add) {
-  using V = typename Simd::V;
-  constexpr int N = Simd::kColumnVectors, W = Simd::kWidth;
-  V sum[M][N];
-#pragma GCC unroll 16
-  for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) sum[i][j] = add ? Simd::load(c + i * stride + j * W) : Simd::zero();
-  for (int64_t k = 0; k < units; ++k) {
-    V columns[N];
-#pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) columns[j] = Simd::load(b + j * W);
-#pragma GCC unroll 16
-    for (int i = 0; i < M; ++i) {
-      const V value = Simd::all(a[i]);
-#pragma GCC unroll 4
-      for (int j = 0; j < N; ++j) sum[i][j] = Unit::multiply_add(value, columns[j], sum[i][j]);
-    }
-    a += M;
-    b += N * W;
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) Simd::store(c + i * stride + j * W, sum[i][j]);
-}
-
-/// tile() on B where it stands, the panel's columns in row after row: for products that use it
-/// once.
-template <class Simd, class Unit, int M>
-void tile_rows(RowsOf<typename Unit::T> b, int64_t depth, const float* a, float* c, int64_t stride,
-               bool add) {
-  using V = typename Simd::V;
-  constexpr int N = Simd::kColumnVectors, W = Simd::kWidth;
-  constexpr int64_t kAhead = 64;
-  V sum[M][N];
-#pragma GCC unroll 16
-  for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) sum[i][j] = add ? Simd::load(c + i * stride + j * W) : Simd::zero();
-  const auto* row = b.data;
-  for (int64_t k = 0; k < depth; k += Unit::kStep) {
-    V columns[N];
-    const auto* const next = Unit::kStep == 2 && k + 1 < depth ? row + b.stride : nullptr;
-#pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) {
-      columns[j] = Unit::across(row + j * W, next ? next + j * W : nullptr, W);
-      __builtin_prefetch(row + kAhead * b.stride + j * W, 0, 2);
-      if (next) __builtin_prefetch(next + kAhead * b.stride + j * W, 0, 2);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < M; ++i) {
-      const V value = Simd::all(a[i]);
-#pragma GCC unroll 4
-      for (int j = 0; j < N; ++j) sum[i][j] = Unit::multiply_add(value, columns[j], sum[i][j]);
-    }
-    a += M;
-    row += Unit::kStep * b.stride;
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < M; ++i)
-#pragma GCC unroll 4
-    for (int j = 0; j < N; ++j) Simd::store(c + i * stride + j * W, sum[i][j]);
-}
-
 /// A panel of M rows of A with a register of columns of B that are rows in memory and used once:
 /// transposed in registers, never packed.
 template <class Simd, class Unit, int M>
@@ -248,33 +180,6 @@ void stream(RowsOf<typename Unit::T> columns, int64_t count, int64_t depth, cons
   }
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i) Simd::store(c + i * stride, sum[i]);
-}
-
-/// `rounds` times as many multiply-adds as there are registers for sums, nothing else: what the
-/// processor can do at most. `values` holds a register's worth of floats, in and out; returns the
-/// number of multiply-adds.
-template <class Simd, class Unit>
-int64_t multiply_adds(int64_t rounds, float* values) {
-  constexpr int N = Simd::kRows * Simd::kColumnVectors;
-  typename Simd::V sums[N];
-  const auto x = Simd::load(values);
-  // From different values, or the compiler would keep one chain for all.
-#pragma GCC unroll 32
-  for (int i = 0; i < N; ++i) sums[i] = Simd::add(x, Simd::all(static_cast<float>(i)));
-  for (int64_t round = 0; round < rounds; ++round) {
-#pragma GCC unroll 32
-    for (int i = 0; i < N; ++i) sums[i] = Unit::multiply_add(x, x, sums[i]);
-  }
-  for (int i = 1; i < N; ++i) sums[0] = Simd::add(sums[0], sums[i]);
-  Simd::store(values, sums[0]);
-  return rounds * N * Simd::kWidth * Unit::kStep;
-}
-
-template <class Simd, class Unit, int M>
-void fill_tiles(ProductKernels<typename Unit::T>& kernels) {
-  kernels.tile[M] = tile<Simd, Unit, M>;
-  kernels.tile_rows[M] = tile_rows<Simd, Unit, M>;
-  if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(kernels);
 }
 
 template <class Simd, class Unit, int M>

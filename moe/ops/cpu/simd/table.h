@@ -4,6 +4,7 @@
 #include <moe/ops/cpu/simd/hidden.h>
 #include <moe/ops/cpu/simd/panels.h>
 #include <moe/ops/cpu/simd/rows.h>
+#include <moe/ops/cpu/simd/tiles.h>
 
 namespace moe::ops::cpu {
 
@@ -17,6 +18,7 @@ ProductKernels<typename Unit::T> product_kernels() {
                         Simd::kWidth,
                         Unit::kStep,
                         Simd::kStreamRows,
+                        {},
                         {},
                         {},
                         {},

@@ -1,0 +1,94 @@
+// Where sums go: near, past the caches, added, from rows and from tiles, for every instruction set
+// of this processor.
+#include <cmath>
+#include <cstring>
+#include <tests/reference/expert_mlp.h>
+#include <tests/support/guarded.h>
+#include <tests/support/kernel_tables.h>
+
+#include <gtest/gtest.h>
+
+namespace moe::ops::cpu::stores_test {
+
+namespace {
+
+using moe::test::Guarded;
+using moe::test::kernel_tables;
+using moe::test::reference::stored;
+
+/// Stores past the caches, from any column on, of any length.
+template <class T>
+void expect_far_stores_are_stores() {
+  constexpr int64_t kLength = 70;
+  alignas(64) float sums[kLength];
+  for (int64_t i = 0; i < kLength; ++i) sums[i] = std::sin(static_cast<float>(i));
+  for (const auto& [name, table] : kernel_tables()) {
+    const auto& kernels = table->template of<T>();
+    for (const int64_t from : {0, 1, 16, 33})
+      for (int64_t n = 0; n <= kLength - from; ++n) {
+        alignas(64) T near[kLength] = {}, far[kLength] = {}, hidden[2][kLength] = {},
+                      pre[2][kLength] = {};
+        kernels.store(n, sums + from, nullptr, near + from);
+        kernels.store_far(n, sums + from, nullptr, far + from);
+        for (const bool pass : {false, true})
+          kernels.forward(Activation::kSilu,
+                          {n, sums + from, nullptr, nullptr, nullptr, nullptr, pre[pass] + from,
+                           nullptr, hidden[pass] + from, pass});
+        kernels.fence();
+        EXPECT_EQ(std::memcmp(near, far, sizeof near), 0) << name << ' ' << from << ' ' << n;
+        EXPECT_EQ(std::memcmp(pre[0], pre[1], sizeof pre[0]), 0) << name << ' ' << from << ' ' << n;
+      }
+  }
+}
+
+TEST(CpuStores, StoresPastTheCachesAreStores) {
+  expect_far_stores_are_stores<float>();
+  expect_far_stores_are_stores<BFloat16>();
+}
+
+/// Tiles that write elsewhere against tiles that write C and rows that are stored or added.
+template <class T>
+void expect_tiles_put_what_stores_do() {
+  constexpr int64_t kUnits = 5;
+  for (const auto& [name, table] : kernel_tables()) {
+    const auto& kernels = table->template of<T>();
+    const auto size = [](int64_t n) { return static_cast<size_t>(n); };
+    Guarded<float> b(size(kUnits * kernels.columns));
+    for (size_t i = 0; i < b.size(); ++i) b[i] = std::cos(static_cast<float>(i));
+    for (int64_t m = 1; m <= kernels.rows; ++m) {
+      Guarded<float> a(size(kUnits * m)), c(size(m * kernels.columns));
+      for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<float>(i));
+      for (const Put put : {Put::kNear, Put::kFar, Put::kAdd})
+        for (const bool add : {false, true})
+          for (const int64_t gap : {0, 1}) {
+            SCOPED_TRACE(
+                concat(name, ", rows ", m, ", put ", static_cast<int>(put), ", gap ", gap));
+            const int64_t stride = kernels.columns + gap;
+            Guarded<T> got(size(m * stride - gap)), expected(got.size());
+            for (size_t i = 0; i < got.size(); ++i)
+              got[i] = expected[i] = stored<T>(static_cast<double>(i % 7));
+            for (size_t i = 0; i < c.size(); ++i) c[i] = static_cast<float>(i % 5);
+            kernels.tile_to[m](kUnits, a.data(), b.data(), c.data(), kernels.columns, add,
+                               {got.data(), stride, put});
+            kernels.fence();
+            kernels.tile[m](kUnits, a.data(), b.data(), c.data(), kernels.columns, add);
+            for (int64_t r = 0; r < m; ++r) {
+              float* const sums = c.data() + r * kernels.columns;
+              T* const row = expected.data() + r * stride;
+              if (put == Put::kAdd) kernels.add(kernels.columns, row, sums);
+              kernels.store(kernels.columns, sums, nullptr, row);
+            }
+            EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(T)), 0);
+          }
+    }
+  }
+}
+
+TEST(CpuStores, TilesPutWhatStoresDo) {
+  expect_tiles_put_what_stores_do<float>();
+  expect_tiles_put_what_stores_do<BFloat16>();
+}
+
+}  // namespace
+
+}  // namespace moe::ops::cpu::stores_test

@@ -1,0 +1,27 @@
+#pragma once
+// The tables of kernels that this processor can run.
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <moe/ops/cpu/instruction_set.h>
+#include <moe/ops/cpu/kernels.h>
+
+namespace moe::test {
+
+/// All but libtorch's, by name, whatever MOE_CPU chose.
+inline std::vector<std::pair<std::string, const ops::cpu::Kernels*>> kernel_tables() {
+  using namespace ops::cpu;
+  std::vector<std::pair<std::string, const Kernels*>> out;
+  const auto before = instruction_set();
+  for (const auto set : available_instruction_sets()) {
+    if (set == InstructionSet::kLibtorch) continue;
+    use_instruction_set(set);
+    out.emplace_back(name_of(set), &kernels());
+  }
+  use_instruction_set(before);
+  return out;
+}
+
+}  // namespace moe::test
