@@ -120,35 +120,43 @@ void pack_lanes(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
 template <class Simd, class Unit>
 void pack_depth(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
                 float* panels) {
+  using T = typename Unit::T;
   constexpr int W = Simd::kWidth, kColumns = W * Simd::kColumnVectors;
-  constexpr int64_t kAhead = 8;
+  constexpr int64_t kAhead = 8, kLine = 64 / sizeof(T);
   const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + W;
-  // Whole panels of B need no masks.
-  const int64_t plain = width == kColumns ? lanes / width * width : 0;
   for (int64_t k = 0; k < depth; k += Unit::kStep) {
-    const auto* row = source.row(k);
-    const auto* next = Unit::kStep == 2 && k + 1 < depth ? source.row(k + 1) : nullptr;
-    const auto* ahead = k + kAhead < depth ? source.row(k + kAhead) : row;
-    float* panel = panels;
-    for (int64_t first = 0; first < plain; first += kColumns) {
+    const T* const row = source.row(k);
+    const T* const next = Unit::kStep == 2 && k + 1 < depth ? source.row(k + 1) : nullptr;
+    const T* ahead[Unit::kStep];
+    for (int i = 0; i < Unit::kStep; ++i)
+      ahead[i] = k + i + kAhead < depth ? source.row(k + i + kAhead) : row;
+    const auto across = [row, next](int64_t at, int64_t n) {
+      return Unit::across(row + at, next ? next + at : nullptr, n);
+    };
+    const auto ask = [&ahead](int64_t at) {
+      for (const T* const later : ahead) __builtin_prefetch(later + at, 0, 2);
+    };
+    float* unit = panels + k / Unit::kStep * width;
+    int64_t first = 0;
+    if (width == kColumns)
+      for (; first + kColumns <= lanes; first += kColumns, unit += stride) {
 #pragma GCC unroll 4
-      for (int lane = 0; lane < kColumns; lane += W) {
-        const int64_t at = first + lane;
-        __builtin_prefetch(ahead + at, 0, 2);
-        Simd::store(panel + lane, Unit::across(row + at, next ? next + at : nullptr, W));
+        for (int64_t lane = 0; lane < kColumns; lane += kLine) ask(first + lane);
+#pragma GCC unroll 4
+        for (int lane = 0; lane < kColumns; lane += W)
+          Simd::store(unit + lane, across(first + lane, W));
       }
-      panel += stride;
-    }
-    for (int64_t first = plain; first < lanes; first += width) {
+    else if (width <= W)
+      // Whole registers without masks: what they hold beyond the panel, the next unit overwrites.
+      for (; first + W <= lanes; first += width, unit += stride) {
+        ask(first);
+        Simd::store(unit, across(first, W));
+      }
+    for (; first < lanes; first += width, unit += stride)
       for (int64_t lane = 0; lane < width; lane += W) {
-        const int64_t left = lanes - first - lane, at = left > 0 ? first + lane : 0;
-        __builtin_prefetch(ahead + at, 0, 2);
-        Simd::store(panel + lane, Unit::across(row + at, next ? next + at : nullptr,
-                                               left < width - lane ? left : width - lane));
+        const int64_t left = lanes - first - lane;
+        Simd::store(unit + lane, across(left > 0 ? first + lane : 0, left < W ? left : W));
       }
-      panel += stride;
-    }
-    panels += width;
   }
 }
 
