@@ -47,11 +47,12 @@ TEST(CpuStores, StoresPastTheCachesAreStores) {
 }
 
 /// Tiles that write elsewhere against tiles that write C and rows that are stored or added.
-template <class T>
+template <class T, class Out>
 void expect_tiles_put_what_stores_do() {
   constexpr int64_t kUnits = 5;
   for (const auto& [name, table] : kernel_tables()) {
     const auto& kernels = table->template of<T>();
+    const auto& out_kernels = table->template of<Out>();
     const auto size = [](int64_t n) { return static_cast<size_t>(n); };
     Guarded<float> b(size(kUnits * kernels.columns));
     for (size_t i = 0; i < b.size(); ++i) b[i] = std::cos(static_cast<float>(i));
@@ -64,29 +65,34 @@ void expect_tiles_put_what_stores_do() {
             SCOPED_TRACE(
                 concat(name, ", rows ", m, ", put ", static_cast<int>(put), ", gap ", gap));
             const int64_t stride = kernels.columns + gap;
-            Guarded<T> got(size(m * stride - gap)), expected(got.size());
+            Guarded<Out> got(size(m * stride - gap)), expected(got.size());
             for (size_t i = 0; i < got.size(); ++i)
-              got[i] = expected[i] = stored<T>(static_cast<double>(i % 7));
+              got[i] = expected[i] = stored<Out>(static_cast<double>(i % 7));
             for (size_t i = 0; i < c.size(); ++i) c[i] = static_cast<float>(i % 5);
-            kernels.tile_to[m](kUnits, a.data(), b.data(), c.data(), kernels.columns, add,
-                               {got.data(), stride, put});
+            const Plain<Out> to{got.data(), stride, put};
+            const float *const pa = a.data(), *const pb = b.data();
+            if constexpr (std::is_same_v<T, Out>)
+              kernels.tile_to[m](kUnits, pa, pb, c.data(), kernels.columns, add, to);
+            else
+              kernels.tile_to_sums[m](kUnits, pa, pb, c.data(), kernels.columns, add, to);
             kernels.fence();
             kernels.tile[m](kUnits, a.data(), b.data(), c.data(), kernels.columns, add);
             for (int64_t r = 0; r < m; ++r) {
               float* const sums = c.data() + r * kernels.columns;
-              T* const row = expected.data() + r * stride;
-              if (put == Put::kAdd) kernels.add(kernels.columns, row, sums);
-              kernels.store(kernels.columns, sums, nullptr, row);
+              Out* const row = expected.data() + r * stride;
+              if (put == Put::kAdd) out_kernels.add(kernels.columns, row, sums);
+              out_kernels.store(kernels.columns, sums, nullptr, row);
             }
-            EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(T)), 0);
+            EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(Out)), 0);
           }
     }
   }
 }
 
 TEST(CpuStores, TilesPutWhatStoresDo) {
-  expect_tiles_put_what_stores_do<float>();
-  expect_tiles_put_what_stores_do<BFloat16>();
+  expect_tiles_put_what_stores_do<float, float>();
+  expect_tiles_put_what_stores_do<BFloat16, BFloat16>();
+  expect_tiles_put_what_stores_do<BFloat16, float>();
 }
 
 }  // namespace

@@ -145,8 +145,8 @@ class BlockRun {
       } else {
         ask_ahead(column, columns, k, depth, panel);
         const bool last = k + depth >= product_.depth;
-        multiply_panel(columns, a, height, sums, depth, k > 0, last ? plain_columns(columns) : 0,
-                       plain_at(row, column));
+        multiply_panel(row, column, columns, a, height, sums, depth, k > 0,
+                       last ? plain_columns(columns) : 0);
       }
       if (whole_) finish(column, columns, row, height, plain_columns(columns));
       a += kernels_.panel_stride(height, depth);
@@ -195,32 +195,38 @@ class BlockRun {
 
   /// Of so many columns, those that tiles write where they belong.
   int64_t plain_columns(int64_t columns) const {
-    return product_.plain.out && !in_place_ ? columns / kernels_.columns * kernels_.columns : 0;
-  }
-  Plain<T> plain_at(int64_t row, int64_t column) const {
-    Plain<T> to = product_.plain;
-    if (to.out) to.out += (block_.row + row) * to.stride + block_.column + column;
-    return to;
+    const bool plain = product_.plain.out || product_.plain_sums.out;
+    return plain && !in_place_ ? columns / kernels_.columns * kernels_.columns : 0;
   }
 
-  /// The first `plain` columns go to `to`.
-  void multiply_panel(int64_t columns, const float* a, int64_t rows, float* sums, int64_t depth,
-                      bool add, int64_t plain, Plain<T> to) const {
+  /// A panel of A, whose first row is `row`, with the packed columns from `column` on. The first
+  /// `plain` of them go where they belong.
+  void multiply_panel(int64_t row, int64_t column, int64_t columns, const float* a, int64_t rows,
+                      float* sums, int64_t depth, bool add, int64_t plain) const {
     const int64_t units = kernels_.units(depth);
     const int64_t next = kernels_.panel_stride(kernels_.columns, depth);
     for (int64_t half = 0; half < product_.halves; ++half) {
       const float* panel = b_ + half * (half_ / kernels_.columns) * next;
-      for (int64_t column = 0; column < columns; column += kernels_.columns) {
-        float* const c = sums + half * half_ + column;
-        if (column < plain) {
-          kernels_.tile_to[rows](units, a, panel, c, stride(), add, to);
-          to.out += kernels_.columns;
-        } else {
+      for (int64_t from = 0; from < columns; from += kernels_.columns) {
+        float* const c = sums + half * half_ + from;
+        if (from >= plain)
           kernels_.tile[rows](units, a, panel, c, stride(), add);
-        }
+        else if (product_.plain_sums.out)
+          kernels_.tile_to_sums[rows](units, a, panel, c, stride(), add,
+                                      at(product_.plain_sums, row, column + from));
+        else
+          kernels_.tile_to[rows](units, a, panel, c, stride(), add,
+                                 at(product_.plain, row, column + from));
         panel += next;
       }
     }
+  }
+
+  /// The place of a row and a column of the block.
+  template <class Out>
+  Plain<Out> at(const Plain<Out>& plain, int64_t row, int64_t column) const {
+    return {plain.out + (block_.row + row) * plain.stride + block_.column + column, plain.stride,
+            plain.put};
   }
 
   /// Where the panels of A for the depth from k on begin; k is a multiple of depth_, or the end.

@@ -53,6 +53,7 @@ struct Products {
                     1,
                     store_to(out, out_width, at(b, e * out_width)),
                     {b ? nullptr : out, out_width},
+                    {},
                     gates});
   }
 
@@ -68,6 +69,7 @@ struct Products {
                     1,
                     store_to(drow + experts.begin(e) * in, in, nullptr),
                     {drow + experts.begin(e) * in, in},
+                    {},
                     gates});
   }
 
@@ -103,9 +105,14 @@ struct Products {
                     1,
                     {},
                     {},
+                    {},
                     gates});
     if (into.sums) {
       list.back().finish = sum_into(into, e, in, size);
+      list.back().plain_sums = {into.sums + e * size, in,
+                                into.state_E[e] == SumState::kLive    ? Put::kAdd
+                                : is_far<float>(experts.count * size) ? Put::kFar
+                                                                      : Put::kNear};
     } else {
       const bool far = is_far<T>(experts.count * size);
       list.back().finish = store_to(dw + e * size, in, nullptr, far);
@@ -213,6 +220,7 @@ void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts, const
                                w.gated ? 2 : 1,
                                finish,
                                {},
+                               {},
                                gates});
     });
   };
@@ -264,6 +272,7 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
                                O,
                                1,
                                finish,
+                               {},
                                {},
                                gates});
     });

@@ -90,6 +90,8 @@ struct ProductKernels {
   /// The same with the result somewhere else than C, which is only read, and only for `add`.
   void (*tile_to[kMostRows + 1])(int64_t units, const float* a, const float* b, const float* c,
                                  int64_t stride, bool add, const Plain<T>& to);
+  void (*tile_to_sums[kMostRows + 1])(int64_t units, const float* a, const float* b, const float* c,
+                                      int64_t stride, bool add, const Plain<float>& to);
   /// The same on B where it stands: `columns` of them, row(k) of `b` being step k; `a` a panel.
   void (*tile_rows[kMostRows + 1])(RowsOf<T> b, int64_t depth, const float* a, float* c,
                                    int64_t stride, bool add);

@@ -51,9 +51,10 @@ struct Product {
   int64_t halves = 1;
   /// Takes every element once; called from any thread.
   std::function<void(const Block&, const Sums&)> finish;
-  /// If it has a place, tiles write there from registers what `finish` would, and `finish` gets
-  /// what is left of the columns. Only with one half.
+  /// If either has a place, tiles write there from registers what `finish` would, which gets what
+  /// is left of the columns. Only with one half.
   Plain<T> plain = {};
+  Plain<float> plain_sums = {};
   Gates gates = {};
 };
 

@@ -22,6 +22,7 @@ ProductKernels<typename Unit::T> product_kernels() {
                         {},
                         {},
                         {},
+                        {},
                         pack_lanes<Simd, Unit>,
                         pack_depth<Simd, Unit>,
                         store<Simd, T, false>,

@@ -137,6 +137,7 @@ template <class Simd, class Unit, int M>
 void fill_tiles(ProductKernels<typename Unit::T>& kernels) {
   kernels.tile[M] = tile<Simd, Unit, M>;
   kernels.tile_to[M] = tile_to<Simd, Unit, M, typename Unit::T>;
+  kernels.tile_to_sums[M] = tile_to<Simd, Unit, M, float>;
   kernels.tile_rows[M] = tile_rows<Simd, Unit, M>;
   if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(kernels);
 }
