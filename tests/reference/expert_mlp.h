@@ -115,14 +115,17 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
           add(pre, exact(to_double(row_D[d])), to_double(w.w_in[(e * H + h) * D + d]));
         pre.value = round_trip<T>(pre.value);
       }
-      Values hidden_F = values(F), dpre_H = values(H);
+      Values hidden_F = values(F), weighted_F = values(F), dpre_H = values(H);
       for (int64_t f = 0; f < F; ++f) {
         const Sum gate = at(out.pre_RH, r * H + f);
         const Slope act = activated(gate.value, w.activation);
         const Sum up = w.gated ? at(out.pre_RH, r * H + F + f) : exact(1);
         const double keep = keep_RF ? to_double(keep_RF[r * F + f]) : 1;
-        at(hidden_F, f) = {round_trip<T>(act.value * up.value * keep),
-                           gate.magnitude * up.magnitude * keep};
+        const double unrounded = act.value * up.value * keep;
+        at(hidden_F, f) = {round_trip<T>(unrounded), gate.magnitude * up.magnitude * keep};
+        // Backward the hidden units are stored with their weight.
+        at(weighted_F, f) = {round_trip<T>(weight * unrounded),
+                             gate.magnitude * up.magnitude * keep * std::fabs(weight)};
         Sum dhidden;
         for (int64_t o = 0; o < O; ++o)
           add(dhidden, exact(weight * dout_at(o)), to_double(w.w_out[(e * O + o) * F + f]));
@@ -139,7 +142,7 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
         const double gradient = weight * dout_at(o);
         for (int64_t f = 0; f < F; ++f) {
           add(sum, at(hidden_F, f), to_double(w.w_out[(e * O + o) * F + f]));
-          add(at(out.dw_out, (e * O + o) * F + f), at(hidden_F, f), gradient);
+          add(at(out.dw_out, (e * O + o) * F + f), at(weighted_F, f), dout_at(o));
         }
         add(at(out.db_out, e * O + o), exact(1), gradient);
         add(at(out.dweight_R, r), sum, dout_at(o));
