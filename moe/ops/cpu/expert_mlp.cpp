@@ -1,6 +1,7 @@
 // R rows, M rows of one expert, E experts, D in, F hidden, H = F or 2F, O out.
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include <moe/ops/cpu/expert_mlp.h>
 #include <moe/ops/cpu/product.h>
@@ -32,27 +33,28 @@ struct Products {
   const Experts& experts;
   std::vector<Product<T>> list = {};
 
-  /// A finish that adds a bias (none when null) and writes to rows at `out`, `width` wide.
-  auto store_to(T* out, int64_t width, const T* bias, bool far = false) const {
-    const auto store = far ? kernels.store_far : kernels.store;
-    return [store, out, width, bias](const Block& block, const Sums& sums) {
+  /// A finish that adds a bias (none when null) and writes to its place what tiles do not.
+  auto store_to(const Plain<T>& to, const T* bias = nullptr) const {
+    const auto store = to.put == Put::kFar ? kernels.store_far : kernels.store;
+    return [store, to, bias](const Block& block, const Sums& sums) {
       for (int64_t r = 0; r < block.rows; ++r)
         store(block.columns, sums.sums + r * sums.stride, bias ? bias + block.column : nullptr,
-              out + (block.row + r) * width + block.column);
+              to.out + (block.row + r) * to.stride + block.column);
     };
   }
 
   /// out[r] = w[e] x[r] + b[e] for the rows of expert e; x and out begin with them, w (E, out, in).
   void add_product(int64_t e, RowsOf<T> x, const T* w, const T* b, int64_t in, int64_t out_width,
                    T* out, const Gates& gates = {}) {
+    const Plain<T> to = {out, out_width};
     list.push_back({{x, true},
                     {{w + e * out_width * in, in}, true},
                     experts.rows(e),
                     out_width,
                     in,
                     1,
-                    store_to(out, out_width, at(b, e * out_width)),
-                    {b ? nullptr : out, out_width},
+                    store_to(to, at(b, e * out_width)),
+                    b ? Plain<T>{} : to,
                     {},
                     gates});
   }
@@ -61,34 +63,38 @@ struct Products {
   void add_back(int64_t e, const T* dout, const T* w, int64_t in, int64_t out_width, T* drow,
                 const Gates& gates = {}) {
     if (!drow) return;
+    const Plain<T> to = {drow + experts.begin(e) * in, in};
     list.push_back({{RowsOf<T>{dout, out_width}.from(experts.begin(e)), true},
                     {{w + e * out_width * in, in}, false},
                     experts.rows(e),
                     in,
                     out_width,
                     1,
-                    store_to(drow + experts.begin(e) * in, in, nullptr),
-                    {drow + experts.begin(e) * in, in},
+                    store_to(to),
+                    to,
                     {},
                     gates});
   }
 
-  /// A finish that writes expert e's sums, rows of `width` of `size` in all, or adds them to what
-  /// the expert has.
-  auto sum_into(const WeightSums& into, int64_t e, int64_t width, int64_t size) const {
-    const auto& wide = *into.kernels;
-    const auto store = is_far<float>(experts.count * size) ? wide.store_far : wide.store;
-    const auto add = into.state_E[e] == SumState::kLive ? wide.add : nullptr;
-    return [store, add, out = into.sums + e * size, width](const Block& block, const Sums& sums) {
+  /// The same for float32 sums, which may also be added to what is there.
+  static auto sum_into(const Plain<float>& to, const ProductKernels<float>& wide) {
+    const auto store = to.put == Put::kFar ? wide.store_far : wide.store;
+    return [store, add = wide.add, to](const Block& block, const Sums& sums) {
       for (int64_t r = 0; r < block.rows; ++r) {
         const float* const row = sums.sums + r * sums.stride;
-        float* const to = out + (block.row + r) * width + block.column;
-        if (add)
-          add(block.columns, row, to);
+        float* const out = to.out + (block.row + r) * to.stride + block.column;
+        if (to.put == Put::kAdd)
+          add(block.columns, row, out);
         else
-          store(block.columns, row, nullptr, to);
+          store(block.columns, row, nullptr, out);
       }
     };
+  }
+
+  /// How a gradient of `size` elements an expert is written.
+  template <class Out>
+  Put put_of(int64_t size) const {
+    return is_far<Out>(experts.count * size) ? Put::kFar : Put::kNear;
   }
 
   /// dw[e], or its sums, = sum over the rows of e of dout[r] x[r], in their order; x begins with
@@ -97,27 +103,25 @@ struct Products {
                       const WeightSums& into, const Gates& gates) {
     if (!dw && !into.sums) return;
     const int64_t size = out_width * in;
-    list.push_back({{dout.from(experts.begin(e)), false},
-                    {x, false},
-                    out_width,
-                    in,
-                    experts.rows(e),
-                    1,
-                    {},
-                    {},
-                    {},
-                    gates});
+    Product<T> product = {{dout.from(experts.begin(e)), false},
+                          {x, false},
+                          out_width,
+                          in,
+                          experts.rows(e),
+                          1,
+                          {},
+                          {},
+                          {},
+                          gates};
     if (into.sums) {
-      list.back().finish = sum_into(into, e, in, size);
-      list.back().plain_sums = {into.sums + e * size, in,
-                                into.state_E[e] == SumState::kLive    ? Put::kAdd
-                                : is_far<float>(experts.count * size) ? Put::kFar
-                                                                      : Put::kNear};
+      product.plain_sums = {into.sums + e * size, in,
+                            into.state_E[e] == SumState::kLive ? Put::kAdd : put_of<float>(size)};
+      product.finish = sum_into(product.plain_sums, *into.kernels);
     } else {
-      const bool far = is_far<T>(experts.count * size);
-      list.back().finish = store_to(dw + e * size, in, nullptr, far);
-      list.back().plain = {dw + e * size, in, far ? Put::kFar : Put::kNear};
+      product.plain = {dw + e * size, in, put_of<T>(size)};
+      product.finish = store_to(product.plain);
     }
+    list.push_back(std::move(product));
   }
 
   void run() const { cpu::run(list, kernels); }

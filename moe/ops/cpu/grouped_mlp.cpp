@@ -1,6 +1,5 @@
 // S source rows, R rows, T tokens, N pairs, E experts, D in, F hidden, H = F or 2F, O out.
 #include <optional>
-#include <tuple>
 
 #include <ATen/ops/full.h>
 #include <ATen/ops/index_select.h>
@@ -11,7 +10,6 @@
 #include <moe/ops/cpu/grouped_rows.h>
 #include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/cpu/loops.h>
-#include <moe/ops/cpu/rows.h>
 #include <moe/ops/grouped_segments.h>
 
 namespace moe::ops::cpu {
@@ -94,12 +92,6 @@ Combination as_loops_read(const Combination& pairs) {
           dense(pairs.offsets_T1.to(at::kLong))};
 }
 
-Tensor combined(const Tensor& out_RO, const Combination& pairs) {
-  Tensor y_TO = at::empty({pairs.tokens(), out_RO.size(1)}, out_RO.options().dtype(at::kFloat));
-  combine_rows(out_RO, pairs.position_N, pairs.weights_N, pairs.offsets_T1, y_TO);
-  return y_TO;
-}
-
 /// A weight with a sink is cut off from the graph: its gradient goes another way.
 Tensor cut_off(const Tensor& weights, const GradientSinkPtr& sink) {
   return sink ? weights.detach() : weights;
@@ -154,8 +146,9 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
     Tensor out_RO = cpu::forward(rows, mlp, call.keep_RF, pre_RH), pair_R, token_R;
     if (call.pairs.position_N.defined()) {
       const PairsOfRows by_row(call.pairs, rows.held());
-      std::tie(pair_R, token_R) = std::tie(by_row.pair_R, by_row.token_R);
-      out_RO = combined(
+      pair_R = by_row.pair_R;
+      token_R = by_row.token_R;
+      out_RO = ops::combine_rows(
           out_RO, {call.pairs.position_N, weights_N.value_or(Tensor()), call.pairs.offsets_T1});
     }
     ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, w_in, mlp.b_in, w_out,
@@ -255,7 +248,7 @@ Tensor run(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets
   const Tensor out_RO = forward(call.rows, weights, call.keep_RF, {});
   if (!pairs.position_N.defined()) return out_RO;
   const PairsOfRows checked(pairs, call.rows.held());
-  return combined(out_RO, pairs);
+  return ops::combine_rows(out_RO, pairs);
 }
 
 }  // namespace

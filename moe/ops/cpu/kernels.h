@@ -59,7 +59,7 @@ struct BackwardRow {
   float* dots;
 };
 
-/// Rows of the largest tile of any instruction set, and of the largest that streams.
+/// Rows of the largest tile of any instruction set.
 inline constexpr int kMostRows = 14;
 
 /// What becomes of sums in memory: they take its place, or do so past the caches (for results that
