@@ -57,7 +57,10 @@ class Registry {
   using Entry = Kind<Interface, Shape>;
 
   /// `family` names the registry in messages ("router", "expert", …).
-  explicit Registry(std::string family) : family_(std::move(family)) {}
+  /// `list_name` is what `moe inspect --list` calls it; the first word of the family where not given.
+  explicit Registry(std::string family, std::string list_name = "")
+      : family_(std::move(family)),
+        list_name_(list_name.empty() ? family_.substr(0, family_.find(' ')) : std::move(list_name)) {}
 
   void add(const std::string& name, std::string help, Entry entry) {
     std::lock_guard lock(mutex_);
@@ -93,6 +96,7 @@ class Registry {
   }
 
   const std::string& family() const { return family_; }
+  const std::string& list_name() const { return list_name_; }
 
  private:
   std::vector<std::string> names_unlocked() const {
@@ -101,10 +105,53 @@ class Registry {
     return out;
   }
 
-  std::string family_;
+  std::string family_, list_name_;
   mutable std::mutex mutex_;
   std::map<std::string, Entry> kinds_;
 };
+
+/// The name of a kind as a template argument.
+template <size_t N>
+struct KindName {
+  char text[N];
+  constexpr KindName(const char (&name)[N]) {
+    for (size_t i = 0; i < N; ++i) text[i] = name[i];
+  }
+};
+
+/// A kind by name in options: what it is made of are the other keys, that kind's own options. `registry` is the
+/// function that gives the registry (routers, …). A kind's public option struct converts to it, so that
+/// {.router = SigmoidRouter{.bias_rate = 1e-3}} works as well as {.router = {.kind = "sigmoid"}}.
+template <auto registry, KindName preset>
+struct KindSpec {
+  std::string kind = preset.text;
+  Table options = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    static const std::string help = concat("a registered ", registry().family(), " (`moe inspect --list ",
+                                           registry().list_name(), "`); further keys are its options");
+    v("kind", kind, help.c_str());
+    v.rest(options);
+  }
+  void find_unknown(UnknownKeys& unknown) const { registry().find_unknown(kind, options, unknown); }
+  void validate(const std::string& place) const { registry().at(kind).check(options, place); }
+  /// Fills in the defaults of the kind's options.
+  void resolve() { options = registry().at(kind).resolve(options); }
+  template <class Shape>
+  auto make(const Shape& shape) const {
+    return registry().at(kind).make(shape, options);
+  }
+};
+
+/// The spec of kind `name` with `options`: what a public option struct converts to.
+template <class Spec, class Options>
+Spec spec_of(const std::string& name, const Options& options) {
+  Spec out;
+  out.kind = name;
+  out.options = write_fields(options);
+  return out;
+}
 
 /// Options of a kind that has none.
 struct NoOptions {

@@ -1,6 +1,7 @@
 #pragma once
 // T tokens, D width, E experts.
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,14 +26,27 @@ struct BalanceReport {
   std::vector<BalanceValue> terms;
   /// (E,) float64: pairs per expert.
   Tensor load_E;
-  /// () float64: pairs dropped by capacity; real tokens.
+  /// () float64: pairs dropped by capacity; tokens.
   Tensor dropped, tokens;
 
   /// () sum of coefficient * value; a zero when there is no term.
   Tensor loss() const;
 };
 
-/// Result of a MoE layer.
+/// What one layer that routes did.
+struct LayerReport {
+  int64_t layer = 0;
+  BalanceReport balance;
+  Routing routing;
+};
+
+/// Result of a feed-forward block; the report is empty where nothing was routed.
+struct FeedForwardOutput {
+  Tensor hidden_TD;
+  std::optional<LayerReport> report = {};
+};
+
+/// Result of a MoE layer on its own.
 struct MoEOutput {
   Tensor hidden_TD;
   BalanceReport balance;

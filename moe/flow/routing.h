@@ -16,7 +16,7 @@ struct Routing {
   int64_t num_experts = 0;
   /// (T+1,) int64, CSR.
   Tensor offsets;
-  /// (N,) int64 in [0, E]. The id E marks a dropped pair: nobody computes it (padding, capacity).
+  /// (N,) int64 in [0, E]. The id E marks a dropped pair: nobody computes it (capacity).
   Tensor experts_N;
   /// (N,) float32 or float64, differentiable; 0 for dropped pairs.
   Tensor weights_N;
@@ -26,11 +26,9 @@ struct Routing {
   /// (T, E) probabilities (or sigmoid scores) for the losses; undefined where logits are.
   Tensor scores_TE;
   /// (T, E) of the dtype of the logits: the logits with the random noise that the selection saw,
-  /// and the standard deviation of that noise (losses on the chance of being chosen, B6).
+  /// and the standard deviation of that noise (losses on the chance of being chosen).
   /// Undefined when no noise was drawn, as in evaluation.
   Tensor noisy_logits_TE, noise_std_TE;
-  /// (T,) bool; undefined when every token is real. Routers drop all pairs of a token that is not.
-  Tensor valid_T;
   /// K when every token has exactly K pairs, 0 when ragged. Lets consumers skip the offsets.
   int64_t choices = 0;
   /// Global number of token 0 (ranks, micro-batches): keys counter-based randomness.
@@ -44,15 +42,11 @@ struct Routing {
   Tensor tokens_N() const;
   /// (E,) int64: pairs routed to each expert, dropped ones not counted.
   Tensor counts_E() const;
-  /// () int64: pairs that carry the dropped mark although their token is real.
+  /// () int64: pairs that carry the dropped mark.
   Tensor dropped() const;
-  /// () int64: real tokens.
-  Tensor valid_tokens() const;
 };
 
-/// A routing in which every token has K pairs: experts_TK int64, weights_TK. With `valid_T`, the
-/// pairs of tokens that are padding become dropped ones of weight 0.
-Routing fixed_choices(const Tensor& experts_TK, const Tensor& weights_TK, int64_t num_experts,
-                      const Tensor& valid_T);
+/// A routing in which every token has K pairs: experts_TK int64, weights_TK.
+Routing fixed_choices(const Tensor& experts_TK, const Tensor& weights_TK, int64_t num_experts);
 
 }  // namespace moe

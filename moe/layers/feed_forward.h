@@ -1,34 +1,63 @@
 #pragma once
-// T tokens, D width, F hidden.
+// T tokens, D width.
 
-#include <torch/nn/module.h>
-#include <torch/nn/pimpl.h>
+#include <memory>
 
-#include <moe/experts/feed_forward_options.h>
+#include <moe/base/registry.h>
 #include <moe/flow/context.h>
-#include <moe/ops/grouped.h>
+#include <moe/flow/output.h>
+#include <moe/parallel/communicator.h>
+#include <moe/parameters/module.h>
 
 namespace moe::layers {
 
-/// The dense block that a MoE layer replaces: w_out act(w_in x) or, gated, w_out (act(g) * u). One
-/// expert that takes every token. Parameters w_in (F or 2F, D), w_out (D, F), b_in, b_out; with a
-/// token gate (Qwen's shared expert) also w_gate (1, D), and the output is multiplied by
-/// sigmoid(w_gate x).
-class FeedForwardImpl : public torch::nn::Module {
- public:
-  /// `form` is "gated" or "ffn"; throws ConfigError otherwise.
-  FeedForwardImpl(const std::string& form, int64_t d_model, int64_t d_ff,
-                  const experts::FeedForwardOptions& options, bool token_gate = false);
-
-  Tensor forward(const Tensor& x_TD, const RoutingContext& context);
-  int64_t flops_per_row() const;
-
- private:
-  bool gated_;
-  experts::FeedForwardOptions options_;
-  ops::Activation activation_;
-  Tensor w_in, b_in, w_out, b_out, w_gate;
+/// What every feed-forward block is made for.
+struct FeedForwardShape {
+  int64_t d_model = 0;
+  /// Ranks over which experts may be sharded.
+  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  at::TensorOptions tensors = {};
 };
-TORCH_MODULE(FeedForward);
+
+/// The half of a block that looks at one token at a time: dense, Mixture of Experts, and what combines them. A swap
+/// point: one file in feed_forwards/ and one line in feed_forwards.def add a kind.
+///
+/// Forward has no side effects; state across steps moves in end_step only.
+class FeedForward : public Module {
+ public:
+  using Module::Module;
+
+  /// x_TD (T, D) -> (T, D), and a report where tokens were routed.
+  virtual FeedForwardOutput forward(const Tensor& x_TD, const LayerContext& context) = 0;
+  /// Whether forward reports a routing.
+  virtual bool routes() const { return false; }
+  /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that route.
+  virtual void end_step(const StepStatistics& /*statistics*/) {}
+  /// Share of the parameter `info` that works for one token, on average: below 1 for experts.
+  virtual double active_share(const ParameterInfo& /*info*/) const { return 1; }
+  /// Multiply-adds x 2 of one token's forward pass.
+  virtual int64_t flops_per_token() const = 0;
+};
+
+using FeedForwardRegistry = Registry<FeedForward, FeedForwardShape>;
+
+/// The built-in kinds of feed_forwards.def and those added at run time.
+FeedForwardRegistry& feed_forwards();
+
+using FeedForwardSpec = KindSpec<feed_forwards, "dense">;
+
+/// Makes `Class(const FeedForwardShape&, const Options&)` known as `name`.
+template <class Class, class Options = NoOptions>
+void register_feed_forward(const std::string& name, const std::string& help) {
+  feed_forwards().add(name, help, kind_of<FeedForward, FeedForwardShape, Class, Options>());
+}
 
 }  // namespace moe::layers
+
+/// In feed_forwards/NAME.cpp: what feed_forwards.def's X(NAME, "help") refers to.
+#define MOE_FEED_FORWARD(name, Class, Options)                       \
+  namespace moe::layers::feed_forward_kinds {                        \
+  FeedForwardRegistry::Entry make_##name() {                         \
+    return kind_of<FeedForward, FeedForwardShape, Class, Options>(); \
+  }                                                                  \
+  }

@@ -1,109 +1,127 @@
 #pragma once
-// B batch, S sequence, D width, V vocabulary, E experts, T = B·S tokens in row order.
+// T tokens, D width, V vocabulary or classes, N sequences, E experts.
 
 #include <memory>
 #include <vector>
 
-#include <torch/nn/module.h>
-
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
+#include <moe/flow/inputs.h>
 #include <moe/flow/output.h>
-#include <moe/layers/kv_cache.h>
-#include <moe/models/options.h>
+#include <moe/layers/block.h>
+#include <moe/models/generation_state.h>
 #include <moe/parallel/communicator.h>
+#include <moe/parameters/module.h>
 
 namespace moe::models {
 
-using layers::DecoderState;
-
-/// What of a training step's activations is computed again in the backward pass instead of kept:
-/// nothing, the MoE layers with the norm before them, or whole blocks. Loss, gradients and
-/// statistics are the same to the bit.
-enum class Recompute { kNone, kMoE, kBlocks };
+using layers::Recompute;
 
 /// "none", "moe" or "blocks". Throws ConfigError naming `option` for anything else.
 Recompute parse_recompute(const std::string& name, const std::string& option);
 
-/// What a model is told beside its token ids.
-struct ForwardContext {
-  bool training = false;
-  /// Seed and step; layers add their number.
-  RandomKey random = {};
-  int64_t first_token = 0;
-  /// (B, S) bool, false for padding; undefined: all real.
-  Tensor valid_BS = {};
-  /// (B, S) int64 numbers of the documents that share a row, never falling in it; undefined: every
-  /// row is one document. Attention stays inside a document and its positions count from 0 there;
-  /// routing and balance terms do not look at it. Refused beside `state`.
-  Tensor document_BS = {};
-  /// Type of the products; Undefined: that of the parameters.
-  at::ScalarType compute = at::ScalarType::Undefined;
-  /// Keys and values seen so far, extended by the call; null: none.
-  DecoderState* state = nullptr;
+/// How a model is run, beside its inputs.
+struct ForwardContext : PassContext {
   /// In training, where gradients are on.
   Recompute recompute = Recompute::kNone;
-  /// (B,) int64 in [0, num_domains): the domain of each row, -1: not known; may be undefined.
-  Tensor domain_B = {};
-  int64_t num_domains = 0;
-  /// Per MoE layer: pairs per expert in the earlier micro-batches of this step. Empty in the first.
+  /// Per layer that routes: pairs per expert in the earlier micro-batches of this step. Empty in the first.
   std::vector<Tensor> counts_so_far = {};
-};
-
-/// What one MoE layer did.
-struct LayerReport {
-  int64_t layer = 0;
-  BalanceReport balance;
-  Routing routing;
+  /// What the mixers remember of earlier calls, extended by this one; null: nothing.
+  GenerationState* state = nullptr;
 };
 
 struct ModelOutput {
-  /// (B, S, V) float32 or float64.
-  Tensor logits_BSV;
-  /// The MoE layers in order.
+  /// (T, D) what the head reads: for text a row a token, for images a row an image.
+  Tensor hidden_TD;
+  /// The layers that route, in order.
   std::vector<LayerReport> layers;
 
   /// () sum of all balance terms of all layers, times their coefficients.
   Tensor balance_loss() const;
 };
 
-/// What every family is made for.
+/// What a caller must know of a model, whatever its architecture.
+struct ModelTraits {
+  /// Ids a text model reads; 0 for images.
+  int64_t vocabulary = 0;
+  /// Outputs of the head: V, or classes.
+  int64_t outputs = 0;
+  int64_t context_length = 0;
+  bool causal = false;
+  /// Shape of one image, for models of images.
+  int64_t channels = 0, height = 0, width = 0;
+};
+
+/// What every architecture is made for.
 struct ModelShape {
   std::shared_ptr<parallel::Communicator> group = parallel::local();
-  uint64_t seed = 0;
+  /// Of parameters: unfilled, unless a caller wants them otherwise.
+  at::TensorOptions tensors = at::TensorOptions(at::kMeta);
 };
 
-/// A language model. Forward changes nothing but the state handed in; safe for concurrent calls
-/// with states of their own.
-class LanguageModel : public torch::nn::Module {
+/// A model: an architecture filled with blocks. Forward changes nothing but the state handed in; safe for concurrent
+/// calls with states of their own.
+class Model : public Module {
  public:
-  /// ids_BS int64. Throws moe::Error for ids outside the vocabulary and for more positions than the
-  /// context length.
-  virtual ModelOutput forward(const Tensor& ids_BS, const ForwardContext& context) = 0;
-  /// Once after each optimizer step; one entry a MoE layer.
+  using Module::Module;
+
+  /// Everything up to the head. Throws moe::Error for ids outside the vocabulary, positions beyond the context length,
+  /// and inputs of another kind.
+  virtual ModelOutput forward(const ModelInputs& inputs, const ForwardContext& context) = 0;
+  /// hidden (M, D), any rows of forward's -> (M, V) in `compute` (Undefined: the parameters' type). Apart from forward,
+  /// because losses take it in chunks and generation asks for the last position only.
+  virtual Tensor head(const Tensor& hidden_MD, at::ScalarType compute = at::ScalarType::Undefined) = 0;
+  /// Once after each optimizer step; one entry for each layer that routes.
   virtual void end_step(const std::vector<StepStatistics>& statistics) = 0;
-  /// An empty cache for `batch` rows of up to `capacity` positions.
-  virtual DecoderState new_state(int64_t batch, int64_t capacity, at::ScalarType dtype) const = 0;
-  virtual const ModelOptions& options() const = 0;
+  /// An empty state for sequences of up to `capacity` positions. Throws moe::Error where the model cannot go on from one.
+  virtual GenerationState new_state(int64_t capacity, at::ScalarType dtype) const = 0;
+  virtual ModelTraits traits() const = 0;
+  /// How its parameters start: draws them from `seed` by full name. To be called once they have memory.
+  virtual void draw(uint64_t seed) = 0;
+  /// Its blocks in order: counts and the dense twin walk them.
+  virtual std::vector<std::shared_ptr<layers::BlockImpl>> blocks() const = 0;
+
+  at::Device device() const;
+  at::ScalarType dtype() const;
 };
 
-using ModelRegistry = Registry<LanguageModel, ModelShape>;
+using ArchitectureRegistry = Registry<Model, ModelShape>;
 
-/// The built-in families of models.def and those added at run time.
-ModelRegistry& families();
+/// The built-in kinds of architectures.def and those added at run time.
+ArchitectureRegistry& architectures();
 
 /// Makes `Class(const ModelShape&, const Options&)` known as `name`.
-template <class Class, class Options = ModelOptions>
-void register_family(const std::string& name, const std::string& help) {
-  families().add(name, help, kind_of<LanguageModel, ModelShape, Class, Options>());
+template <class Class, class Options>
+void register_architecture(const std::string& name, const std::string& help) {
+  architectures().add(name, help, kind_of<Model, ModelShape, Class, Options>());
 }
+
+/// A model by its architecture; the other keys are that architecture's options.
+struct ModelSpec {
+  std::string architecture = "decoder";
+  Table options = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("architecture", architecture, "a registered architecture (`moe inspect --list architecture`); further keys are its options");
+    v.rest(options);
+  }
+  void find_unknown(UnknownKeys& unknown) const;
+  void validate(const std::string& place) const;
+};
+
+/// The model that a `[model]` table describes, unfilled.
+std::shared_ptr<Model> make_model(const ModelSpec& spec, const ModelShape& shape = {});
+/// The same with memory on `device` and numbers drawn from `seed`.
+std::shared_ptr<Model> make_model(const ModelSpec& spec, uint64_t seed, const ModelShape& shape = {}, at::Device device = at::kCPU,
+                                  at::ScalarType dtype = at::kFloat);
 
 }  // namespace moe::models
 
-/// In families/NAME.cpp: what models.def's X(NAME, "help") refers to.
-#define MOE_MODEL_FAMILY(name, Class, Options)                   \
-  namespace moe::models::kinds {                                 \
-  ModelRegistry::Entry make_##name() {                           \
-    return kind_of<LanguageModel, ModelShape, Class, Options>(); \
-  }                                                              \
+/// In architectures/NAME.cpp: what architectures.def's X(NAME, "help") refers to.
+#define MOE_ARCHITECTURE(name, Class, Options)               \
+  namespace moe::models::kinds {                             \
+  ArchitectureRegistry::Entry make_##name() {                \
+    return kind_of<Model, ModelShape, Class, Options>();     \
+  }                                                          \
   }

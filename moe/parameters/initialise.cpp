@@ -1,11 +1,13 @@
 #include <algorithm>
 #include <cmath>
 
-#include <moe/experts/experts.h>
-#include <moe/layers/init.h>
-#include <moe/ops/random_fill.h>
+#include <ATen/core/grad_mode.h>
 
-namespace moe::layers {
+#include <moe/ops/random_fill.h>
+#include <moe/parameters/initialise.h>
+#include <moe/parameters/list.h>
+
+namespace moe {
 
 namespace {
 
@@ -13,14 +15,6 @@ using at::Tensor;
 
 const std::vector<std::string> kSchemes = {"fan_in", "normal", "truncated_normal", "xavier_uniform",
                                            "kaiming_normal"};
-
-std::string last_component(const std::string& name) {
-  return name.substr(name.rfind('.') + 1);
-}
-
-bool starts_with(const std::string& text, std::string_view start) {
-  return text.rfind(start, 0) == 0;
-}
 
 /// Fills one matrix (…, outputs, inputs), beginning with number `first` of its stream.
 void fill_matrix(Tensor values, const InitOptions& options, double factor,
@@ -41,25 +35,32 @@ void fill_matrix(Tensor values, const InitOptions& options, double factor,
   }
 }
 
-void fill(const std::string& name, Tensor values, const InitOptions& options, uint64_t seed,
-          int64_t depth, int64_t first_expert) {
-  const std::string kind = last_component(name);
-  const RandomStream stream(seed, name);
-  if (starts_with(kind, "b_") || kind == "bias") {
-    values.zero_();
-  } else if (kind == "scale") {
-    values.fill_(1);
-  } else if (kind == "embedding") {
-    ops::fill_normal_(values, stream, options.embedding_std);
-  } else if (kind == "weight" && name.find("router") != std::string::npos) {
-    ops::fill_normal_(values, stream, options.router_std);
-  } else if (values.dim() < 2) {
-    ops::fill_normal_(values, stream, options.std);
-  } else {
-    const bool residual = depth > 0 && (kind == "w_out" || kind == "w_o");
-    const double factor = residual ? 1 / std::sqrt(2.0 * static_cast<double>(depth)) : 1;
-    const int64_t per_expert = values.dim() == 3 ? values.size(1) * values.size(2) : 0;
-    fill_matrix(values, options, factor, stream, static_cast<uint64_t>(first_expert * per_expert));
+void fill(const Parameter& parameter, const InitOptions& options, const RandomStream& stream,
+          int64_t depth) {
+  const auto& [name, values, info] = parameter;
+  switch (info.role) {
+    case Role::kBias:
+    case Role::kState:
+      Tensor(values).zero_();
+      return;
+    case Role::kScale:
+      Tensor(values).fill_(1);
+      return;
+    case Role::kEmbedding:
+      ops::fill_normal_(values, stream, options.embedding_std);
+      return;
+    case Role::kScores:
+      ops::fill_normal_(values, stream, options.router_std);
+      return;
+    case Role::kHead:
+    case Role::kMatrix:
+      if (values.dim() < 2) return ops::fill_normal_(values, stream, options.std);
+      const bool scaled = info.residual && depth > 0;
+      const double factor = scaled ? 1 / std::sqrt(2.0 * static_cast<double>(depth)) : 1;
+      const int64_t per_expert =
+          info.per_expert && values.numel() > 0 ? values.numel() / values.size(0) : 0;
+      fill_matrix(values, options, factor, stream,
+                  static_cast<uint64_t>(info.first_expert * per_expert));
   }
 }
 
@@ -78,13 +79,14 @@ void initialise(torch::nn::Module& module, const InitOptions& options, uint64_t 
                 const std::string& prefix) {
   const at::NoGradGuard no_grad;
   options.validate("init");
-  const auto* experts = dynamic_cast<const experts::Experts*>(&module);
-  if (experts && experts->keeps_its_start()) return;
-  const int64_t first_expert = experts ? experts->shape().first : 0;
-  for (auto& item : module.named_parameters(/*recurse=*/false))
-    fill(prefix + item.key(), item.value(), options, seed, depth, first_expert);
-  for (const auto& child : module.named_children())
-    initialise(*child.value(), options, seed, depth, prefix + child.key() + '.');
+  for (const Parameter& parameter : tensors_of(module)) {
+    if (parameter.info.keeps_start) continue;
+    const RandomStream stream(seed, prefix + parameter.name);
+    if (parameter.info.start)
+      parameter.info.start(parameter.tensor, stream);
+    else
+      fill(parameter, options, stream, depth);
+  }
 }
 
-}  // namespace moe::layers
+}  // namespace moe

@@ -1,0 +1,82 @@
+#pragma once
+// T tokens, D width, N sequences.
+
+#include <memory>
+#include <vector>
+
+#include <moe/base/registry.h>
+#include <moe/flow/context.h>
+#include <moe/parameters/module.h>
+
+namespace moe::layers {
+
+/// What every mixer is made for.
+struct MixerShape {
+  int64_t d_model = 0;
+  bool causal = true;
+  /// Norm of queries and keys, and of whatever else a mixer normalises inside.
+  std::string norm = "rmsnorm";
+  double norm_epsilon = 1e-5;
+  at::TensorOptions tensors = {};
+};
+
+/// What a mixer remembers of the sequences of a running batch: keys and values, compressed latents, a window, a
+/// recurrent state. Sequences have their own lengths; slot n belongs to sequence n of the next call.
+class MixerState {
+ public:
+  virtual ~MixerState() = default;
+  /// Empty slots for `count` new sequences behind those there are.
+  virtual void join(int64_t count) = 0;
+  /// Keeps these slots, in this order.
+  virtual void keep(const std::vector<int64_t>& slots) = 0;
+  virtual int64_t bytes() const = 0;
+};
+
+/// How much a state must hold, and as what.
+struct StateShape {
+  /// Positions of one sequence, at most.
+  int64_t capacity = 0;
+  at::TensorOptions tensors = {};
+};
+
+/// Mixes tokens of one sequence: attention in its forms, convolutions, recurrences. A swap point: one file in
+/// mixers/ and one line in mixers.def add a kind.
+///
+/// Forward has no side effects beyond the state it is given. A sequence gets what it would get alone.
+class Mixer : public Module {
+ public:
+  using Module::Module;
+
+  /// x_TD (T, D) -> (T, D). With `state`, context.tokens.sequences holds one sequence a slot (of no token, where
+  /// nothing is new) whose first position is what the slot has seen; the state is extended.
+  virtual Tensor forward(const Tensor& x_TD, const LayerContext& context, MixerState* state) = 0;
+  /// An empty state without slots.
+  virtual std::unique_ptr<MixerState> new_state(const StateShape& shape) const = 0;
+  /// Multiply-adds x 2 of one token that sees `keys` tokens, beyond two for each number of a matrix.
+  virtual int64_t flops_over_keys(int64_t keys) const = 0;
+  /// Numbers that the state of one sequence of `positions` positions holds.
+  virtual int64_t state_numbers(int64_t positions) const = 0;
+};
+
+using MixerRegistry = Registry<Mixer, MixerShape>;
+
+/// The built-in kinds of mixers.def and those added at run time.
+MixerRegistry& mixers();
+
+using MixerSpec = KindSpec<mixers, "attention">;
+
+/// Makes `Class(const MixerShape&, const Options&)` known as `name`.
+template <class Class, class Options = NoOptions>
+void register_mixer(const std::string& name, const std::string& help) {
+  mixers().add(name, help, kind_of<Mixer, MixerShape, Class, Options>());
+}
+
+}  // namespace moe::layers
+
+/// In mixers/NAME.cpp: what mixers.def's X(NAME, "help") refers to.
+#define MOE_MIXER(name, Class, Options)                  \
+  namespace moe::layers::mixer_kinds {                   \
+  MixerRegistry::Entry make_##name() {                   \
+    return kind_of<Mixer, MixerShape, Class, Options>(); \
+  }                                                      \
+  }

@@ -1,0 +1,63 @@
+#pragma once
+// What a parameter is: asked by optimizers, clipping, sharding, checkpoints, quantisation and losses on weights, so
+// that nobody reads it out of names.
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include <ATen/core/Tensor.h>
+
+#include <moe/base/random.h>
+
+namespace moe {
+
+using at::Tensor;
+
+enum class Role {
+  kMatrix,     // of a product inside the model, (…, outputs, inputs)
+  kEmbedding,  // a row for each id
+  kHead,       // hidden state -> logits or classes
+  kScores,     // a router's matrix of scores, a row for each expert
+  kScale,      // multiplies; starts at one
+  kBias,       // is added; starts at zero
+  kState,      // a buffer: no gradient, moves between steps only
+};
+
+/// Which part of a model a parameter belongs to: parts have learning rates of their own.
+enum class Part { kBackbone, kRouter, kExperts };
+
+/// Fills a parameter when the model is initialised; `stream` is that of its full name.
+using Start = std::function<void(Tensor values, const RandomStream& stream)>;
+
+struct ParameterInfo {
+  Role role = Role::kMatrix;
+  Part part = Part::kBackbone;  // said by the module that holds it (Module::part)
+  /// Dimension 0 counts experts: of a stack of experts, or of a router's rows.
+  bool per_expert = false;
+  /// This rank holds its own experts of dimension 0, from number `first_expert` on; other parameters are the
+  /// same on every rank.
+  bool sharded = false;
+  int64_t first_expert = 0;
+  /// It belongs to this one expert, by number, and lies on the rank that has it.
+  std::optional<int64_t> expert = {};
+  /// Outputs of each of the matrices that stand on one another in it ([F, F]: gate rows, then up rows); empty:
+  /// one matrix.
+  std::vector<int64_t> fused = {};
+  /// Its product is added to the residual stream.
+  bool residual = false;
+  /// How it starts, where role and scheme do not say it.
+  Start start = {};
+  /// It came with its start (a module of a user's own).
+  bool keeps_start = false;
+
+  /// Whether weight decay is meant for it: for matrices, and neither for embeddings nor for what has one
+  /// dimension an expert.
+  bool decays() const {
+    return role == Role::kMatrix || role == Role::kHead || role == Role::kScores;
+  }
+  /// Lies on this rank alone.
+  bool is_local() const { return sharded || expert.has_value(); }
+};
+
+}  // namespace moe
