@@ -1,17 +1,49 @@
 #pragma once
-// Tables of kinds (routers, experts, …): name -> help, typed options and a maker. A folder fills
-// its registry from its .def table through an explicit function, never by static self-registration,
-// which static linking loses. Users of the installed library add to it at run time (register_router
-// and friends).
+// Tables of kinds (routers, experts, …): name -> help, typed options and a maker. Users of the
+// installed library add to them at run time:
+//
+//   moe::routing::routers().add<MyRouter, MyOptions>("mine", "what it does");
+//
+// A folder that owns a family of kinds needs three things. In its header:
+//
+//   using RouterRegistry = Registry<Router, RouterShape>;
+//   RouterRegistry& routers();
+//   using RouterSpec = KindSpec<routers, "topk">;         // how options name a kind; "topk" where
+//   they do not
+//
+// In its .cpp, inside its namespace, the function itself, filled from a table of lines X(name,
+// "help"):
+//
+//   #define MOE_REGISTRY routers
+//   #define MOE_REGISTRY_NAMES "router"                   // in messages; then, if another: in `moe
+//   inspect --list` #define MOE_REGISTRY_TABLE <moe/routing/routers.def> #include
+//   <moe/base/fill_registry.inc>
+//
+// In kinds/NAME.cpp, at the end of the namespace, what the line X(NAME, "help") stands for:
+//
+//   MOE_KIND(routers, NAME, Class, Options)               // Class(const RouterShape&, const
+//   Options&)
+//
+// Never by static self-registration, which static linking loses. Options that a user may name are a
+// struct in a header beside the kind, which converts to the spec:
+//
+//   operator RouterSpec() const { return spec_of<RouterSpec>("NAME", *this); }
 
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <type_traits>
 
 #include <moe/base/fields.h>
 
 namespace moe {
+
+/// Options of a kind that has none.
+struct NoOptions {
+  template <class Visitor>
+  void fields(Visitor&) {}
+};
 
 /// What is known of a kind without making one. `Shape` is what every maker of the family is given.
 template <class Interface, class Shape>
@@ -56,17 +88,31 @@ class Registry {
  public:
   using Entry = Kind<Interface, Shape>;
 
+  /// What is known of `Class(const Shape&, const Options&)`.
+  template <class Class, class Options>
+  static Entry entry_of() {
+    return kind_of<Interface, Shape, Class, Options>();
+  }
+
   /// `family` names the registry in messages ("router", "expert", …).
-  /// `list_name` is what `moe inspect --list` calls it; the first word of the family where not given.
+  /// `list_name` is what `moe inspect --list` calls it; the first word of the family where not
+  /// given.
   explicit Registry(std::string family, std::string list_name = "")
       : family_(std::move(family)),
-        list_name_(list_name.empty() ? family_.substr(0, family_.find(' ')) : std::move(list_name)) {}
+        list_name_(list_name.empty() ? family_.substr(0, family_.find(' '))
+                                     : std::move(list_name)) {}
 
   void add(const std::string& name, std::string help, Entry entry) {
     std::lock_guard lock(mutex_);
     entry.help = std::move(help);
     check(kinds_.emplace(name, std::move(entry)).second, family_, "expected a new name, got '",
           name, "' which is registered already. Choose another name.");
+  }
+
+  /// Makes `Class(const Shape&, const Options&)` known as `name`.
+  template <class Class, class Options = NoOptions>
+  void add(const std::string& name, std::string help) {
+    add(name, std::move(help), entry_of<Class, Options>());
   }
 
   /// Throws ConfigError with a suggestion when there is no such kind.
@@ -110,6 +156,10 @@ class Registry {
   std::map<std::string, Entry> kinds_;
 };
 
+/// The type of the registry that a function (routers, …) gives.
+template <auto registry>
+using RegistryOf = std::remove_reference_t<decltype(registry())>;
+
 /// The name of a kind as a template argument.
 template <size_t N>
 struct KindName {
@@ -119,28 +169,58 @@ struct KindName {
   }
 };
 
-/// A kind by name in options: what it is made of are the other keys, that kind's own options. `registry` is the
-/// function that gives the registry (routers, …). A kind's public option struct converts to it, so that
-/// {.router = SigmoidRouter{.bias_rate = 1e-3}} works as well as {.router = {.kind = "sigmoid"}}.
+/// What a spec of a kind does with its name and options; `registry` is the function that gives the
+/// registry.
+template <auto registry>
+struct SpecFields {
+  template <class Visitor>
+  static void kind(Visitor& v, std::string& kind) {
+    static const std::string help =
+        concat("a registered ", registry().family(), " (`moe inspect --list ",
+               registry().list_name(), "`); further keys are its options");
+    v("kind", kind, help.c_str());
+  }
+  template <class Spec>
+  static void find_unknown(const Spec& spec, UnknownKeys& unknown) {
+    registry().find_unknown(spec.kind, spec.options, unknown);
+  }
+  template <class Spec>
+  static void validate(const Spec& spec, const std::string& place) {
+    registry().at(spec.kind).check(spec.options, place);
+  }
+  /// Fills in the defaults of the kind's options.
+  template <class Spec>
+  static void resolve(Spec& spec) {
+    spec.options = registry().at(spec.kind).resolve(spec.options);
+  }
+  template <class Spec, class Shape>
+  static auto make(const Spec& spec, const Shape& shape) {
+    return registry().at(spec.kind).make(shape, spec.options);
+  }
+};
+
+/// A kind by name in options; the other keys are that kind's own options. A kind's public option
+/// struct converts to it, so that {.router = SigmoidRouter{.bias_rate = 1e-3}} works as well as
+/// {.router = {.kind = "sigmoid"}}.
 template <auto registry, KindName preset>
 struct KindSpec {
+  using Fields = SpecFields<registry>;
+
   std::string kind = preset.text;
   Table options = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
-    static const std::string help = concat("a registered ", registry().family(), " (`moe inspect --list ",
-                                           registry().list_name(), "`); further keys are its options");
-    v("kind", kind, help.c_str());
+    Fields::kind(v, kind);
     v.rest(options);
   }
-  void find_unknown(UnknownKeys& unknown) const { registry().find_unknown(kind, options, unknown); }
-  void validate(const std::string& place) const { registry().at(kind).check(options, place); }
+  void find_unknown(UnknownKeys& unknown) const { Fields::find_unknown(*this, unknown); }
+  void validate(const std::string& place) const { Fields::validate(*this, place); }
   /// Fills in the defaults of the kind's options.
-  void resolve() { options = registry().at(kind).resolve(options); }
+  void resolve() { Fields::resolve(*this); }
   template <class Shape>
   auto make(const Shape& shape) const {
-    return registry().at(kind).make(shape, options);
+    return Fields::make(*this, shape);
   }
 };
 
@@ -153,10 +233,13 @@ Spec spec_of(const std::string& name, const Options& options) {
   return out;
 }
 
-/// Options of a kind that has none.
-struct NoOptions {
-  template <class Visitor>
-  void fields(Visitor&) {}
-};
-
 }  // namespace moe
+
+/// In kinds/NAME.cpp, inside the namespace of the registry: what X(NAME, "help") of its table
+/// stands for.
+#define MOE_KIND(registry, name, Class, Options)               \
+  namespace registry##_table {                                 \
+    RegistryOf<registry>::Entry make_##name() {                \
+      return RegistryOf<registry>::entry_of<Class, Options>(); \
+    }                                                          \
+  }
