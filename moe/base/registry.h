@@ -4,28 +4,27 @@
 //
 //   moe::routing::routers().add<MyRouter, MyOptions>("mine", "what it does");
 //
-// A folder that owns a family of kinds needs three things. In its header:
+// A folder that owns a family of kinds has, in its header, a registry and how options name a kind:
 //
 //   using RouterRegistry = Registry<Router, RouterShape>;
 //   RouterRegistry& routers();
-//   using RouterSpec = KindSpec<routers, "topk">;         // how options name a kind; "topk" where
-//   they do not
+//   using RouterSpec = KindSpec<routers, "topk">;  // "topk" where they do not say
 //
-// In its .cpp, inside its namespace, the function itself, filled from a table of lines X(name,
-// "help"):
+// in its .cpp, inside its namespace, that function, filled from a table of lines X(NAME, "help"):
 //
 //   #define MOE_REGISTRY routers
-//   #define MOE_REGISTRY_NAMES "router"                   // in messages; then, if another: in `moe
-//   inspect --list` #define MOE_REGISTRY_TABLE <moe/routing/routers.def> #include
-//   <moe/base/fill_registry.inc>
+//   // The family in messages; then, if another, its name in `moe inspect --list`.
+//   #define MOE_REGISTRY_NAMES "router"
+//   #define MOE_REGISTRY_TABLE <moe/routing/routers.def>
+//   #include <moe/base/fill_registry.inc>
 //
-// In kinds/NAME.cpp, at the end of the namespace, what the line X(NAME, "help") stands for:
+// and in kinds/NAME.cpp, at the end of the namespace, what that line stands for, a class with the
+// constructor (const RouterShape&, const Options&):
 //
-//   MOE_KIND(routers, NAME, Class, Options)               // Class(const RouterShape&, const
-//   Options&)
+//   MOE_KIND(routers, NAME, Class, Options)
 //
-// Never by static self-registration, which static linking loses. Options that a user may name are a
-// struct in a header beside the kind, which converts to the spec:
+// Never by static self-registration, which static linking loses. Options for users are a struct in
+// kinds/NAME.h, an aggregate in namespace moe that converts to the spec:
 //
 //   operator RouterSpec() const { return spec_of<RouterSpec>("NAME", *this); }
 
