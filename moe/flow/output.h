@@ -1,7 +1,6 @@
 #pragma once
 // T tokens, D width, E experts.
 
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,22 +32,17 @@ struct BalanceReport {
   Tensor loss() const;
 };
 
-/// What one layer that routes did.
+/// Result of a feed-forward block. Where nothing was routed, balance and routing are empty.
+struct FeedForwardOutput {
+  /// (T, D), or the shape of the input where that was not a list of tokens.
+  Tensor hidden_TD;
+  BalanceReport balance = {};
+  Routing routing = {};
+};
+
+/// What one layer of a model that routes did.
 struct LayerReport {
   int64_t layer = 0;
-  BalanceReport balance;
-  Routing routing;
-};
-
-/// Result of a feed-forward block; the report is empty where nothing was routed.
-struct FeedForwardOutput {
-  Tensor hidden_TD;
-  std::optional<LayerReport> report = {};
-};
-
-/// Result of a MoE layer on its own.
-struct MoEOutput {
-  Tensor hidden_TD;
   BalanceReport balance;
   Routing routing;
 };

@@ -55,9 +55,12 @@ class BlockImpl : public Module {
  public:
   BlockImpl(const BlockSpec& spec, int64_t layer, const BlockShape& shape);
 
-  /// x_TD -> (T, D); `context` is the layer's. The routing in the report carries no gradient where it is recomputed.
-  FeedForwardOutput forward(const Tensor& x_TD, const LayerContext& context, MixerState* state,
-                            Recompute recompute = Recompute::kNone);
+  /// x_TD -> (T, D), and a report where the block routes; `context` is the layer's. The routing in the report
+  /// carries no gradient where it is recomputed.
+  std::pair<Tensor, std::optional<LayerReport>> forward(const Tensor& x_TD,
+                                                        const LayerContext& context,
+                                                        MixerState* state,
+                                                        Recompute recompute = Recompute::kNone);
 
   const Mixer& mixer() const { return *mixer_; }
   const FeedForward& feed_forward() const { return *feed_forward_; }

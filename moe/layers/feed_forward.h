@@ -27,9 +27,9 @@ class FeedForward : public Module {
  public:
   using Module::Module;
 
-  /// x_TD (T, D) -> (T, D), and a report where tokens were routed.
+  /// x_TD (T, D) -> (T, D), with load and losses where tokens were routed.
   virtual FeedForwardOutput forward(const Tensor& x_TD, const LayerContext& context) = 0;
-  /// Whether forward reports a routing.
+  /// Whether forward routes.
   virtual bool routes() const { return false; }
   /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that route.
   virtual void end_step(const StepStatistics& /*statistics*/) {}
@@ -46,18 +46,4 @@ FeedForwardRegistry& feed_forwards();
 
 using FeedForwardSpec = KindSpec<feed_forwards, "dense">;
 
-/// Makes `Class(const FeedForwardShape&, const Options&)` known as `name`.
-template <class Class, class Options = NoOptions>
-void register_feed_forward(const std::string& name, const std::string& help) {
-  feed_forwards().add(name, help, kind_of<FeedForward, FeedForwardShape, Class, Options>());
-}
-
 }  // namespace moe::layers
-
-/// In feed_forwards/NAME.cpp: what feed_forwards.def's X(NAME, "help") refers to.
-#define MOE_FEED_FORWARD(name, Class, Options)                       \
-  namespace moe::layers::feed_forward_kinds {                        \
-  FeedForwardRegistry::Entry make_##name() {                         \
-    return kind_of<FeedForward, FeedForwardShape, Class, Options>(); \
-  }                                                                  \
-  }

@@ -4,53 +4,70 @@
 #include <memory>
 #include <vector>
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
 #include <moe/balance/measure.h>
 #include <moe/capacity/capacity.h>
 #include <moe/dispatch/dispatcher.h>
 #include <moe/experts/experts.h>
-#include <moe/flow/output.h>
 #include <moe/layers/feed_forward.h>
 #include <moe/layers/moe_options.h>
 #include <moe/routing/router.h>
 
 namespace moe::layers {
 
-/// The block that replaces a feed-forward block: y_t = sum over t's choices of weight *
-/// expert(x_t), plus the shared expert's output.
+/// The block that replaces a feed-forward block: y_t = sum over t's choices of weight * expert(x_t), plus the shared
+/// expert's output.
 ///
-/// Forward has no side effects; the state of router and balance terms moves in end_step only. Safe
-/// to call from several threads at once as long as nobody changes parameters. With a group of more
-/// than one rank and the all_to_all dispatcher the experts are sharded.
-class MoELayerImpl : public torch::nn::Module {
+/// With a group of more than one rank and the all_to_all dispatcher the experts are sharded.
+class MoELayerImpl : public FeedForward {
  public:
+  /// A layer on its own, for models of one's own: it has memory and numbers.
+  ///
   /// `make_experts` makes the experts of this rank instead of the kind that the options name: see
   /// experts/modules.h for experts that are modules of one's own.
   explicit MoELayerImpl(const MoELayerOptions& options,
-                        std::shared_ptr<parallel::Communicator> group = parallel::local(),
-                        const experts::ExpertsMaker& make_experts = {});
+                        const experts::ExpertsMaker& make_experts = {},
+                        std::shared_ptr<parallel::Communicator> group = parallel::local());
+  MoELayerImpl(const MoELayerOptions& options, std::shared_ptr<parallel::Communicator> group)
+      : MoELayerImpl(options, {}, std::move(group)) {}
+  /// The feed-forward of a block, of the block's width: unfilled.
+  MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions& options,
+               const experts::ExpertsMaker& make_experts = {});
 
-  /// x_TD (T, D) of a floating dtype. Throws moe::Error for another shape.
-  MoEOutput forward(const Tensor& x_TD, const RoutingContext& context = {});
-
+  /// x (…, D) of a floating dtype, in whose last dimensions but one sequences lie: (T, D) is one sequence, (B, S, D) are
+  /// B of them. mask (…) bool, false for padding, whose output is 0; undefined: none. The output has x's shape.
+  ///
+  /// For layers on their own: trains or not as is_training() says; counts a step at each call in training, so that noise
+  /// differs from call to call, and moves routers' and terms' state (as end_step does) by the load of the call before.
+  /// Whoever accumulates gradients or trains on several ranks passes a context instead and calls end_step.
+  /// Not for concurrent calls in training.
+  FeedForwardOutput forward(const Tensor& x, const Tensor& mask = {});
+  /// x_TD (T, D). Free of side effects; safe to call from several threads as long as nobody changes parameters. Throws
+  /// moe::Error for another shape.
+  FeedForwardOutput forward(const Tensor& x_TD, const LayerContext& context) override;
+  bool routes() const override { return true; }
   /// Once after each optimizer step, with counts over ranks and micro-batches.
-  void end_step(const StepStatistics& statistics);
+  void end_step(const StepStatistics& statistics) override;
+  double active_share(const ParameterInfo& info) const override;
+  int64_t flops_per_token() const override;
 
+  /// Experts that work for a token, on average: what the router says, and no more than a capacity factor below 1 lets
+  /// through.
+  double active_experts() const;
   const MoELayerOptions& options() const { return options_; }
   routing::Router& router() { return *router_; }
+  const routing::Router& router() const { return *router_; }
   experts::Experts& experts() { return *experts_; }
-  /// Multiply-adds x 2 of one token's forward pass, router included.
-  int64_t flops_per_token() const;
+  const experts::Experts& experts() const { return *experts_; }
 
  private:
   void add_balance_term(const BalanceSpec& spec);
   /// The weighted sum of each token's experts; (T, D) float32 or float64.
-  Tensor through_experts(const Tensor& x_TD, const Routing& routing, const RoutingContext& context);
+  Tensor through_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
   /// Losses and load of what the router chose; drops of what capacity left of it.
   BalanceReport measure_balance(const Routing& chosen, const Routing& limited,
-                                const RoutingContext& context) const;
+                                const LayerContext& context) const;
 
   MoELayerOptions options_;
   std::shared_ptr<parallel::Communicator> group_;
@@ -59,7 +76,12 @@ class MoELayerImpl : public torch::nn::Module {
   std::shared_ptr<dispatch::Dispatcher> dispatcher_;
   std::shared_ptr<experts::Experts> experts_;
   std::vector<balance::WeightedTerm> balance_;
-  FeedForward shared_{nullptr};
+  std::shared_ptr<FeedForward> shared_;
+
+  // Of a layer on its own.
+  uint64_t seed_ = 0;
+  uint64_t step_ = 0;
+  Tensor waiting_counts_E_;  // of the last call in training, for the next one to move state by
 };
 TORCH_MODULE(MoELayer);
 
@@ -68,4 +90,5 @@ TORCH_MODULE(MoELayer);
 namespace moe {
 using layers::MoELayer;
 using layers::MoELayerOptions;
+using MoEOutput = FeedForwardOutput;
 }  // namespace moe

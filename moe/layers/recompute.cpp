@@ -17,7 +17,7 @@ using torch::autograd::variable_list;
 
 /// A holder, because autograd's context keeps no plain C++ objects.
 struct HeldPart : torch::CustomClassHolder {
-  Part part;
+  RecomputedPart part;
 };
 
 struct Recomputed : torch::autograd::Function<Recomputed> {
@@ -55,7 +55,7 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 
 }  // namespace
 
-std::vector<Tensor> recomputed(const torch::nn::Module& owner, const Part& part, const Tensor& x) {
+std::vector<Tensor> recomputed(const torch::nn::Module& owner, const RecomputedPart& part, const Tensor& x) {
   const auto parameters = owner.parameters();
   const bool learns = at::GradMode::is_enabled() &&
                       (x.requires_grad() || std::any_of(parameters.begin(), parameters.end(),

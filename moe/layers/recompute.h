@@ -12,7 +12,7 @@ using at::Tensor;
 /// A part of a forward pass: outputs of x. It must be a function of x and of what does not change
 /// until the backward pass, to the bit: no counters, no generator that moves on, and no choice by
 /// whether gradients are on.
-using Part = std::function<std::vector<Tensor>(const Tensor& x)>;
+using RecomputedPart = std::function<std::vector<Tensor>(const Tensor& x)>;
 
 /// part(x), of which only x is kept for the backward pass: that calls the part a second time and
 /// goes back through it (activation checkpointing, Chen et al. 2016). Gradients are those of a
@@ -23,6 +23,6 @@ using Part = std::function<std::vector<Tensor>(const Tensor& x)>;
 /// backward() does; autograd::grad of them sees nothing. Differentiable once: a backward pass that
 /// makes a graph throws moe::Error. The owner must live, and its parameters stay as they are, until
 /// then.
-std::vector<Tensor> recomputed(const torch::nn::Module& owner, const Part& part, const Tensor& x);
+std::vector<Tensor> recomputed(const torch::nn::Module& owner, const RecomputedPart& part, const Tensor& x);
 
 }  // namespace moe::layers

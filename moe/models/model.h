@@ -5,30 +5,14 @@
 #include <vector>
 
 #include <moe/base/registry.h>
-#include <moe/flow/context.h>
 #include <moe/flow/inputs.h>
 #include <moe/flow/output.h>
 #include <moe/layers/block.h>
-#include <moe/models/generation_state.h>
+#include <moe/models/forward_context.h>
 #include <moe/parallel/communicator.h>
 #include <moe/parameters/module.h>
 
 namespace moe::models {
-
-using layers::Recompute;
-
-/// "none", "moe" or "blocks". Throws ConfigError naming `option` for anything else.
-Recompute parse_recompute(const std::string& name, const std::string& option);
-
-/// How a model is run, beside its inputs.
-struct ForwardContext : PassContext {
-  /// In training, where gradients are on.
-  Recompute recompute = Recompute::kNone;
-  /// Per layer that routes: pairs per expert in the earlier micro-batches of this step. Empty in the first.
-  std::vector<Tensor> counts_so_far = {};
-  /// What the mixers remember of earlier calls, extended by this one; null: nothing.
-  GenerationState* state = nullptr;
-};
 
 struct ModelOutput {
   /// (T, D) what the head reads: for text a row a token, for images a row an image.
@@ -90,12 +74,6 @@ using ArchitectureRegistry = Registry<Model, ModelShape>;
 /// The built-in kinds of architectures.def and those added at run time.
 ArchitectureRegistry& architectures();
 
-/// Makes `Class(const ModelShape&, const Options&)` known as `name`.
-template <class Class, class Options>
-void register_architecture(const std::string& name, const std::string& help) {
-  architectures().add(name, help, kind_of<Model, ModelShape, Class, Options>());
-}
-
 /// A model by its architecture; the other keys are that architecture's options.
 struct ModelSpec {
   std::string architecture = "decoder";
@@ -103,7 +81,8 @@ struct ModelSpec {
 
   template <class Visitor>
   void fields(Visitor& v) {
-    v("architecture", architecture, "a registered architecture (`moe inspect --list architecture`); further keys are its options");
+    v("architecture", architecture,
+      "a registered architecture (`moe inspect --list architecture`); further keys are its options");
     v.rest(options);
   }
   void find_unknown(UnknownKeys& unknown) const;
@@ -117,11 +96,3 @@ std::shared_ptr<Model> make_model(const ModelSpec& spec, uint64_t seed, const Mo
                                   at::ScalarType dtype = at::kFloat);
 
 }  // namespace moe::models
-
-/// In architectures/NAME.cpp: what architectures.def's X(NAME, "help") refers to.
-#define MOE_ARCHITECTURE(name, Class, Options)               \
-  namespace moe::models::kinds {                             \
-  ArchitectureRegistry::Entry make_##name() {                \
-    return kind_of<Model, ModelShape, Class, Options>();     \
-  }                                                          \
-  }

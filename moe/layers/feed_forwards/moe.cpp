@@ -1,0 +1,176 @@
+// T tokens, D width, E experts.
+#include <algorithm>
+#include <cmath>
+#include <mutex>
+
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+
+#include <moe/flow/packing.h>
+#include <moe/layers/moe_layer.h>
+#include <moe/parameters/initialise.h>
+#include <moe/parameters/list.h>
+#include <moe/routing/expert_dropout.h>
+
+namespace moe::layers {
+
+namespace {
+
+/// The next number of libtorch's own generator, which torch::manual_seed sets.
+uint64_t draw_seed() {
+  const at::Generator generator = at::detail::getDefaultCPUGenerator();
+  const std::lock_guard<std::mutex> lock(generator.mutex());
+  return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
+}
+
+}  // namespace
+
+MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
+                           const experts::ExpertsMaker& make_experts,
+                           std::shared_ptr<parallel::Communicator> group)
+    : MoELayerImpl({.d_model = options.d_model, .group = std::move(group)}, options, make_experts) {
+  seed_ = options.seed >= 0 ? static_cast<uint64_t>(options.seed) : draw_seed();
+  initialise(*this, options.init, seed_);
+}
+
+MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions& options,
+                           const experts::ExpertsMaker& make_experts)
+    : FeedForward(shape.tensors), options_(options), group_(shape.group) {
+  auto& o = options_;
+  o.d_model = shape.d_model;
+  if (o.expert.d_ff == 0) o.expert.d_ff = 4 * o.d_model;
+
+  dispatcher_ = dispatch::dispatchers()
+                    .at(o.dispatcher)
+                    .make({.num_experts = o.num_experts, .group = group_}, {});
+  const auto [first, local] = dispatcher_->local_experts();
+  router_ = register_module("router", o.router.make(routing::RouterShape{
+                                          .d_model = o.d_model,
+                                          .num_experts = o.num_experts,
+                                          .top_k = o.top_k,
+                                          .tensors = shape.tensors}));
+  capacity_ = std::make_shared<capacity::Capacity>(
+      capacity::CapacityShape{.num_experts = o.num_experts,
+                              .choices = router_->active_experts(),
+                              .ranks = group_->size()},
+      o.capacity);
+  const experts::ExpertsShape expert_shape = {.d_model = o.d_model,
+                                              .d_ff = o.expert.d_ff,
+                                              .num_experts = o.num_experts,
+                                              .first = first,
+                                              .local = local,
+                                              .tensors = shape.tensors};
+  experts_ = register_module("experts",
+                             make_experts ? make_experts(expert_shape) : o.expert.make(expert_shape));
+  check(experts_ != nullptr, "layers/moe", "expected experts from make_experts, got none.");
+  check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
+                     "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Lower it.");
+  for (const auto& spec : o.balance) add_balance_term(spec);
+  if (is_present(o.shared))
+    shared_ = register_module(
+        "shared", o.shared.make(FeedForwardShape{
+                      .d_model = o.d_model, .group = group_, .tensors = shape.tensors}));
+}
+
+void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
+  // Reported and saved under its kind; a second term of a kind gets a number.
+  std::string name = spec.kind;
+  const auto taken = [&](const auto& other) { return other.name == name; };
+  for (int64_t number = 2; std::any_of(balance_.begin(), balance_.end(), taken); ++number)
+    name = concat(spec.kind, '_', number);
+  const auto term = spec.make(balance::TermShape{
+      .num_experts = options_.num_experts, .top_k = options_.top_k, .tensors = tensors()});
+  balance_.push_back({name, spec.coefficient, register_module("balance_" + name, term)});
+}
+
+FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
+  const int64_t D = options_.d_model;
+  check(x.dim() >= 2 && x.size(-1) == D, "layers/moe", "expected x of shape (…, D=", D, "), got ",
+        x.sizes(), ". The last dimension is the layer's d_model.");
+  check(!mask.defined() || (mask.scalar_type() == at::kBool && mask.sizes() == x.sizes().slice(0, x.dim() - 1)),
+        "layers/moe", "expected a mask of type Bool and shape ", x.sizes().slice(0, x.dim() - 1), ", got ",
+        mask.defined() ? concat(mask.scalar_type(), ' ', mask.sizes()) : "none",
+        ". Mark every token of x.");
+  const int64_t S = x.size(-2), B = S > 0 ? x.numel() / (S * D) : 0;
+  const Packing packing = mask.defined() ? Packing(mask.reshape({B, S})) : Packing(B, S);
+  LayerContext context;
+  context.training = is_training();
+  context.tokens.sequences = packing.sequences();
+  if (context.training) {
+    if (waiting_counts_E_.defined())
+      end_step({waiting_counts_E_, static_cast<int64_t>(step_)});
+    context.random = {.seed = seed_, .step = ++step_};
+  }
+  FeedForwardOutput out = forward(packing.pack(x.reshape({B * S, D})), context);
+  if (context.training) waiting_counts_E_ = out.balance.load_E.to(at::kLong);
+  out.hidden_TD = packing.unpack(out.hidden_TD).reshape(x.sizes());
+  return out;
+}
+
+FeedForwardOutput MoELayerImpl::forward(const Tensor& x_TD, const LayerContext& context) {
+  check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
+        "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
+        ". Beside a context, tokens are a list.");
+  // Balance looks at what the router chose; who found no room or sits out is not its doing.
+  const Routing chosen = router_->forward(x_TD, context);
+  const Routing limited = capacity_->apply(chosen, context);
+  const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
+  Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), routing, context);
+  if (shared_) y_TD = y_TD + shared_->forward(x_TD, context).hidden_TD;
+  return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
+}
+
+Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
+                                     const LayerContext& context) {
+  const DispatchPlan plan = dispatcher_->plan(routing);
+  const ExpertRows rows = dispatcher_->dispatch(x_TD, routing, plan);
+  if (const auto pairs = dispatcher_->combination(routing, plan))
+    return experts_->forward_combined(rows, *pairs, context);
+  return dispatcher_->combine(experts_->forward(rows, context), routing, plan);
+}
+
+BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing& limited,
+                                            const LayerContext& context) const {
+  balance::LayerWeights weights;
+  // Reading all weights would slow inference, where nothing learns from the loss.
+  const bool learns = context.training || at::GradMode::is_enabled();
+  const bool read =
+      learns && std::any_of(balance_.begin(), balance_.end(),
+                            [](const auto& weighted) { return weighted.term->wants_weights(); });
+  if (read)
+    weights = {parameters_of(*router_), experts_->stacked_parameters(), experts_->shape().first};
+  return balance::measure(balance_,
+                          {.routing = chosen,
+                           .context = context,
+                           .weights = read ? &weights : nullptr,
+                           .dropped = limited.dropped()},
+                          *group_);
+}
+
+void MoELayerImpl::end_step(const StepStatistics& statistics) {
+  router_->end_step(statistics);
+  for (const auto& weighted : balance_) weighted.term->end_step(statistics);
+  waiting_counts_E_ = {};
+}
+
+double MoELayerImpl::active_experts() const {
+  return options_.capacity.active_experts(router_->active_experts());
+}
+
+double MoELayerImpl::active_share(const ParameterInfo& info) const {
+  if (info.part != Part::kExperts) return 1;
+  return std::min(1.0, active_experts() / static_cast<double>(options_.num_experts));
+}
+
+int64_t MoELayerImpl::flops_per_token() const {
+  int64_t router = 0;
+  for (const auto& parameter : router_->parameters())
+    if (parameter.dim() >= 2) router += 2 * parameter.numel();
+  const double routed = active_experts() * static_cast<double>(experts_->flops_per_row());
+  return router + std::llround(routed) + (shared_ ? shared_->flops_per_token() : 0);
+}
+
+MOE_KIND(feed_forwards, moe, MoELayerImpl, MoELayerOptions)
+
+}  // namespace moe::layers

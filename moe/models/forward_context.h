@@ -1,0 +1,27 @@
+#pragma once
+
+#include <vector>
+
+#include <moe/flow/context.h>
+#include <moe/layers/block.h>
+#include <moe/models/generation_state.h>
+
+namespace moe::models {
+
+using layers::Recompute;
+
+/// "none", "moe" or "blocks". Throws ConfigError naming `option` for anything else.
+Recompute parse_recompute(const std::string& name, const std::string& option);
+
+/// How a model is run, beside its inputs.
+struct ForwardContext : PassContext {
+  /// In training, where gradients are on.
+  Recompute recompute = Recompute::kNone;
+  /// Per layer that routes: pairs per expert in the earlier micro-batches of this step. Empty in the
+  /// first.
+  std::vector<Tensor> counts_so_far = {};
+  /// What the mixers remember of earlier calls, extended by this one; null: nothing.
+  GenerationState* state = nullptr;
+};
+
+}  // namespace moe::models

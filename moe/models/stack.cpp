@@ -1,0 +1,62 @@
+// T tokens, D width.
+#include <algorithm>
+
+#include <moe/base/error.h>
+#include <moe/models/stack.h>
+
+namespace moe::models {
+
+LayerContext layer_context(const ForwardContext& context, const TokenList& tokens, size_t layer) {
+  LayerContext out;
+  static_cast<PassContext&>(out) = context;
+  out.random = context.random.at_layer(static_cast<uint32_t>(layer));
+  out.tokens = tokens;
+  return out;
+}
+
+Stack::Stack(const std::vector<layers::BlockSpec>& specs, const layers::BlockShape& shape)
+    : Module(shape.tensors) {
+  for (size_t i = 0; i < specs.size(); ++i)
+    blocks_.push_back(register_module(
+        std::to_string(i),
+        std::make_shared<layers::BlockImpl>(specs[i], static_cast<int64_t>(i), shape)));
+}
+
+Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const ForwardContext& context,
+                      std::vector<LayerReport>& reports) {
+  check(!context.state || context.state->mixers() == blocks_.size(), "models/stack",
+        "expected a state of ", blocks_.size(), " layers, got ",
+        context.state ? context.state->mixers() : 0, ". Use the model's own new_state.");
+  Tensor h_TD = x_TD;
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    LayerContext here = layer_context(context, tokens, i);
+    if (blocks_[i]->routes() && reports.size() < context.counts_so_far.size())
+      here.counts_so_far_E = context.counts_so_far[reports.size()];
+    auto* const state = context.state ? context.state->mixer(i) : nullptr;
+    auto [y_TD, report] = blocks_[i]->forward(h_TD, here, state, context.recompute);
+    h_TD = y_TD;
+    if (report) reports.push_back(std::move(*report));
+  }
+  if (context.state) context.state->advance(tokens.sequences);
+  return h_TD;
+}
+
+void Stack::end_step(const std::vector<StepStatistics>& statistics) {
+  const auto routing = std::count_if(blocks_.begin(), blocks_.end(),
+                                     [](const auto& block) { return block->routes(); });
+  check(static_cast<size_t>(routing) == statistics.size(), "models/stack",
+        "expected statistics of ", routing, " layers that route, got ", statistics.size(),
+        ". Pass one entry for each layer that reports.");
+  size_t next = 0;
+  for (const auto& block : blocks_)
+    if (block->routes()) block->feed_forward().end_step(statistics[next++]);
+}
+
+GenerationState Stack::new_state(int64_t capacity, const at::TensorOptions& tensors) const {
+  std::vector<std::unique_ptr<layers::MixerState>> mixers;
+  for (const auto& block : blocks_)
+    mixers.push_back(block->mixer().new_state({.capacity = capacity, .tensors = tensors}));
+  return GenerationState(std::move(mixers), capacity);
+}
+
+}  // namespace moe::models
