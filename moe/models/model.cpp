@@ -2,6 +2,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/models/model.h>
+#include <moe/parameters/materialise.h>
 
 namespace moe::models {
 
@@ -11,34 +12,49 @@ Recompute parse_recompute(const std::string& name, const std::string& option) {
 }
 
 Tensor ModelOutput::balance_loss() const {
-  Tensor total = at::zeros({}, logits_BSV.options());
+  const bool wide = hidden_TD.scalar_type() == at::kDouble;
+  Tensor total = at::zeros({}, hidden_TD.options().requires_grad(false).dtype(wide ? at::kDouble : at::kFloat));
   for (const auto& layer : layers) total = total + layer.balance.loss();
   return total;
 }
 
+at::Device Model::device() const {
+  const auto all = parameters();
+  return all.empty() ? at::Device(at::kCPU) : all.front().device();
+}
+
+at::ScalarType Model::dtype() const {
+  const auto all = parameters();
+  return all.empty() ? at::kFloat : all.front().scalar_type();
+}
+
 void ModelSpec::find_unknown(UnknownKeys& unknown) const {
-  families().find_unknown(family, options, unknown);
+  architectures().find_unknown(architecture, options, unknown);
 }
 
 void ModelSpec::validate(const std::string& place) const {
-  families().at(family).check(options, place);
+  architectures().at(architecture).check(options, place);
 }
 
-namespace kinds {
-#define X(name, help) ModelRegistry::Entry make_##name();
-#include <moe/models/models.def>
-#undef X
-}  // namespace kinds
-
-ModelRegistry& families() {
-  static ModelRegistry* const registry = [] {
-    auto* made = new ModelRegistry("model family");
-#define X(name, help) made->add(#name, help, kinds::make_##name());
-#include <moe/models/models.def>
-#undef X
-    return made;
-  }();
-  return *registry;
+void ModelSpec::resolve() {
+  options = architectures().at(architecture).resolve(options);
 }
+
+std::shared_ptr<Model> make_model(const ModelSpec& spec, const ModelShape& shape) {
+  return architectures().at(spec.architecture).make(shape, spec.options);
+}
+
+std::shared_ptr<Model> make_model(const ModelSpec& spec, uint64_t seed, const ModelShape& shape,
+                                  at::Device device, at::ScalarType dtype) {
+  auto model = make_model(spec, shape);
+  materialise(*model, device, dtype);
+  model->draw(seed);
+  return model;
+}
+
+#define MOE_REGISTRY architectures
+#define MOE_REGISTRY_NAMES "architecture"
+#define MOE_REGISTRY_TABLE <moe/models/architectures.def>
+#include <moe/base/fill_registry.inc>
 
 }  // namespace moe::models

@@ -87,12 +87,21 @@ struct ModelSpec {
   }
   void find_unknown(UnknownKeys& unknown) const;
   void validate(const std::string& place) const;
+  /// Fills in the defaults of the architecture's options.
+  void resolve();
 };
+
+/// The spec of an architecture with options: what their public structs convert to.
+template <class Options>
+ModelSpec spec_of_model(const std::string& architecture, const Options& options) {
+  return {architecture, write_fields(options)};
+}
 
 /// The model that a `[model]` table describes, unfilled.
 std::shared_ptr<Model> make_model(const ModelSpec& spec, const ModelShape& shape = {});
 /// The same with memory on `device` and numbers drawn from `seed`.
-std::shared_ptr<Model> make_model(const ModelSpec& spec, uint64_t seed, const ModelShape& shape = {}, at::Device device = at::kCPU,
+std::shared_ptr<Model> make_model(const ModelSpec& spec, uint64_t seed,
+                                  const ModelShape& shape = {}, at::Device device = at::kCPU,
                                   at::ScalarType dtype = at::kFloat);
 
 }  // namespace moe::models

@@ -1,152 +1,132 @@
-// B batch, S sequence, D width, V vocabulary.
-#include <algorithm>
-
+// T tokens, M rows of hidden states, D width, V vocabulary.
 #include <ATen/ops/embedding.h>
-#include <ATen/ops/empty.h>
 
 #include <moe/layers/dropout.h>
 #include <moe/layers/linear.h>
-#include <moe/models/block.h>
+#include <moe/models/architectures/decoder.h>
+#include <moe/models/stack.h>
+#include <moe/parameters/initialise.h>
 
 namespace moe::models {
 
+void DecoderOptions::validate(const std::string& place) const {
+  for (const auto& [key, size] :
+       {std::pair{"vocabulary", vocabulary}, std::pair{"context_length", context_length},
+        std::pair{"d_model", d_model}})
+    check_size(size, 1, place, key);
+  uniform.validate(place, d_model);
+}
+
+void DecoderOptions::resolve() {
+  uniform.resolve(d_model);
+  for (auto& block : blocks) block.resolve();
+}
+
 namespace {
 
-/// L1: embedding, blocks, final norm, output matrix (the embedding itself when tied).
+/// Embedding, blocks, final norm, output matrix (the embedding itself when tied).
 ///
-/// Parameters: "embedding" (V, D), "layers.I.…" (see Block), "norm.scale", "head" (V, D).
-class Decoder final : public LanguageModel {
+/// Parameters: "embedding" (V, D), "layers.I.…" (see BlockImpl), "norm.scale", "head" (V, D).
+class Decoder final : public Model {
  public:
-  Decoder(const ModelShape& shape, const ModelOptions& options) : options_(options) {
+  Decoder(const ModelShape& shape, const DecoderOptions& options)
+      : Model(shape.tensors), options_(options) {
     const auto& o = options_;
-    embedding_ = register_parameter("embedding", at::empty({o.vocabulary, o.d_model}));
-    auto stack = register_module("layers", std::make_shared<Stack>());
-    for (int64_t i = 0; i < o.layers; ++i)
-      blocks_.push_back(stack->register_module(std::to_string(i), Block(o, i, shape)));
-    if (o.norm_position == "pre")
-      norm_ = register_module("norm", layers::Norm(o.norm, o.d_model, o.norm_epsilon));
+    embedding_ = add_parameter("embedding", {o.vocabulary, o.d_model}, {.role = Role::kEmbedding});
+    stack_ = register_module(
+        "layers", std::make_shared<Stack>(o.block_specs(), layers::BlockShape{.d_model = o.d_model,
+                                                                             .causal = o.causal,
+                                                                             .group = shape.group,
+                                                                             .tensors = shape.tensors}));
+    if (o.uniform.norm_position == "pre")
+      norm_ = register_module(
+          "norm", layers::Norm(o.uniform.norm, o.d_model, o.uniform.norm_epsilon, shape.tensors));
     if (!o.tied_embeddings)
-      head_ = register_parameter("head", at::empty({o.vocabulary, o.d_model}));
-    layers::initialise(*this, o.init, shape.seed, o.layers);
+      head_ = add_parameter("head", {o.vocabulary, o.d_model}, {.role = Role::kHead});
   }
 
-  ModelOutput forward(const Tensor& ids_BS, const ForwardContext& context) override {
-    check_ids(ids_BS, context);
-    Tensor x_BSD = at::embedding(embedding_, ids_BS);
-    x_BSD = layers::dropout(x_BSD.flatten(0, 1), options_.dropout,
-                            layer_context(ids_BS, context, {}, 0, 0), 0)
-                .view(x_BSD.sizes());
-    const Documents documents =
-        context.document_BS.defined() ? documents_of(context.document_BS) : Documents();
+  ModelOutput forward(const ModelInputs& inputs, const ForwardContext& given) override {
+    ForwardContext context = given;
+    context.causal = options_.causal;
+    if (context.compute == at::ScalarType::Undefined) context.compute = embedding_.scalar_type();
+    const TokenList tokens = described(inputs);
+    Tensor x_TD = at::embedding(embedding_, tokens.ids_T);
+    x_TD = layers::dropout(x_TD, options_.uniform.dropout, layer_context(context, tokens, 0), 0);
     ModelOutput out;
-    for (size_t i = 0; i < blocks_.size(); ++i) {
-      auto* cache = context.state ? &context.state->layers[i] : nullptr;
-      auto [y_BSD, report] = blocks_[i]->forward(
-          x_BSD, context.valid_BS, layer_context(ids_BS, context, documents, i, out.layers.size()),
-          cache, context.recompute);
-      x_BSD = y_BSD;
-      if (report) out.layers.push_back(std::move(*report));
-    }
-    if (norm_) x_BSD = norm_(x_BSD);
-    const Tensor logits_BSV =
-        layers::linear(x_BSD, head_.defined() ? head_ : embedding_, {}, compute_type(context));
-    const bool wide = logits_BSV.scalar_type() == at::kDouble;
-    out.logits_BSV = logits_BSV.to(wide ? at::kDouble : at::kFloat);
+    x_TD = stack_->forward(x_TD, tokens, context, out.layers);
+    out.hidden_TD = norm_ ? norm_(x_TD) : x_TD;
     return out;
+  }
+
+  Tensor head(const Tensor& hidden_MD, at::ScalarType compute) override {
+    const Tensor& w_VD = head_.defined() ? head_ : embedding_;
+    const auto type = compute == at::ScalarType::Undefined ? w_VD.scalar_type() : compute;
+    const Tensor logits_MV = layers::linear(hidden_MD, w_VD, {}, type);
+    return logits_MV.to(type == at::kDouble ? at::kDouble : at::kFloat);
   }
 
   void end_step(const std::vector<StepStatistics>& statistics) override {
-    const auto is_moe = [](const Block& block) { return block->is_moe(); };
-    const auto expected = std::count_if(blocks_.begin(), blocks_.end(), is_moe);
-    check(static_cast<size_t>(expected) == statistics.size(), "models/decoder",
-          "expected statistics of ", expected, " MoE layers, got ", statistics.size(),
-          ". Pass one entry for each layer that reports.");
-    size_t next = 0;
-    for (auto& block : blocks_)
-      if (block->is_moe()) block->moe().end_step(statistics.at(next++));
+    stack_->end_step(statistics);
   }
 
-  DecoderState new_state(int64_t batch, int64_t capacity, at::ScalarType dtype) const override {
-    const std::vector<int64_t> shape = {batch, capacity, options_.kv_head_count(),
-                                        options_.head_width()};
-    DecoderState state;
-    for (size_t i = 0; i < blocks_.size(); ++i)
-      state.layers.push_back({at::empty(shape, embedding_.options().dtype(dtype)),
-                              at::empty(shape, embedding_.options().dtype(dtype)), 0});
-    return state;
+  GenerationState new_state(int64_t capacity, at::ScalarType dtype) const override {
+    check(options_.causal, "models/decoder",
+          "expected a causal model to go on from a state, got one whose positions see what comes after "
+          "them. Train with model.causal = true.");
+    return stack_->new_state(capacity, embedding_.options().requires_grad(false).dtype(dtype));
   }
 
-  const ModelOptions& options() const override { return options_; }
+  ModelTraits traits() const override {
+    return {.vocabulary = options_.vocabulary,
+            .outputs = options_.vocabulary,
+            .context_length = options_.context_length,
+            .causal = options_.causal};
+  }
+
+  void draw(uint64_t seed) override {
+    initialise(*this, options_.init, seed, static_cast<int64_t>(stack_->blocks().size()));
+  }
+
+  std::vector<std::shared_ptr<layers::BlockImpl>> blocks() const override {
+    return stack_->blocks();
+  }
 
  private:
-  /// A module whose children are the numbered blocks.
-  struct Stack : torch::nn::Module {};
-
-  void check_ids(const Tensor& ids_BS, const ForwardContext& context) const {
-    check(ids_BS.dim() == 2 && ids_BS.scalar_type() == at::kLong, "models/decoder",
-          "expected int64 ids of shape (B, S), got ", ids_BS.scalar_type(), ' ', ids_BS.sizes(),
-          ".");
-    const int64_t total = ids_BS.size(1) + (context.state ? context.state->length() : 0);
-    check(!context.state || context.state->layers.size() == blocks_.size(), "models/decoder",
-          "expected a state of ", blocks_.size(), " layers, got ",
-          context.state ? context.state->layers.size() : 0, ". Use the model's own new_state.");
-    const Tensor& valid_BS = context.valid_BS;
-    check(!valid_BS.defined() ||
-              (valid_BS.sizes() == ids_BS.sizes() && valid_BS.scalar_type() == at::kBool),
-          "models/decoder", "expected valid_BS to be Bool of shape ", ids_BS.sizes(), ", got ",
-          valid_BS.defined() ? concat(valid_BS.scalar_type(), ' ', valid_BS.sizes()) : "none",
-          ". Give every token one mark.");
-    const Tensor& document_BS = context.document_BS;
-    check(!document_BS.defined() || document_BS.sizes() == ids_BS.sizes(), "models/decoder",
-          "expected document_BS of shape ", ids_BS.sizes(), ", got ",
-          document_BS.defined() ? document_BS.sizes() : at::IntArrayRef(),
-          ". Give every token its document's number.");
-    check(!context.domain_B.defined() || context.domain_B.sizes() == ids_BS.sizes().slice(0, 1),
-          "models/decoder", "expected one domain for each of ", ids_BS.size(0), " rows, got shape ",
-          context.domain_B.defined() ? context.domain_B.sizes() : at::IntArrayRef(), '.');
-    check(total <= options_.context_length, "models/decoder",
-          "expected at most context_length=", options_.context_length, " positions, got ", total,
-          ". Shorten the input.");
-    if (ids_BS.numel() == 0) return;
-    const int64_t low = ids_BS.min().item<int64_t>(), high = ids_BS.max().item<int64_t>();
-    check(low >= 0 && high < options_.vocabulary, "models/decoder",
-          "expected token ids in [0, vocabulary=", options_.vocabulary, "), got ",
-          low < 0 ? low : high, ". Use the tokenizer the model was trained with.");
+  /// The tokens with a description of every one: without a sequence they are all one.
+  TokenList described(const ModelInputs& inputs) const {
+    constexpr const char* kPlace = "models/decoder";
+    TokenList tokens = inputs.tokens;
+    const Tensor& ids_T = tokens.ids_T;
+    check(ids_T.defined() && ids_T.dim() == 1 && ids_T.scalar_type() == at::kLong, kPlace,
+          "expected int64 ids of shape (T,), got ",
+          ids_T.defined() ? concat(ids_T.scalar_type(), ' ', ids_T.sizes()) : "none",
+          ". Pass the tokens as a list; flow/packing.h makes one of rows.");
+    if (tokens.sequences.count() == 0) tokens.sequences = Sequences::equal(1, ids_T.size(0));
+    const auto& sequences = tokens.sequences;
+    check(sequences.tokens() == ids_T.size(0), kPlace, "expected sequences of ", ids_T.size(0),
+          " tokens in all, got ", sequences.tokens(), ". Describe exactly the ids that are passed.");
+    check(!tokens.domains_T.defined() || tokens.domains_T.sizes() == ids_T.sizes(), kPlace,
+          "expected one domain for each of ", ids_T.size(0), " tokens, got shape ",
+          tokens.domains_T.defined() ? tokens.domains_T.sizes() : at::IntArrayRef(), '.');
+    const int64_t positions = sequences.end_position();
+    check(positions <= options_.context_length, kPlace, "expected at most context_length=",
+          options_.context_length, " positions, got ", positions, ". Shorten the input.");
+    if (ids_T.numel() == 0) return tokens;
+    const int64_t low = ids_T.min().item<int64_t>(), high = ids_T.max().item<int64_t>();
+    check(low >= 0 && high < options_.vocabulary, kPlace, "expected token ids in [0, vocabulary=",
+          options_.vocabulary, "), got ", low < 0 ? low : high,
+          ". Use the tokenizer the model was trained with.");
+    return tokens;
   }
 
-  at::ScalarType compute_type(const ForwardContext& context) const {
-    return context.compute == at::ScalarType::Undefined ? embedding_.scalar_type()
-                                                        : context.compute;
-  }
-
-  RoutingContext layer_context(const Tensor& ids_BS, const ForwardContext& context,
-                               const Documents& documents, size_t layer, size_t moe_layer) const {
-    RoutingContext out;
-    out.training = context.training;
-    out.random = context.random.at_layer(static_cast<uint32_t>(layer));
-    out.compute = compute_type(context);
-    out.first_token = context.first_token;
-    out.sequence_length = ids_BS.size(1);
-    if (context.valid_BS.defined()) out.valid_T = context.valid_BS.flatten();
-    out.token_ids_T = ids_BS.flatten();
-    out.documents = documents;
-    out.causal = options_.causal;
-    out.num_domains = context.num_domains;
-    if (context.domain_B.defined())
-      out.domains_T = context.domain_B.to(ids_BS.device()).repeat_interleave(ids_BS.size(1));
-    if (moe_layer < context.counts_so_far.size())
-      out.counts_so_far_E = context.counts_so_far[moe_layer];
-    return out;
-  }
-
-  ModelOptions options_;
+  DecoderOptions options_;
   Tensor embedding_, head_;
-  std::vector<Block> blocks_;
+  std::shared_ptr<Stack> stack_;
   layers::Norm norm_{nullptr};
 };
 
 }  // namespace
 
-}  // namespace moe::models
+MOE_KIND(architectures, decoder, Decoder, DecoderOptions)
 
-MOE_MODEL_FAMILY(decoder, Decoder, ModelOptions)
+}  // namespace moe::models

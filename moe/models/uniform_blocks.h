@@ -1,11 +1,14 @@
 #pragma once
 
+#include <vector>
+
+#include <moe/layers/block.h>
 #include <moe/layers/moe_options.h>
 
 namespace moe::models {
 
-/// Which layers are Mixture of Experts, and of what kind.
-struct MoEOptions {
+/// Which blocks of a uniform stack are Mixture of Experts, and of what kind.
+struct MoEBlocks {
   int64_t num_experts = 8;
   int64_t top_k = 2;
   int64_t every = 1;
@@ -33,7 +36,7 @@ struct MoEOptions {
     v("router", router, "who goes where");
     v("expert", expert, "what an expert computes");
     v("balance", balance, "losses on the routing");
-    v("shared", shared, "an expert that takes every token");
+    v("shared", shared, "a feed-forward block that takes every token, beside the routed experts");
     v("capacity", capacity, "how many tokens an expert takes");
     v("dispatcher", dispatcher, "local, or all_to_all to shard the experts over ranks");
     v("expert_dropout", expert_dropout,
@@ -42,11 +45,9 @@ struct MoEOptions {
   }
 };
 
-/// A decoder-only (or, with causal = false, bidirectional) language model.
-struct ModelOptions {
-  int64_t vocabulary = 256;
-  int64_t context_length = 256;
-  int64_t d_model = 128;
+/// Blocks that differ at most in their feed-forwards: attention, then MoE or dense. The short way to describe a stack;
+/// architectures that have it put its keys into their own table and turn it into block specs.
+struct UniformBlocks {
   int64_t layers = 4;
   int64_t heads = 4;
   int64_t kv_heads = 0;
@@ -54,6 +55,7 @@ struct ModelOptions {
   bool attention_bias = false;
   bool qk_norm = false;
   double rope_theta = 10000;
+  double attention_dropout = 0;
   std::string norm = "rmsnorm";
   std::string norm_position = "pre";
   double norm_epsilon = 1e-5;
@@ -62,18 +64,11 @@ struct ModelOptions {
   bool feed_forward_bias = false;
   int64_t d_ff = 0;
   std::vector<int64_t> d_ff_per_layer = {};
-  bool tied_embeddings = false;
-  bool causal = true;
   double dropout = 0;
-  double attention_dropout = 0;
-  MoEOptions moe = {};
-  moe::layers::InitOptions init = {};
+  MoEBlocks moe = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
-    v("vocabulary", vocabulary, "token ids, V");
-    v("context_length", context_length, "longest sequence");
-    v("d_model", d_model, "width, D");
     v("layers", layers, "blocks");
     v("heads", heads, "query heads");
     v("kv_heads", kv_heads, "key-value heads; 0: as many as heads, 1: multi-query");
@@ -81,56 +76,36 @@ struct ModelOptions {
     v("attention_bias", attention_bias, "biases on the attention's projections");
     v("qk_norm", qk_norm, "normalise queries and keys per head");
     v("rope_theta", rope_theta, "base of the rotary positions");
+    v("attention_dropout", attention_dropout, "on the attention weights");
     v("norm", norm, "rmsnorm or layernorm");
-    v("norm_position", norm_position, "pre: before each block; post: after adding its output");
+    v("norm_position", norm_position, "pre: before each half of a block; post: after adding its output");
     v("norm_epsilon", norm_epsilon, "added to the mean square");
     v("feed_forward", feed_forward, "dense layers: gated or ffn");
-    v("activation", activation, "of dense layers: silu, gelu, gelu_tanh or relu");
+    v("activation", activation, "of dense layers: silu, gelu, gelu_tanh, relu or relu_squared");
     v("feed_forward_bias", feed_forward_bias, "biases in dense layers");
     v("d_ff", d_ff, "hidden units of dense layers; 0: the active units of a MoE layer, K times F");
     v("d_ff_per_layer", d_ff_per_layer,
       "hidden units of each layer where it is dense; instead of d_ff");
-    v("tied_embeddings", tied_embeddings, "use the embedding as output matrix");
-    v("causal", causal, "positions see only what came before");
     v("dropout", dropout, "on the embedding and on each block's output");
-    v("attention_dropout", attention_dropout, "on the attention weights");
     v("moe", moe, "which layers are Mixture of Experts, and of what kind");
-    v("init", init, "how parameters start");
   }
-  void validate(const std::string& place) const;
+  /// `d_model` is the width of the stack.
+  void validate(const std::string& place, int64_t d_model) const;
   /// Fills in the defaults of the chosen kinds and of `moe.expert.d_ff`.
-  void resolve();
+  void resolve(int64_t d_model);
 
   /// Experts of layer `i`; 0 when it is dense.
   int64_t experts_of(int64_t i) const;
   int64_t top_k_of(int64_t i) const;
+  /// Hidden units of one expert.
+  int64_t expert_width(int64_t d_model) const { return moe.expert.d_ff > 0 ? moe.expert.d_ff : 2 * d_model; }
   /// Hidden units of layer `i` were it dense.
-  int64_t dense_width(int64_t i) const;
-  int64_t expert_width() const { return moe.expert.d_ff > 0 ? moe.expert.d_ff : 2 * d_model; }
-  int64_t head_width() const { return head_dim > 0 ? head_dim : d_model / heads; }
-  int64_t kv_head_count() const { return kv_heads > 0 ? kv_heads : heads; }
+  int64_t dense_width(int64_t i, int64_t d_model) const;
+
+  std::vector<layers::BlockSpec> specs(int64_t d_model) const;
 };
 
-/// A model by its family; the other keys are that family's options.
-struct ModelSpec {
-  std::string family = "decoder";
-  Table options = {};
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("family", family, "a registered model family (`moe inspect --list model`)");
-    v.rest(options);
-  }
-  void find_unknown(UnknownKeys& unknown) const;
-  void validate(const std::string& place) const;
-};
-
-/// The dense model of equal active FLOPs, but for the router's product and the shared expert's
-/// gate: every layer becomes a feed-forward block of the experts' form and activation, as wide as
-/// what a token meets there (K F hidden units and the shared expert's), with the experts' biases.
-/// Kinds of experts other than ffn and gated count by their FLOPs; basic and advanced ones become
-/// ffn blocks. For fair comparison. Throws ConfigError for dropout inside experts, which dense
-/// blocks lack.
-ModelOptions dense_twin(const ModelOptions& options);
+/// Refuses a size of the options at `place`.key below `least` or too large to count with.
+void check_size(int64_t value, int64_t least, const std::string& place, const char* key);
 
 }  // namespace moe::models
