@@ -4,7 +4,8 @@
 #include <moe/config/toml.h>
 #include <moe/data/bpe/bpe_tokenizer.h>
 #include <moe/models/load.h>
-#include <moe/models/tensors.h>
+#include <moe/parameters/list.h>
+#include <moe/parameters/materialise.h>
 
 namespace moe::models {
 
@@ -63,12 +64,6 @@ std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, cons
 
 }  // namespace
 
-std::shared_ptr<LanguageModel> make_model(const Table& settings, const ModelShape& shape) {
-  ModelSpec spec;
-  read_fields(spec, settings, "model");
-  return families().at(spec.family).make(shape, spec.options);
-}
-
 Table load_config(const std::filesystem::path& path) {
   return config_of(find_checkpoint(path));
 }
@@ -92,10 +87,11 @@ LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype) {
   LoadedModel out;
   out.folder = find_checkpoint(path);
   out.config = config_of(out.folder);
-  const auto group = parallel::local();
-  out.model = make_model(section(out.config, "model"), {.group = group});
-  out.model->to(dtype);
-  checkpoint::load_tensors(out.folder, "model", named_tensors(*out.model), *group);
+  ModelSpec spec;
+  read_fields(spec, section(out.config, "model"), "model");
+  out.model = make_model(spec);
+  materialise(*out.model, at::kCPU, dtype);
+  checkpoint::load_tensors(out.folder, "model", tensors_of(*out.model), *parallel::local());
   out.model->eval();
   out.tokenizer = tokenizer_of(out.folder, out.config);
   const auto metadata = checkpoint::read_manifest(out.folder).metadata;

@@ -11,7 +11,7 @@ namespace moe::models {
 
 /// A model ready to run, with what it needs to read and write text.
 struct LoadedModel {
-  std::shared_ptr<LanguageModel> model;
+  std::shared_ptr<Model> model;
   std::shared_ptr<const data::Tokenizer> tokenizer;
   /// The resolved configuration of the run that made it.
   Table config;
@@ -20,8 +20,8 @@ struct LoadedModel {
   int64_t step = 0;
 };
 
-/// The model of `path`: a run (its newest whole checkpoint) or one checkpoint. Parameters come as
-/// `dtype`. Throws moe::Error when nothing loads whole, naming unknown, missing or misshapen
+/// The model of `path`: a run (its newest whole checkpoint), one checkpoint, or a Hugging Face model directory.
+/// Parameters come as `dtype`. Throws moe::Error when nothing loads whole, naming unknown, missing or misshapen
 /// tensors.
 LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype = at::kFloat);
 
@@ -31,9 +31,5 @@ Table load_config(const std::filesystem::path& path);
 /// The tokenizer of a run or checkpoint without its tensors; of a folder of another program that
 /// has a tokenizer.json, or of such a file itself, that one.
 std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path);
-
-/// Makes the model that a `[model]` table describes: `family` (default decoder) and that family's
-/// options.
-std::shared_ptr<LanguageModel> make_model(const Table& settings, const ModelShape& shape);
 
 }  // namespace moe::models

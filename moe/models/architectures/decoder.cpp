@@ -14,11 +14,11 @@ void DecoderOptions::validate(const std::string& place) const {
        {std::pair{"vocabulary", vocabulary}, std::pair{"context_length", context_length},
         std::pair{"d_model", d_model}})
     check_size(size, 1, place, key);
-  uniform.validate(place, d_model);
+  if (blocks.empty()) uniform.validate(place, d_model);
 }
 
 void DecoderOptions::resolve() {
-  uniform.resolve(d_model);
+  if (blocks.empty()) uniform.resolve(d_model);
   for (auto& block : blocks) block.resolve();
 }
 
