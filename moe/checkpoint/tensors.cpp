@@ -3,16 +3,16 @@
 #include <cstdio>
 #include <functional>
 #include <map>
-#include <optional>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
 
 #include <moe/base/error.h>
 #include <moe/checkpoint/tensors.h>
 #include <moe/formats/safetensors.h>
 #include <moe/parallel/gather_named.h>
-#include <moe/parallel/gradients.h>
+#include <moe/parameters/materialise.h>
 
 namespace moe::checkpoint {
 
@@ -20,6 +20,11 @@ namespace {
 
 constexpr int64_t kExpertsPerFile = 16;
 constexpr std::string_view kSuffix = ".safetensors";
+
+/// Experts on one another: split into files of some experts each.
+bool is_stack(const ParameterInfo& info) {
+  return info.part == Part::kExperts && info.per_expert && !info.expert;
+}
 
 std::string group_file(const std::string& prefix, const std::string& name, int64_t first,
                        int64_t last) {
@@ -31,7 +36,6 @@ std::string group_file(const std::string& prefix, const std::string& name, int64
 
 /// The stack of all ranks' experts, on every rank.
 Tensor gather_experts(const Tensor& stack, parallel::Communicator& group) {
-  if (group.size() == 1) return stack;
   Tensor counts = at::zeros({group.size()}, at::kLong);
   counts[group.rank()] = stack.size(0);
   group.all_reduce(counts);
@@ -45,47 +49,61 @@ struct Piece {
   int64_t first = 0;
 };
 
-/// What the files of a checkpoint hold, by tensor name.
-std::map<std::string, std::vector<Piece>> read_pieces(const Path& folder,
-                                                      const std::string& prefix) {
-  std::map<std::string, std::vector<Piece>> pieces;
+/// A tensor as the files of a checkpoint hold it.
+struct Stored {
+  std::vector<Piece> parts;
+  bool of_single_expert = false;  // it stands where single experts' tensors go
+};
+
+std::string single_file(const std::string& prefix) {
+  return concat(prefix, ".experts", kSuffix);
+}
+
+std::map<std::string, Stored> read_pieces(const Path& folder, const std::string& prefix) {
+  std::map<std::string, Stored> out;
   for (const auto& [file_name, file] : check_sizes(folder).files) {
     if (file_name.rfind(prefix + '.', 0) != 0 || !file_name.ends_with(kSuffix)) continue;
     const auto opened = formats::SafetensorsFile::open(folder / file_name);
     const auto& metadata = opened.metadata();
     const auto first = metadata.find("first_expert");
-    for (const auto& name : opened.names())
-      pieces[name].push_back(
+    for (const auto& name : opened.names()) {
+      auto& stored = out[name];
+      stored.of_single_expert = file_name == single_file(prefix);
+      stored.parts.push_back(
           {opened.tensor(name),
            first == metadata.end() ? 0 : std::strtoll(first->second.c_str(), nullptr, 10)});
+    }
   }
-  for (auto& [name, parts] : pieces)
-    std::sort(parts.begin(), parts.end(),
+  for (auto& [name, stored] : out)
+    std::sort(stored.parts.begin(), stored.parts.end(),
               [](const Piece& a, const Piece& b) { return a.first < b.first; });
-  return pieces;
+  return out;
 }
 
-/// Why the pieces are not `name`'s tensor, or "" when they are. `total` is E for stacks of experts.
-std::string mismatch(const std::vector<Piece>& pieces, const Tensor& target,
-                     std::optional<int64_t> total) {
+/// Why the pieces are not the tensor `target` is a part of, with `total` on dimension 0, or "" when
+/// they are.
+std::string mismatch(const std::vector<Piece>& pieces, const Tensor& target, int64_t total) {
   int64_t next = 0;
   for (const auto& piece : pieces) {
     const bool rest_fits =
         piece.tensor.dim() == target.dim() &&
         (target.dim() == 0 || piece.tensor.sizes().slice(1) == target.sizes().slice(1));
-    if (!rest_fits || (total && piece.first != next))
+    if (!rest_fits || piece.first != next)
       return concat("expected the shape of ", target.sizes(), ", found ", piece.tensor.sizes(),
-                    " from expert ", piece.first);
+                    piece.first > 0 ? concat(" from expert ", piece.first) : "");
     next += piece.tensor.dim() > 0 ? piece.tensor.size(0) : 1;
   }
-  const int64_t expected = total.value_or(target.dim() > 0 ? target.size(0) : 1);
-  if ((!total && pieces.size() != 1) || next != expected)
-    return concat("expected ", expected, " on dimension 0, found ", next);
-  return "";
+  return next == total ? "" : concat("expected ", total, " on dimension 0, found ", next);
 }
 
-/// Copies experts [first, first + L) of the pieces.
-void copy_experts(const std::vector<Piece>& pieces, Tensor target, int64_t first) {
+/// Copies numbers [first, first + target.size(0)) of dimension 0 of the pieces.
+void copy_pieces(const std::vector<Piece>& pieces, Tensor target, int64_t first) {
+  if (target.is_meta())
+    set_memory(target, at::empty(target.sizes(), target.options().device(at::kCPU)));
+  if (target.dim() == 0) {
+    target.copy_(pieces.front().tensor);
+    return;
+  }
   for (const auto& piece : pieces) {
     const int64_t begin = std::max(first, piece.first);
     const int64_t end = std::min(first + target.size(0), piece.first + piece.tensor.size(0));
@@ -97,19 +115,15 @@ void copy_experts(const std::vector<Piece>& pieces, Tensor target, int64_t first
 
 }  // namespace
 
-void add_tensors(Publication* publication, const std::string& prefix, const NamedTensors& tensors,
+void add_tensors(Publication* publication, const std::string& prefix, const Parameters& tensors,
                  parallel::Communicator& group) {
-  NamedTensors shared, single;
-  for (const auto& [name, tensor] : tensors) {
-    if (parallel::single_expert(name)) {
-      single.emplace_back(name, tensor.detach());
+  formats::NamedTensors shared, single;
+  for (const auto& [name, tensor, info] : tensors) {
+    if (!is_stack(info)) {
+      (info.expert ? single : shared).emplace_back(name, tensor.detach());
       continue;
     }
-    if (!parallel::is_expert_parameter(name)) {
-      shared.emplace_back(name, tensor.detach());
-      continue;
-    }
-    const Tensor stack = gather_experts(tensor.detach(), group);
+    const Tensor stack = info.sharded ? gather_experts(tensor.detach(), group) : tensor.detach();
     if (!publication) continue;
     for (int64_t first = 0; first < stack.size(0); first += kExpertsPerFile) {
       const int64_t end = std::min(first + kExpertsPerFile, stack.size(0));
@@ -122,42 +136,38 @@ void add_tensors(Publication* publication, const std::string& prefix, const Name
   }
   single = parallel::gather_named(single, group);
   if (publication && !single.empty())
-    publication->add(concat(prefix, ".experts", kSuffix),
+    publication->add(single_file(prefix),
                      [&](OutputFile& out) { formats::write_safetensors(out, single); });
   if (publication)
     publication->add(concat(prefix, kSuffix),
                      [&](OutputFile& out) { formats::write_safetensors(out, shared); });
 }
 
-void load_tensors(const Path& folder, const std::string& prefix, const NamedTensors& tensors,
+void load_tensors(const Path& folder, const std::string& prefix, const Parameters& tensors,
                   parallel::Communicator& group) {
   const at::NoGradGuard no_grad;
   auto pieces = read_pieces(folder, prefix);
   std::vector<std::string> problems;
   std::vector<std::function<void()>> copies;
-  for (const auto& [name, target] : tensors) {
+  for (const auto& [name, target, info] : tensors) {
     const auto found = pieces.find(name);
     if (found == pieces.end()) {
       problems.push_back(concat("missing: ", name, ' ', target.sizes()));
       continue;
     }
-    const bool stacked = parallel::is_expert_parameter(name) && !parallel::single_expert(name);
-    const auto total = stacked ? std::optional(target.size(0) * group.size()) : std::nullopt;
-    const std::string problem = mismatch(found->second, target, total);
+    const int64_t here = target.dim() > 0 ? target.size(0) : 1;
+    const std::string problem =
+        mismatch(found->second.parts, target, info.sharded ? here * group.size() : here);
     if (!problem.empty()) problems.push_back(concat("of another shape: ", name, ": ", problem));
-    copies.push_back([stacked, target = target, parts = found->second, rank = group.rank()] {
-      Tensor destination = target;
-      if (stacked)
-        copy_experts(parts, destination, rank * destination.size(0));
-      else
-        destination.copy_(parts.front().tensor);
+    copies.push_back([target = target, parts = found->second.parts, first = info.first_expert] {
+      copy_pieces(parts, target, first);
     });
     pieces.erase(found);
   }
-  for (const auto& [name, parts] : pieces) {
+  for (const auto& [name, stored] : pieces) {
     // Experts of their own are other ranks' business.
-    if (group.size() > 1 && parallel::single_expert(name)) continue;
-    problems.push_back(concat("unknown: ", name, ' ', parts.front().tensor.sizes()));
+    if (group.size() > 1 && stored.of_single_expert) continue;
+    problems.push_back(concat("unknown: ", name, ' ', stored.parts.front().tensor.sizes()));
   }
   check(problems.empty(), "checkpoint", "expected the tensors of this model in ", folder.string(),
         ", found ", problems.size(),

@@ -1,4 +1,3 @@
-#include <charconv>
 #include <unordered_set>
 
 #include <ATen/core/grad_mode.h>
@@ -14,12 +13,12 @@ namespace {
 constexpr int64_t kBucketBytes = int64_t{16} << 20;
 
 /// The replicated parameters that learn, each once.
-std::vector<Tensor> replicated(const std::vector<std::pair<std::string, Tensor>>& parameters) {
+std::vector<Tensor> replicated(const Parameters& parameters) {
   std::vector<Tensor> result;
   std::unordered_set<const c10::TensorImpl*> seen;
-  for (const auto& [name, parameter] : parameters) {
-    if (!parameter.requires_grad() || is_expert_parameter(name)) continue;
-    if (seen.insert(parameter.unsafeGetTensorImpl()).second) result.push_back(parameter);
+  for (const auto& [name, tensor, info] : parameters) {
+    if (!tensor.requires_grad() || info.is_local()) continue;
+    if (seen.insert(tensor.unsafeGetTensorImpl()).second) result.push_back(tensor);
   }
   return result;
 }
@@ -54,35 +53,7 @@ void reduce_bucket(const std::vector<Tensor>& bucket, Communicator& group) {
 
 }  // namespace
 
-bool has_component(std::string_view name, std::string_view component) {
-  while (true) {
-    const size_t dot = name.find('.');
-    if (name.substr(0, dot) == component) return true;
-    if (dot == std::string_view::npos) return false;
-    name.remove_prefix(dot + 1);
-  }
-}
-
-bool is_expert_parameter(std::string_view name) {
-  return has_component(name, "experts");
-}
-
-std::optional<int64_t> single_expert(std::string_view name) {
-  constexpr std::string_view kExperts = "experts.";
-  for (size_t at = name.find(kExperts); at != std::string_view::npos;
-       at = name.find(kExperts, at + 1)) {
-    if (at > 0 && name[at - 1] != '.') continue;
-    const std::string_view rest = name.substr(at + kExperts.size());
-    const char* const end = rest.data() + rest.size();
-    int64_t number = 0;
-    const auto read = std::from_chars(rest.data(), end, number);
-    if (read.ec == std::errc() && read.ptr != end && *read.ptr == '.' && number >= 0) return number;
-  }
-  return std::nullopt;
-}
-
-void reduce_gradients(const std::vector<std::pair<std::string, Tensor>>& parameters,
-                      Communicator& group) {
+void reduce_gradients(const Parameters& parameters, Communicator& group) {
   if (group.size() == 1) return;
   const at::NoGradGuard no_grad;
   std::vector<Tensor> bucket;
