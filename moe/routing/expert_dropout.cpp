@@ -33,7 +33,7 @@ Tensor kept_experts(int64_t num_experts, const RandomKey& key, double share) {
 
 }  // namespace
 
-Routing drop_experts(Routing routing, const RoutingContext& context, double share) {
+Routing drop_experts(Routing routing, const LayerContext& context, double share) {
   if (!context.training || share == 0) return routing;
   const Tensor kept_E = kept_experts(routing.num_experts, context.random, share);
   const Tensor kept_N = kept_E.to(routing.experts_N.device()).index_select(0, routing.experts_N);

@@ -6,13 +6,13 @@
 
 namespace moe::routing {
 
-/// B14: in training, the routing without the pairs of experts masked at random: those pairs are
+/// In training, the routing without the pairs of experts masked at random: those pairs are
 /// dropped, and the weights of the others grow by 1 / (1 - share), so that evaluation, which masks
 /// nothing, needs no other weights.
 ///
 /// Every expert is masked with probability `share`, in [0, 1), but never all of them. Seed, step
 /// and layer alone decide: the mask is the same on all ranks and in all micro-batches of a step. A
 /// token whose experts are all masked gets nothing from the routed experts.
-Routing drop_experts(Routing routing, const RoutingContext& context, double share);
+Routing drop_experts(Routing routing, const LayerContext& context, double share);
 
 }  // namespace moe::routing

@@ -8,44 +8,30 @@
 
 namespace moe::routing {
 
-void check_padding(const RoutingContext& context, int64_t tokens) {
-  const Tensor& valid_T = context.valid_T;
-  if (!valid_T.defined()) return;
-  check(valid_T.dim() == 1 && valid_T.size(0) == tokens && valid_T.scalar_type() == at::kBool,
-        "routing", "expected valid_T to be Bool of shape [", tokens, "], got ",
-        valid_T.scalar_type(), ' ', valid_T.sizes(),
-        ". Flatten the padding mask as the tokens are.");
-}
-
 Routing finish_fixed(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& logits_TE,
-                     const Tensor& scores_TE, const RoutingContext& context) {
-  check_padding(context, experts_TK.size(0));
-  Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1), context.valid_T);
+                     const Tensor& scores_TE, const LayerContext& context) {
+  Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1));
   routing.logits_TE = logits_TE;
   routing.scores_TE = scores_TE;
-  routing.first_token = context.first_token;
+  routing.first_token = context.tokens.first_token;
   return routing;
 }
 
 Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& kept_TK,
                       const Tensor& logits_TE, const Tensor& scores_TE,
-                      const RoutingContext& context) {
+                      const LayerContext& context) {
   const int64_t T = experts_TK.size(0), K = experts_TK.size(1);
-  check_padding(context, T);
-  const Tensor real_TK =
-      context.valid_T.defined() ? kept_TK.logical_and(context.valid_T.unsqueeze(1)) : kept_TK;
-  const Tensor cell_N = real_TK.reshape({T * K}).nonzero().squeeze(1);
+  const Tensor cell_N = kept_TK.reshape({T * K}).nonzero().squeeze(1);
   Routing routing;
   routing.num_experts = logits_TE.size(1);
   // Of a view, as the ids of all experts for each token are, nothing is copied but what is taken.
   routing.experts_N = at::take(experts_TK, cell_N);
   routing.weights_N = weights_TK.reshape({T * K}).index_select(0, cell_N);
   routing.offsets = at::zeros({T + 1}, cell_N.options());
-  routing.offsets.slice(0, 1).copy_(at::cumsum(real_TK.sum(1), 0));
+  routing.offsets.slice(0, 1).copy_(at::cumsum(kept_TK.sum(1), 0));
   routing.logits_TE = logits_TE;
   routing.scores_TE = scores_TE;
-  routing.valid_T = context.valid_T;
-  routing.first_token = context.first_token;
+  routing.first_token = context.tokens.first_token;
   return routing;
 }
 

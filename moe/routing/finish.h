@@ -8,19 +8,16 @@
 namespace moe::routing {
 
 /// The last step of every rule that gives each token K experts: a Routing of `experts_TK` (int64)
-/// and `weights_TK` with the context's padding and token numbers, and the (T, E) logits and scores
-/// that losses look at.
+/// and `weights_TK` with the context's token numbers, and the (T, E) logits and scores that losses
+/// look at.
 Routing finish_fixed(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& logits_TE,
-                     const Tensor& scores_TE, const RoutingContext& context);
+                     const Tensor& scores_TE, const LayerContext& context);
 
 /// The same for rules that leave some of the K out: token t keeps the pairs where kept_TK (bool)
-/// holds, in the order of columns, and none when it is padding.
+/// holds, in the order of columns.
 Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& kept_TK,
                       const Tensor& logits_TE, const Tensor& scores_TE,
-                      const RoutingContext& context);
-
-/// Throws unless valid_T is undefined or (T,) bool.
-void check_padding(const RoutingContext& context, int64_t tokens);
+                      const LayerContext& context);
 
 /// One choice divided by its own sum is 1 whatever the router says: warns that nothing will train
 /// the router.

@@ -1,11 +1,6 @@
 // T tokens, D model width, E experts.
-#include <cmath>
-
-#include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 #include <c10/core/impl/LocalDispatchKeySet.h>
 
-#include <moe/ops/random_fill.h>
 #include <moe/routing/linear_router.h>
 #include <moe/routing/wide_linear.h>
 
@@ -13,11 +8,8 @@ namespace moe::routing {
 
 LinearRouter::LinearRouter(const RouterShape& shape, bool with_bias) : Router(shape) {
   const int64_t D = shape.d_model, E = shape.num_experts;
-  Tensor start_ED = at::empty({E, D}, at::kFloat);
-  ops::fill_normal_(start_ED, RandomStream(0, "router.weight"),
-                    1 / std::sqrt(static_cast<double>(D)));
-  weight_ED_ = register_parameter("weight", start_ED);
-  if (with_bias) bias_E_ = register_parameter("bias", at::zeros({E}, at::kFloat));
+  weight_ED_ = add_parameter("weight", {E, D}, {.role = Role::kScores, .per_expert = true});
+  if (with_bias) bias_E_ = add_parameter("bias", {E}, {.role = Role::kBias, .per_expert = true});
 }
 
 at::ScalarType LinearRouter::score_type(const Tensor& x_TD) const {

@@ -8,9 +8,7 @@ namespace moe::routing {
 
 /// A router whose logits are one matrix product: l_TE = x_TD W^T + b.
 ///
-/// Parameters: "weight" (E, D) and, if asked for, "bias" (E). Both start from fixed numbers (normal
-/// with standard deviation 1/sqrt(D); zeros), the same in every layer: a model draws its own over
-/// them from its seed.
+/// Parameters: "weight" (E, D) and, if asked for, "bias" (E).
 class LinearRouter : public Router {
  public:
   LinearRouter(const RouterShape& shape, bool with_bias);

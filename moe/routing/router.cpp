@@ -2,7 +2,7 @@
 
 namespace moe::routing {
 
-Router::Router(const RouterShape& shape) : shape_(shape) {
+Router::Router(const RouterShape& shape) : Module(shape.tensors), shape_(shape) {
   check<ConfigError>(shape.d_model > 0 && shape.num_experts > 0, "routing",
                      "expected d_model > 0 and num_experts > 0, got ", shape.d_model, " and ",
                      shape.num_experts, ". Set both in the layer's options.");
@@ -13,21 +13,9 @@ Router::Router(const RouterShape& shape) : shape_(shape) {
 
 void Router::end_step(const StepStatistics&) {}
 
-namespace kinds {
-#define X(name, help) RouterRegistry::Entry make_##name();
-#include <moe/routing/routers.def>
-#undef X
-}  // namespace kinds
-
-RouterRegistry& routers() {
-  static RouterRegistry* const registry = [] {
-    auto* made = new RouterRegistry("router");  // never destroyed: usable during static destruction
-#define X(name, help) made->add(#name, help, kinds::make_##name());
-#include <moe/routing/routers.def>
-#undef X
-    return made;
-  }();
-  return *registry;
-}
+#define MOE_REGISTRY routers
+#define MOE_REGISTRY_NAMES "router"
+#define MOE_REGISTRY_TABLE <moe/routing/routers.def>
+#include <moe/base/fill_registry.inc>
 
 }  // namespace moe::routing

@@ -27,7 +27,7 @@ void TemperatureSchedule::validate(const std::string& place) const {
                      ", got 0. Say how many steps the schedule takes.");
 }
 
-double TemperatureSchedule::at(const RoutingContext& context) const {
+double TemperatureSchedule::at(const LayerContext& context) const {
   if (temperature_steps == 0) return temperature;
   if (!context.training) return temperature_end;
   const double done =
@@ -42,7 +42,7 @@ ops::ChoiceRule SoftmaxRule::choice(int64_t top_k, const GroupLimit& limit) cons
 }
 
 Routing routing_of(const ops::Choices& choices, const SoftmaxRule& rule,
-                   const RoutingContext& context) {
+                   const LayerContext& context) {
   Routing routing = finish_fixed(choices.experts_TK, choices.weights_TK, choices.logits_TE,
                                  choices.scores_TE, context);
   routing.weight_on_input = rule.weight_on == "input";
@@ -50,12 +50,12 @@ Routing routing_of(const ops::Choices& choices, const SoftmaxRule& rule,
 }
 
 Routing choose_by_softmax(const Tensor& logits_TE, int64_t top_k, const SoftmaxRule& rule,
-                          const RoutingContext& context, const GroupLimit& limit) {
+                          const LayerContext& context, const GroupLimit& limit) {
   return routing_of(ops::choose(logits_TE, rule.choice(top_k, limit)), rule, context);
 }
 
 Routing choose_with_noise(const Tensor& logits_TE, double std, int64_t top_k,
-                          const SoftmaxRule& rule, const RoutingContext& context) {
+                          const SoftmaxRule& rule, const LayerContext& context) {
   if (std == 0) return choose_by_softmax(logits_TE, top_k, rule, context);
   const Tensor noisy_TE = logits_TE + normal_like(logits_TE, context) * std;
   Routing routing = choose_by_softmax(noisy_TE, top_k, rule, context);

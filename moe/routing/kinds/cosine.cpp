@@ -4,47 +4,38 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/amax.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/where.h>
 
-#include <moe/ops/random_fill.h>
 #include <moe/ops/sums.h>
 #include <moe/routing/finish.h>
+#include <moe/routing/kinds/cosine.h>
 #include <moe/routing/softmax_rule.h>
 #include <moe/routing/wide_linear.h>
 
-namespace moe::routing {
+namespace moe {
 
 namespace {
 
 constexpr double kLeastTemperature = 0.01;
 constexpr double kMostTemperature = 100;
 
-struct CosineOptions {
-  int64_t projection = 0;
-  double temperature = 0.5;
-  SoftmaxRule rule;
+}  // namespace
 
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("projection", projection,
-      "width in which tokens and experts are compared; 0: half the number of experts, at least 8");
-    v("temperature", temperature,
-      "where the learned temperature starts, in [0.01, 100], which it never leaves");
-    rule.fields(v);
-  }
+void CosineRouter::validate(const std::string&) const {
+  check<ConfigError>(projection >= 0, "routing/cosine", "expected projection >= 0, got ",
+                     projection, ". Use 0 for the default.");
+  check<ConfigError>(temperature >= kLeastTemperature && temperature <= kMostTemperature,
+                     "routing/cosine", "expected temperature in [", kLeastTemperature, ", ",
+                     kMostTemperature, "], got ", temperature, ". Tutel starts from 0.5.");
+  routing::SoftmaxRule::of(*this).validate("routing/cosine");
+}
 
-  void validate(const std::string&) const {
-    check<ConfigError>(projection >= 0, "routing/cosine", "expected projection >= 0, got ",
-                       projection, ". Use 0 for the default.");
-    check<ConfigError>(temperature >= kLeastTemperature && temperature <= kMostTemperature,
-                       "routing/cosine", "expected temperature in [", kLeastTemperature, ", ",
-                       kMostTemperature, "], got ", temperature, ". Tutel starts from 0.5.");
-    rule.validate("routing/cosine");
-  }
-};
+}  // namespace moe
+
+namespace moe::routing {
+
+namespace {
 
 /// Rows of unit length; a row of zeros stays so. The largest element is divided out first, so that
 /// no finite row overflows; being a constant factor it changes no gradient.
@@ -55,47 +46,52 @@ Tensor unit_rows(const Tensor& rows_RP) {
   return near_one_RP / length_R1.clamp_min(0.5);  // at least 1, but for rows of zeros
 }
 
-/// R11: l_te = cos(W x_t, v_e) / tau, then R1.
+/// What tokens pass before they are compared with experts.
+struct Projection final : Module {
+  Projection(int64_t D, int64_t P, const at::TensorOptions& tensors) : Module(tensors) {
+    weight_PD = add_parameter("weight", {P, D}, {.role = Role::kScores});
+    scale = add_parameter("scale", {1}, {.role = Role::kScale});
+  }
+
+  Tensor weight_PD, scale;
+};
+
+/// l_te = cos(W x_t, v_e) / tau, then SoftmaxRule.
 ///
 /// Parameters: "weight" (E, P), the experts' embeddings v; "projection.weight" (P, D), W; and
 /// "projection.scale" (1), which starts at 1: tau = temperature * exp(1 - scale) is learned through
-/// it and kept in [0.01, 100]. The matrices start from fixed numbers, as that of LinearRouter.
-class CosineRouter final : public Router {
+/// it and kept in [0.01, 100].
+class Cosine final : public Router {
  public:
-  CosineRouter(const RouterShape& shape, const CosineOptions& options)
-      : Router(shape), options_(options) {
+  Cosine(const RouterShape& shape, const CosineRouter& options)
+      : Router(shape), rule_(SoftmaxRule::of(options)), temperature_(options.temperature) {
     const int64_t D = shape.d_model, E = shape.num_experts;
     const int64_t P = options.projection > 0 ? options.projection : std::max<int64_t>(8, E / 2);
-    Tensor start_EP = at::empty({E, P}, at::kFloat), start_PD = at::empty({P, D}, at::kFloat);
-    ops::fill_normal_(start_EP, RandomStream(0, "router.weight"), 1);
-    ops::fill_normal_(start_PD, RandomStream(0, "router.projection.weight"),
-                      1 / std::sqrt(static_cast<double>(D)));
-    weight_EP_ = register_parameter("weight", start_EP);
-    const auto projection = register_module("projection", std::make_shared<torch::nn::Module>());
-    projection_PD_ = projection->register_parameter("weight", start_PD);
-    scale_ = projection->register_parameter("scale", at::ones({1}, at::kFloat));
-    warn_if_constant(shape, options.rule.weights_sum_to_one(), "routing/cosine");
+    weight_EP_ = add_parameter("weight", {E, P}, {.role = Role::kScores, .per_expert = true});
+    projection_ = register_module("projection", std::make_shared<Projection>(D, P, tensors()));
+    warn_if_constant(shape, rule_.weights_sum_to_one(), "routing/cosine");
   }
 
-  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+  Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     check_input(x_TD, shape_);
     const auto type = wide_type(x_TD, weight_EP_);
-    const Tensor token_TP = unit_rows(wide_linear(x_TD, projection_PD_));
+    const Tensor token_TP = unit_rows(wide_linear(x_TD, projection_->weight_PD));
     const Tensor cosine_TE = wide_linear(token_TP, unit_rows(weight_EP_.to(type)));
-    const Tensor sharpness = (scale_.to(type) - 1 - std::log(options_.temperature))
+    const Tensor sharpness = (projection_->scale.to(type) - 1 - std::log(temperature_))
                                  .clamp(-std::log(kMostTemperature), -std::log(kLeastTemperature))
                                  .exp();
-    return choose_by_softmax(ops::scaled(cosine_TE, sharpness), shape_.top_k, options_.rule,
-                             context);
+    return choose_by_softmax(ops::scaled(cosine_TE, sharpness), shape_.top_k, rule_, context);
   }
 
  private:
-  CosineOptions options_;
-  Tensor weight_EP_, projection_PD_, scale_;
+  SoftmaxRule rule_;
+  double temperature_;
+  Tensor weight_EP_;
+  std::shared_ptr<Projection> projection_;
 };
 
 }  // namespace
 
-}  // namespace moe::routing
+MOE_KIND(routers, cosine, Cosine, CosineRouter)
 
-MOE_ROUTER(cosine, CosineRouter, CosineOptions)
+}  // namespace moe::routing

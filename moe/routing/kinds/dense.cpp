@@ -3,31 +3,22 @@
 #include <ATen/ops/softmax.h>
 
 #include <moe/routing/finish.h>
+#include <moe/routing/kinds/dense.h>
 #include <moe/routing/linear_router.h>
 
 namespace moe::routing {
 
 namespace {
 
-struct DenseOptions {
-  bool bias = false;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("bias", bias, "add a learned bias to the logits");
-  }
-};
-
-/// R8 (Jacobs et al. 1991): every expert, in the order of ids, weighted by softmax(l). top_k has no
+/// Jacobs et al. 1991: every expert, in the order of ids, weighted by softmax(l). top_k has no
 /// meaning here.
-class DenseRouter final : public LinearRouter {
+class Dense final : public LinearRouter {
  public:
-  DenseRouter(const RouterShape& shape, const DenseOptions& options)
-      : LinearRouter(shape, options.bias) {}
+  Dense(const RouterShape& shape, const DenseRouter& options) : LinearRouter(shape, options.bias) {}
 
-  double experts_per_token() const override { return static_cast<double>(shape_.num_experts); }
+  double active_experts() const override { return static_cast<double>(shape_.num_experts); }
 
-  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+  Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     const Tensor logits_TE = logits(x_TD);
     const Tensor scores_TE = at::softmax(logits_TE, 1);
     const Tensor experts_E = at::arange(shape_.num_experts, logits_TE.options().dtype(at::kLong));
@@ -38,6 +29,6 @@ class DenseRouter final : public LinearRouter {
 
 }  // namespace
 
-}  // namespace moe::routing
+MOE_KIND(routers, dense, Dense, DenseRouter)
 
-MOE_ROUTER(dense, DenseRouter, DenseOptions)
+}  // namespace moe::routing

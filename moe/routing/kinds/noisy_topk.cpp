@@ -1,63 +1,45 @@
 // T tokens, D model width, E experts, K choices per token.
-#include <cmath>
-
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/softplus.h>
 
-#include <moe/ops/random_fill.h>
 #include <moe/routing/finish.h>
+#include <moe/routing/kinds/noisy_topk.h>
 #include <moe/routing/random.h>
 #include <moe/routing/softmax_rule.h>
 #include <moe/routing/wide_linear.h>
+
+namespace moe {
+
+void NoisyTopKRouter::validate(const std::string&) const {
+  check_one_of("routing/noisy_topk", "softmax", softmax, {"before", "after"});
+  check_one_of("routing/noisy_topk", "noise_std", noise_std, {"softplus", "sqrt_softplus"});
+  check<ConfigError>(noise_epsilon >= 0, "routing/noisy_topk", "expected noise_epsilon >= 0, got ",
+                     noise_epsilon, ". Shazeer uses 0.01.");
+}
+
+}  // namespace moe
 
 namespace moe::routing {
 
 namespace {
 
-struct NoisyTopKOptions {
-  std::string softmax = "after";
-  std::string noise_std = "softplus";
-  double noise_epsilon = 0.01;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("softmax", softmax,
-      "\"after\" the selection, over the K kept (Shazeer), or \"before\" it, over all experts: the "
-      "weights then sum to less than 1");
-    v("noise_std", noise_std,
-      "standard deviation of the noise: \"softplus\" of x W_noise, plus noise_epsilon (Shazeer), "
-      "or \"sqrt_softplus\", its square root, nothing added");
-    v("noise_epsilon", noise_epsilon, "least standard deviation of noise_std = softplus");
-  }
-
-  void validate(const std::string&) const {
-    check_one_of("routing/noisy_topk", "softmax", softmax, {"before", "after"});
-    check_one_of("routing/noisy_topk", "noise_std", noise_std, {"softplus", "sqrt_softplus"});
-    check<ConfigError>(noise_epsilon >= 0, "routing/noisy_topk",
-                       "expected noise_epsilon >= 0, got ", noise_epsilon, ". Shazeer uses 0.01.");
-  }
-};
-
-/// R4 (Shazeer et al. 2017): h = x W + N(0, 1) * (softplus(x W_noise) + 1e-2) in training, h = x W
+/// Shazeer et al. 2017: h = x W + N(0, 1) * (softplus(x W_noise) + 1e-2) in training, h = x W
 /// in evaluation; the K largest of h, weighted by the softmax over the K.
 ///
 /// Parameter "weight" (E, 2, D): of expert e, [e, 0] is its column of W and [e, 1] that of W_noise.
 /// logits_TE is x W; scores_TE is softmax(h); in training noisy_logits_TE is h and noise_std_TE the
 /// factor of N(0, 1), through which gradient reaches W_noise. The noise of a token depends on seed,
 /// step, layer and its global number.
-class NoisyTopKRouter final : public Router {
+class NoisyTopK final : public Router {
  public:
-  NoisyTopKRouter(const RouterShape& shape, const NoisyTopKOptions& options)
+  NoisyTopK(const RouterShape& shape, const NoisyTopKRouter& options)
       : Router(shape), rule_{.renormalise = false, .softmax = options.softmax}, options_(options) {
-    Tensor start_E2D = at::empty({shape.num_experts, 2, shape.d_model}, at::kFloat);
-    ops::fill_normal_(start_E2D, RandomStream(0, "router.weight"),
-                      1 / std::sqrt(static_cast<double>(shape.d_model)));
-    weight_E2D_ = register_parameter("weight", start_E2D);
+    weight_E2D_ = add_parameter("weight", {shape.num_experts, 2, shape.d_model},
+                                {.role = Role::kScores, .per_expert = true});
     warn_if_constant(shape, rule_.weights_sum_to_one(), "routing/noisy_topk");
   }
 
-  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+  Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     check_input(x_TD, shape_);
     const Tensor logits_TE = wide_linear(x_TD, weight_E2D_.select(1, 0));
     if (!context.training) return choose_by_softmax(logits_TE, shape_.top_k, rule_, context);
@@ -79,12 +61,12 @@ class NoisyTopKRouter final : public Router {
   }
 
   SoftmaxRule rule_;
-  NoisyTopKOptions options_;
+  NoisyTopKRouter options_;
   Tensor weight_E2D_;
 };
 
 }  // namespace
 
-}  // namespace moe::routing
+MOE_KIND(routers, noisy_topk, NoisyTopK, NoisyTopKRouter)
 
-MOE_ROUTER(noisy_topk, NoisyTopKRouter, NoisyTopKOptions)
+}  // namespace moe::routing

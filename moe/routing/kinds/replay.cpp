@@ -41,32 +41,31 @@ void check_recording(const Routing& recording, int64_t num_experts) {
 
 }  // namespace
 
-ReplayRouter::ReplayRouter(const RouterShape& shape, const ReplayOptions& options)
+Replay::Replay(const RouterShape& shape, const ReplayRouter& options)
     : LinearRouter(shape, /*with_bias=*/false) {
   if (!options.path.empty()) set_assignment(read_recording(options.path));
 }
 
-void ReplayRouter::set_assignment(const Routing& recording) {
+void Replay::set_assignment(const Routing& recording) {
   check_recording(recording, shape_.num_experts);
   assignment_ = recorded(recording);
 }
 
-void ReplayRouter::set_assignment(const Tensor& experts_TK, const Tensor& weights_TK) {
+void Replay::set_assignment(const Tensor& experts_TK, const Tensor& weights_TK) {
   check(experts_TK.dim() == 2 && experts_TK.sizes() == weights_TK.sizes(), "routing/replay",
         "expected experts (T, K) and weights of the same shape, got ", experts_TK.sizes(), " and ",
         weights_TK.sizes(), ". Give every choice one weight.");
-  set_assignment(fixed_choices(experts_TK, weights_TK, shape_.num_experts, /*valid_T=*/{}));
+  set_assignment(fixed_choices(experts_TK, weights_TK, shape_.num_experts));
 }
 
-Routing ReplayRouter::forward(const Tensor& x_TD, const RoutingContext& context) {
+Routing Replay::forward(const Tensor& x_TD, const LayerContext& context) {
   check(assignment_.offsets.defined(), "routing/replay",
         "expected a recording to replay, got none. Set the option path, or call set_assignment.");
-  const int64_t T = x_TD.size(0), begin = context.first_token - assignment_.first_token;
+  const int64_t T = x_TD.size(0), begin = context.tokens.first_token - assignment_.first_token;
   check(begin >= 0 && begin + T <= assignment_.tokens(), "routing/replay",
         "expected tokens of the recording, which are [", assignment_.first_token, ", ",
-        assignment_.first_token + assignment_.tokens(), "), got [", context.first_token, ", ",
-        context.first_token + T, "). Record more, or replay fewer tokens.");
-  check_padding(context, T);
+        assignment_.first_token + assignment_.tokens(), "), got [", context.tokens.first_token,
+        ", ", context.tokens.first_token + T, "). Record more, or replay fewer tokens.");
 
   const Tensor offsets = assignment_.offsets.slice(0, begin, begin + T + 1);
   const int64_t first = offsets[0].item<int64_t>(), last = offsets[-1].item<int64_t>();
@@ -75,20 +74,14 @@ Routing ReplayRouter::forward(const Tensor& x_TD, const RoutingContext& context)
   routing.scores_TE = at::softmax(routing.logits_TE, 1);
   routing.num_experts = shape_.num_experts;
   routing.choices = assignment_.choices;
-  routing.first_token = context.first_token;
+  routing.first_token = context.tokens.first_token;
   routing.weight_on_input = assignment_.weight_on_input;
-  routing.valid_T = context.valid_T;
   routing.offsets = (offsets - first).to(x_TD.device());
   routing.experts_N = assignment_.experts_N.slice(0, first, last).to(x_TD.device());
   routing.weights_N = assignment_.weights_N.slice(0, first, last).to(routing.logits_TE.options());
-  if (context.valid_T.defined()) {
-    const Tensor valid_N = context.valid_T.index_select(0, routing.tokens_N());
-    routing.experts_N = at::where(valid_N, routing.experts_N, routing.num_experts);
-    routing.weights_N = at::where(valid_N, routing.weights_N, at::zeros_like(routing.weights_N));
-  }
   return routing;
 }
 
-}  // namespace moe::routing
+MOE_KIND(routers, replay, Replay, ReplayRouter)
 
-MOE_ROUTER(replay, ReplayRouter, ReplayOptions)
+}  // namespace moe::routing

@@ -2,66 +2,49 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/sign.h>
-#include <ATen/ops/zeros.h>
 
 #include <moe/routing/finish.h>
 #include <moe/routing/group_limit.h>
+#include <moe/routing/kinds/sigmoid.h>
 #include <moe/routing/linear_router.h>
+
+namespace moe {
+
+void SigmoidRouter::validate(const std::string&) const {
+  check_one_of("routing/sigmoid", "weight_on", weight_on, {"output", "input"});
+  routing::GroupLimit::of(*this).validate("routing/sigmoid");
+  check<ConfigError>(bias_rate >= 0, "routing/sigmoid", "expected bias_rate >= 0, got ", bias_rate,
+                     ". A negative rate would feed the busy experts.");
+}
+
+}  // namespace moe
 
 namespace moe::routing {
 
 namespace {
 
-struct SigmoidOptions {
-  bool renormalise = true;
-  double scale = 1;
-  double bias_rate = 0.001;
-  bool bias = false;
-  std::string weight_on = "output";
-  GroupLimit limit = {.group_score = "best_two"};
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("renormalise", renormalise, "divide the chosen scores by their sum + 1e-20");
-    v("scale", scale, "the weights are multiplied by this (DeepSeek-V3: 2.5)");
-    v("bias_rate", bias_rate,
-      "step of the selection bias after each optimizer step (B9); 0: it stays as loaded");
-    v("bias", bias, "add a learned bias to the logits");
-    v("weight_on", weight_on,
-      "the weight multiplies the expert's \"output\" or its \"input\" (Llama 4)");
-    limit.fields(v);
-  }
-
-  void validate(const std::string&) const {
-    check_one_of("routing/sigmoid", "weight_on", weight_on, {"output", "input"});
-    limit.validate("routing/sigmoid");
-    check<ConfigError>(bias_rate >= 0, "routing/sigmoid", "expected bias_rate >= 0, got ",
-                       bias_rate, ". A negative rate would feed the busy experts.");
-  }
-};
-
-/// R12 (DeepSeek-V3): s = sigmoid(l); the K largest of s + b; weight = s / (sum of chosen s +
-/// 1e-20) * scale. With groups (R13) only experts of the best groups by s + b are candidates.
+/// DeepSeek-V3: s = sigmoid(l); the K largest of s + b; weight = s / (sum of chosen s +
+/// 1e-20) * scale. With groups only experts of the best groups by s + b are candidates.
 ///
 /// b is the buffer "selection_bias" (E) float32: it takes part in the selection only, no gradient
-/// reaches it, and end_step moves it (B9): b_e += bias_rate * sign(mean(c) - c_e). scores_TE is s,
+/// reaches it, and end_step moves it: b_e += bias_rate * sign(mean(c) - c_e). scores_TE is s,
 /// whose rows do not sum to 1.
-class SigmoidRouter final : public LinearRouter {
+class Sigmoid final : public LinearRouter {
  public:
-  SigmoidRouter(const RouterShape& shape, const SigmoidOptions& options)
-      : LinearRouter(shape, options.bias), options_(options) {
+  Sigmoid(const RouterShape& shape, const SigmoidRouter& options)
+      : LinearRouter(shape, options.bias), options_(options), limit_(GroupLimit::of(options)) {
     selection_bias_E_ =
-        register_buffer("selection_bias", at::zeros({shape.num_experts}, at::kFloat));
-    options.limit.check_shape("routing/sigmoid", shape);
+        add_buffer("selection_bias", {shape.num_experts}, at::kFloat, {.per_expert = true});
+    limit_.check_shape("routing/sigmoid", shape);
     warn_if_constant(shape, options.renormalise, "routing/sigmoid");
   }
 
-  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+  Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     ops::ChoiceRule rule = {.score = ops::Score::kSigmoid,
                             .k = shape_.top_k,
                             .sum_to_one = options_.renormalise,
                             .scale = options_.scale};
-    options_.limit.apply_to(rule);
+    limit_.apply_to(rule);
     const ops::Choices choices = choose(x_TD, rule, selection_bias_E_);
     Routing routing = finish_fixed(choices.experts_TK, choices.weights_TK, choices.logits_TE,
                                    choices.scores_TE, context);
@@ -81,12 +64,13 @@ class SigmoidRouter final : public LinearRouter {
   }
 
  private:
-  SigmoidOptions options_;
+  SigmoidRouter options_;
+  GroupLimit limit_;
   Tensor selection_bias_E_;
 };
 
 }  // namespace
 
-}  // namespace moe::routing
+MOE_KIND(routers, sigmoid, Sigmoid, SigmoidRouter)
 
-MOE_ROUTER(sigmoid, SigmoidRouter, SigmoidOptions)
+}  // namespace moe::routing

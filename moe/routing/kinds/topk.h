@@ -1,0 +1,35 @@
+#pragma once
+
+#include <string>
+
+#include <moe/routing/option_fields.h>
+#include <moe/routing/router.h>
+
+namespace moe {
+
+/// Softmax top-k: the K largest of softmax(l / temperature).
+struct TopKRouter {
+  bool renormalise = true;
+  std::string softmax = "before";
+  double scale = 1;
+  std::string weight_on = "output";
+  double temperature = 1;
+  double temperature_end = 1;
+  int64_t temperature_steps = 0;
+  bool bias = false;
+  int64_t groups = 1;
+  int64_t kept_groups = 0;
+  std::string group_score = "max";
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    routing::softmax_fields(*this, v);
+    routing::temperature_fields(*this, v);
+    routing::bias_field(*this, v);
+    routing::group_fields(*this, v);
+  }
+  void validate(const std::string& place) const;
+  operator RouterSpec() const { return spec_of<RouterSpec>("topk", *this); }
+};
+
+}  // namespace moe
