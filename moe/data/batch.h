@@ -33,6 +33,14 @@ struct RowRange {
 /// The rows of `rank` out of `world`: contiguous, all ranks together cover each row once.
 RowRange rank_rows(int64_t batch, int64_t rank, int64_t world);
 
+// What sources check of what they are asked for.
+/// Throws ConfigError for a number of rows that no batch can have.
+void check_batch_rows(int64_t rows);
+/// Throws moe::Error unless `rows` lie within a batch of `batch` rows.
+void check_rows(RowRange rows, int64_t batch);
+/// Throws moe::Error unless `step` has a micro-batch `micro` among `accumulation`.
+void check_place(int64_t step, int64_t micro, int64_t accumulation);
+
 /// Training batches. A batch depends on the seed it was opened with, `step` and `micro` alone, so
 /// the step is all there is to resume; its rows depend on nothing but their number, so ranks may
 /// split them. Const and thread-safe.

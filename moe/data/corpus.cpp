@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <moe/data/corpus.h>
+#include <moe/data/domain_choice.h>
 #include <moe/data/json_lines.h>
 #include <moe/data/token_file.h>
 #include <moe/data/utf8.h>
@@ -105,25 +106,12 @@ Domain open_domain(const DomainOptions& options, const DataOptions& data,
   return out;
 }
 
-void set_weights(std::vector<Domain>& domains, const DataOptions& options) {
-  double sum = 0;
-  for (size_t i = 0; i < domains.size(); ++i) {
-    domains[i].weight = options.weights == "size"    ? static_cast<double>(domains[i].train.size())
-                        : options.weights == "equal" ? 1.0
-                                                     : options.domains[i].weight;
-    sum += domains[i].weight;
-  }
-  check<ConfigError>(sum > 0, kPlaceOfCorpus,
-                     "expected a positive weight for some domain with data.weights = \"given\", "
-                     "got none. Set weight.");
-  for (auto& domain : domains) domain.weight /= sum;
-}
-
 }  // namespace
 
 Tokens read_tokens(const std::shared_ptr<const MappedFile>& file, std::string_view text,
                    const std::string& format, const Tokenizer& tokenizer,
                    const DocumentLayout& layout) {
+  check_one_of(kPlaceOfCorpus, "format", format, text_formats());
   if (format == "text") return tokens_of_documents(file, text, tokenizer, layout);
   if (format == "tokens") {
     const Tokens tokens = read_token_file(file, tokenizer);
@@ -144,19 +132,15 @@ Tokens read_tokens(const std::shared_ptr<const MappedFile>& file, std::string_vi
 Corpus::Corpus(const DataOptions& options, int64_t threads)
     : tokenizer_(make_tokenizer(options.tokenizer)), sequence_(options.sequence) {
   options.validate("data");
-  check<ConfigError>(!options.domains.empty(), kPlaceOfCorpus,
-                     "expected at least one domain, got none. Add an entry to data.domains.");
+  check_domains(options);
   options.packing.validate("data.packing");
   const DocumentLayout layout = make_layout(options.packing, *tokenizer_, threads);
-  for (const auto& domain : options.domains) {
-    domain.validate("data.domains");
-    const bool is_new =
-        std::ranges::none_of(domains_, [&](const Domain& d) { return d.name == domain.name; });
-    check<ConfigError>(is_new, kPlaceOfCorpus, "expected different names of the domains, got '",
-                       domain.name, "' twice. Rename one.");
+  for (const auto& domain : options.domains)
     domains_.push_back(open_domain(domain, options, *tokenizer_, layout));
-  }
-  set_weights(domains_, options);
+  std::vector<int64_t> sizes;
+  for (const auto& domain : domains_) sizes.push_back(domain.train.size());
+  const auto weights = domain_weights(options, sizes);
+  for (size_t i = 0; i < domains_.size(); ++i) domains_[i].weight = weights[i];
 }
 
 const Domain& Corpus::domain(std::string_view name) const {

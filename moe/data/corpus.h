@@ -48,7 +48,7 @@ class Corpus {
 std::pair<std::string_view, std::string_view> split_head(std::string_view text, double share,
                                                          bool by_characters);
 
-/// The tokens of `text`, a part of `file`, which holds one of data_formats(); of "tokens" all of
+/// The tokens of `text`, a part of `file`, which holds one of text_formats(); of "tokens" all of
 /// the file. `file`'s name and lines are those of messages.
 Tokens read_tokens(const std::shared_ptr<const MappedFile>& file, std::string_view text,
                    const std::string& format, const Tokenizer& tokenizer,

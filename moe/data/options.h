@@ -2,6 +2,7 @@
 // What a run reads: domains, how each is split, and how often each is drawn.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,17 +11,27 @@
 
 namespace moe::data {
 
-/// What the files of a domain may hold.
-inline std::vector<std::string> data_formats() {
+/// What the files of a domain of text may hold.
+inline std::vector<std::string> text_formats() {
   return {"text", "jsonl_text", "jsonl_prompt_completion", "tokens"};
 }
 
-/// One source of text. Either `train` (and, if there is any, `valid`), or `path` and the share of
-/// it that validates.
+/// What the files of any domain may hold.
+inline std::vector<std::string> data_formats() {
+  auto out = text_formats();
+  out.push_back("idx");
+  return out;
+}
+
+/// One source of data. Text: either `train` (and, if there is any, `valid`), or `path` and the
+/// share of it that validates. Images: `train` and `train_labels`, and, if there are any, `valid`
+/// and `valid_labels`.
 struct DomainOptions {
   std::string name = {};
   std::string train = {};
   std::string valid = {};
+  std::string train_labels = {};
+  std::string valid_labels = {};
   std::string path = {};
   double valid_share = 0.1;
   double weight = 0;
@@ -31,12 +42,15 @@ struct DomainOptions {
     v("name", name, "name of the domain in metrics and reports");
     v("train", train, "file to train on");
     v("valid", valid, "file to validate on; may be left out");
-    v("path", path, "one file for both, instead of train and valid");
+    v("train_labels", train_labels, "idx: the classes of the images of train");
+    v("valid_labels", valid_labels, "idx: the classes of the images of valid");
+    v("path", path, "one file of text for both, instead of train and valid");
     v("valid_share", valid_share, "share of `path` that validates, in [0, 1)");
     v("weight", weight, "relative frequency in a batch, for data.weights = \"given\"");
     v("format", format,
       "text | jsonl_text (one {\"text\"} a line) | jsonl_prompt_completion (one {\"prompt\", "
-      "\"completion\"} a line, prompts not trained on) | tokens (written by `moe data tokenize`)");
+      "\"completion\"} a line, prompts not trained on) | tokens (written by `moe data tokenize`) | "
+      "idx (images in bytes, plain or compressed with gzip)");
   }
 
   void validate(const std::string& place) const {
@@ -57,6 +71,51 @@ struct DomainOptions {
     check<ConfigError>(std::ranges::find(formats, format) != formats.end(), place,
                        "expected the format of the domain '", name, "' to be one of ",
                        join(formats), ", got '", format, "'.", did_you_mean(format, formats));
+    validate_labels(place);
+  }
+
+  bool is_text() const { return format != "idx"; }
+
+ private:
+  void validate_labels(const std::string& place) const {
+    if (is_text()) {
+      check<ConfigError>(train_labels.empty() && valid_labels.empty(), place,
+                         "expected no labels for the domain '", name, "' of format ", format,
+                         ", got '", train_labels.empty() ? valid_labels : train_labels,
+                         "'. Set format = \"idx\" or leave them out.");
+      return;
+    }
+    check<ConfigError>(path.empty(), place, "expected train and train_labels for the images of '",
+                       name, "', got path. Name the two files.");
+    check<ConfigError>(!train_labels.empty(), place, "expected train_labels beside train for '",
+                       name, "', got none. Name the file of the classes.");
+    check<ConfigError>(valid.empty() == valid_labels.empty(), place,
+                       "expected both valid and valid_labels for '", name,
+                       "', or neither, got one. Name the other.");
+  }
+};
+
+/// How pixels become numbers: (pixel / 255 - mean) / std.
+struct ImageOptions {
+  std::vector<double> mean = {0};
+  std::vector<double> std = {1};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("mean", mean, "subtracted from pixels in [0, 1]: one number, or one a channel");
+    v("std", std, "what the difference is divided by: one number, or one a channel");
+  }
+
+  void validate(const std::string& place) const {
+    check<ConfigError>(
+        !mean.empty() && !std.empty(), place,
+        "expected a number for mean and for std, got none. Give one, or one a channel.");
+    for (const double value : mean)
+      check<ConfigError>(std::isfinite(value), place, "expected finite means, got ", value,
+                         ". Correct it.");
+    for (const double value : std)
+      check<ConfigError>(std::isfinite(value) && value > 0, place,
+                         "expected standard deviations above 0, got ", value, ". Correct it.");
   }
 };
 
@@ -101,18 +160,20 @@ struct DataOptions {
   std::string split_unit = "bytes";
   std::string weights = "size";
   PackingOptions packing = {};
+  ImageOptions images = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
-    v("tokenizer", tokenizer, "byte, or the path of a tokenizer.json");
-    v("sequence", sequence, "tokens of one row of a batch");
-    v("domains", domains, "sources of text");
+    v("tokenizer", tokenizer, "byte, or the path of a tokenizer.json; of text");
+    v("sequence", sequence, "tokens of one row of a batch of text");
+    v("domains", domains, "sources of text, or of images");
     v("split", split, "how `path` is split: head (the first part trains, the rest validates)");
     v("split_unit", split_unit,
       "what valid_share counts: bytes | characters (both cut between characters)");
     v("weights", weights,
       "how often a domain is drawn: size (of its training data) | equal | given");
-    v("packing", packing, "documents and how they lie in rows");
+    v("packing", packing, "documents of text and how they lie in rows");
+    v("images", images, "how pixels become numbers");
   }
 
   void validate(const std::string& place) const {

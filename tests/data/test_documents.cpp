@@ -1,6 +1,8 @@
 // Documents: where texts are divided, and what becomes of them in tokens and rows.
 #include <fstream>
+#include <set>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
@@ -145,45 +147,88 @@ bool begins_document(int64_t token) {
   return token >= 'A' && token < 'a';
 }
 
-/// What holds for every row of documents that stand apart.
+std::vector<int64_t> numbers_of(const at::Tensor& x) {
+  const at::Tensor plain = x.contiguous();
+  return {plain.const_data_ptr<int64_t>(), plain.const_data_ptr<int64_t>() + plain.numel()};
+}
+
+std::vector<int64_t> lengths_of(const Runs& runs) {
+  std::vector<int64_t> out;
+  for (int64_t i = 0; i < runs.count(); ++i) out.push_back(runs.length(i));
+  return out;
+}
+
+/// What holds for every batch of documents that stand apart: a document is a sequence, a row's end
+/// is one too, and what begins a document is no target.
 void expect_documents(const Batch& batch) {
-  const int64_t B = batch.input_BS.size(0), S = batch.input_BS.size(1);
-  for (int64_t b = 0; b < B; ++b)
-    for (int64_t s = 0; s < S; ++s) {
-      const int64_t target = batch.target_BS[b][s].item<int64_t>();
-      if (target != kIgnoredTarget) {
-        EXPECT_FALSE(begins_document(target));
-      }
-      const int64_t input = batch.input_BS[b][s].item<int64_t>();
-      if (s == 0 || input == 0 || !batch.document_BS.defined()) continue;
-      EXPECT_EQ(
-          batch.document_BS[b][s].item<int64_t>() - batch.document_BS[b][s - 1].item<int64_t>(),
-          begins_document(input) ? 1 : 0);
-    }
+  const Sequences& sequences = batch.inputs.tokens.sequences;
+  const auto ids = numbers_of(batch.inputs.tokens.ids_T), targets = numbers_of(batch.targets);
+  ASSERT_EQ(sequences.tokens(), static_cast<int64_t>(ids.size()));
+  ASSERT_EQ(sequences.rows().tokens(), sequences.tokens());
+  std::set<int64_t> begins, rows;
+  for (int64_t i = 0; i < sequences.count(); ++i) begins.insert(sequences.runs.begin(i));
+  for (int64_t i = 0; i < sequences.rows().count(); ++i) rows.insert(sequences.rows().begin(i));
+  for (size_t t = 0; t < ids.size(); ++t) {
+    EXPECT_TRUE(targets[t] == kIgnoredTarget || !begins_document(targets[t]));
+    const auto at = static_cast<int64_t>(t);
+    EXPECT_EQ(begins.contains(at), rows.contains(at) || begins_document(ids[t])) << t;
+  }
+}
+
+int64_t targets_in(const Batch& batch) {
+  return batch.targets.ne(kIgnoredTarget).sum().item<int64_t>();
 }
 
 TEST(PackedEvalPass, PredictsEveryTokenButTheFirstOfEachDocumentOnce) {
   const Tokens tokens = growing_tokens();
   for (const int64_t S : {1, 2, 4, 5, 8, 20, 45, 60}) {
     const EvalPass pass(tokens, S, 3);
-    int64_t targets = 0;
+    int64_t targets = 0, inputs = 0;
     for (int64_t i = 0; i < pass.batches(); ++i) {
       const Batch batch = pass.batch(i);
-      ASSERT_EQ(batch.input_BS.sizes(), (at::IntArrayRef{3, S}));
+      const TokenList& list = batch.inputs.tokens;
       expect_documents(batch);
-      targets += batch.target_BS.ne(kIgnoredTarget).sum().item<int64_t>();
+      EXPECT_EQ(list.first_token, inputs);
+      EXPECT_LE(list.sequences.rows().longest(), S);
+      targets += targets_in(batch);
+      inputs += list.ids_T.size(0);
       // Documents that fit are whole: a row begins with one, unless the document is longer.
-      for (int64_t b = 0; b < 3; ++b) {
-        const int64_t first = batch.input_BS[b][0].item<int64_t>();
-        EXPECT_TRUE(first == 0 || begins_document(first) || first - 'a' > S) << first;
-      }
-      const bool padded = batch.input_BS.eq(0).any().item<bool>();
-      EXPECT_EQ(batch.valid_BS.defined(), padded);
-      if (padded) {
-        EXPECT_TRUE(at::equal(batch.valid_BS, batch.input_BS.ne(0)));
+      for (int64_t row = 0; row < list.sequences.rows().count(); ++row) {
+        const int64_t first = list.ids_T[list.sequences.rows().begin(row)].item<int64_t>();
+        EXPECT_TRUE(begins_document(first) || first - 'a' > S) << first;
       }
     }
+    EXPECT_EQ(inputs, tokens.size() - 1) << S;
     EXPECT_EQ(targets, tokens.size() - 9) << S;
+  }
+}
+
+TEST(PackedEvalPass, RowsEndWhereTheirDocumentsEnd) {
+  // Documents of 1, 2, …, 9 tokens in rows of up to 8: 1+2+3, 4, 5, 6, 7, 8, and 9 in two; the last
+  // token is a target only.
+  const EvalPass pass(growing_tokens(), 8, 16);
+  const Sequences sequences = pass.batch(0).inputs.tokens.sequences;
+  EXPECT_EQ(lengths_of(sequences.packed_rows), (std::vector<int64_t>{6, 4, 5, 6, 7, 8, 8}));
+  EXPECT_EQ(lengths_of(sequences.runs), (std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7, 8, 8}));
+}
+
+TEST(PackedEvalPass, RanksShareEachBatch) {
+  const EvalPass pass(growing_tokens(), 8, 3);
+  for (int64_t i = 0; i < pass.batches(); ++i) {
+    const Batch whole = pass.batch(i);
+    std::vector<at::Tensor> ids, targets;
+    std::vector<int64_t> lengths;
+    for (int64_t rank = 0; rank < 2; ++rank) {
+      const Batch part = pass.batch(i, rank_rows(3, rank, 2));
+      expect_documents(part);
+      ids.push_back(part.inputs.tokens.ids_T);
+      targets.push_back(part.targets);
+      for (const int64_t length : lengths_of(part.inputs.tokens.sequences.runs))
+        lengths.push_back(length);
+    }
+    EXPECT_TRUE(at::equal(at::cat(ids), whole.inputs.tokens.ids_T));
+    EXPECT_TRUE(at::equal(at::cat(targets), whole.targets));
+    EXPECT_EQ(lengths, lengths_of(whole.inputs.tokens.sequences.runs));
   }
 }
 
@@ -204,16 +249,21 @@ class PackedLoader : public testing::Test {
   test::TemporaryFolder folder_;
 };
 
-TEST_F(PackedLoader, RowsBeginWithTheirDocumentAndNumberTheNext) {
+TEST_F(PackedLoader, RowsBeginWithTheirDocumentAndKeepTheNextApart) {
   for (const int64_t S : {3, 5, 12, 40}) {
     const Loader loader(corpus(S, "document"), {.batch = 16, .seed = 2});
     for (int64_t step = 0; step < 10; ++step) {
       const Batch batch = loader.batch(step);
+      const TokenList& tokens = batch.inputs.tokens;
       expect_documents(batch);
-      EXPECT_EQ(S >= 12, S >= 12 && batch.document_BS.defined());
-      if (S >= 10)
-        for (int64_t b = 0; b < 16; ++b)
-          EXPECT_TRUE(begins_document(batch.input_BS[b][0].item<int64_t>()));
+      EXPECT_EQ(tokens.first_token, step * 16 * S);
+      EXPECT_EQ(tokens.sequences.rows().equal_length(), S);
+      EXPECT_EQ(tokens.sequences.rows().count(), 16);
+      if (S < 10) continue;
+      EXPECT_EQ(tokens.sequences.packed_rows.count(), 16);
+      EXPECT_GT(tokens.sequences.count(), 16);
+      for (int64_t row = 0; row < 16; ++row)
+        EXPECT_TRUE(begins_document(tokens.ids_T[row * S].item<int64_t>()));
     }
   }
 }
@@ -222,7 +272,7 @@ TEST_F(PackedLoader, DrawsTokensEvenly) {
   const Loader loader(corpus(4, "document"), {.batch = 512, .seed = 2});
   double of_long = 0, of_short = 0;
   for (int64_t step = 0; step < 100; ++step) {
-    const at::Tensor first = loader.batch(step).input_BS.select(1, 0);
+    const at::Tensor first = loader.batch(step).inputs.tokens.ids_T.view({512, 4}).select(1, 0);
     of_long += first.eq('A' + 9).logical_or(first.eq('a' + 9)).sum().item<double>();
     of_short += first.eq('A' + 4).logical_or(first.eq('a' + 4)).sum().item<double>();
   }
@@ -236,25 +286,30 @@ TEST_F(PackedLoader, BatchesDependOnSeedAndStepAloneAndOnNoRank) {
   const auto data = corpus(12, "document");
   const Loader loader(data, {.batch = 6, .seed = 4});
   const Batch whole = loader.batch(7, 1, 2);
-  EXPECT_TRUE(at::equal(Loader(data, {.batch = 6, .seed = 4}).batch(7, 1, 2).document_BS,
-                        whole.document_BS));
-  std::vector<at::Tensor> inputs, targets, documents;
+  const Batch again = Loader(data, {.batch = 6, .seed = 4}).batch(7, 1, 2);
+  EXPECT_TRUE(at::equal(again.inputs.tokens.ids_T, whole.inputs.tokens.ids_T));
+  EXPECT_EQ(lengths_of(again.inputs.tokens.sequences.runs),
+            lengths_of(whole.inputs.tokens.sequences.runs));
+  std::vector<at::Tensor> inputs, targets;
+  std::vector<int64_t> documents;
   for (int64_t rank = 0; rank < 3; ++rank) {
     const Batch part = loader.batch(7, 1, 2, rank_rows(6, rank, 3));
-    inputs.push_back(part.input_BS);
-    targets.push_back(part.target_BS);
-    documents.push_back(part.document_BS);
+    inputs.push_back(part.inputs.tokens.ids_T);
+    targets.push_back(part.targets);
+    for (const int64_t length : lengths_of(part.inputs.tokens.sequences.runs))
+      documents.push_back(length);
   }
-  EXPECT_TRUE(at::equal(at::cat(inputs), whole.input_BS));
-  EXPECT_TRUE(at::equal(at::cat(targets), whole.target_BS));
-  EXPECT_TRUE(at::equal(at::cat(documents), whole.document_BS));
+  EXPECT_TRUE(at::equal(at::cat(inputs), whole.inputs.tokens.ids_T));
+  EXPECT_TRUE(at::equal(at::cat(targets), whole.targets));
+  EXPECT_EQ(documents, lengths_of(whole.inputs.tokens.sequences.runs));
 }
 
 TEST_F(PackedLoader, AStreamIsReadAsOneText) {
   const Loader loader(corpus(12, "stream"), {.batch = 16, .seed = 2});
   const Batch batch = loader.batch(0);
-  EXPECT_FALSE(batch.document_BS.defined());
-  EXPECT_EQ(batch.target_BS.eq(kIgnoredTarget).sum().item<int64_t>(), 0);
+  EXPECT_EQ(batch.inputs.tokens.sequences.runs.equal_length(), 12);
+  EXPECT_EQ(batch.inputs.tokens.sequences.packed_rows.count(), 0);
+  EXPECT_EQ(targets_in(batch), 16 * 12);
 }
 
 TEST(Documents, NoDocumentIsInBothPartsOfAFile) {

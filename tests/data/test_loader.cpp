@@ -1,9 +1,10 @@
-// Shapes: B rows, S sequence.
+// T tokens, B rows, S sequence.
 
 #include <filesystem>
 #include <fstream>
 #include <map>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
@@ -36,20 +37,35 @@ class LoaderFiles : public testing::Test {
   std::filesystem::path dir_ = std::filesystem::path(testing::TempDir()) / "moe_loader";
 };
 
+at::Tensor ids_BS(const Batch& batch, int64_t sequence = 8) {
+  return batch.inputs.tokens.ids_T.view({-1, sequence});
+}
+
+at::Tensor domain_B(const Batch& batch, int64_t sequence = 8) {
+  return batch.inputs.tokens.domains_T.view({-1, sequence}).select(1, 0);
+}
+
 bool same(const Batch& a, const Batch& b) {
-  return at::equal(a.input_BS, b.input_BS) && at::equal(a.target_BS, b.target_BS) &&
-         at::equal(a.domain_B, b.domain_B) && a.first_token == b.first_token;
+  const TokenList &x = a.inputs.tokens, &y = b.inputs.tokens;
+  return at::equal(x.ids_T, y.ids_T) && at::equal(a.targets, b.targets) &&
+         at::equal(x.domains_T, y.domains_T) && x.first_token == y.first_token;
 }
 
 TEST_F(LoaderFiles, TargetsAreTheNextTokensOfTheRowsDomain) {
   const Loader loader(corpus(), {.batch = 16, .seed = 3});
   for (int64_t step = 0; step < 20; ++step) {
     const Batch batch = loader.batch(step);
-    ASSERT_EQ(batch.input_BS.sizes(), (at::IntArrayRef{16, 8}));
-    ASSERT_EQ(batch.input_BS.scalar_type(), at::kLong);
-    EXPECT_EQ(batch.first_token, step * 16 * 8);
-    EXPECT_TRUE(at::equal(batch.target_BS, batch.input_BS.add(1)));
-    EXPECT_TRUE(at::equal(batch.domain_B, batch.input_BS.select(1, 0).ge(150).to(at::kLong)));
+    const TokenList& tokens = batch.inputs.tokens;
+    ASSERT_EQ(tokens.ids_T.sizes(), (at::IntArrayRef{16 * 8}));
+    ASSERT_EQ(tokens.ids_T.scalar_type(), at::kLong);
+    EXPECT_FALSE(batch.inputs.pixels_NCHW.defined());
+    EXPECT_EQ(tokens.sequences.count(), 16);
+    EXPECT_EQ(tokens.sequences.runs.equal_length(), 8);
+    EXPECT_EQ(tokens.sequences.packed_rows.count(), 0);
+    EXPECT_EQ(tokens.first_token, step * 16 * 8);
+    EXPECT_EQ(tokens.num_domains, 2);
+    EXPECT_TRUE(at::equal(batch.targets, tokens.ids_T.add(1)));
+    EXPECT_TRUE(at::equal(tokens.domains_T, tokens.ids_T.ge(150).to(at::kLong)));
   }
 }
 
@@ -57,8 +73,8 @@ TEST_F(LoaderFiles, ReachesEveryWindowAndNoOther) {
   const Loader loader(corpus(), {.batch = 64, .seed = 1});
   std::map<int64_t, int> starts;
   for (int64_t step = 0; step < 100; ++step) {
-    const Batch batch = loader.batch(step);
-    for (int64_t row = 0; row < 64; ++row) ++starts[batch.input_BS[row][0].item<int64_t>()];
+    const at::Tensor ids = ids_BS(loader.batch(step));
+    for (int64_t row = 0; row < 64; ++row) ++starts[ids[row][0].item<int64_t>()];
   }
   // Windows of 9 tokens begin at 0..91 of a and at 150..191 of b.
   EXPECT_EQ(starts.size(), 92u + 42u);
@@ -69,7 +85,7 @@ TEST_F(LoaderFiles, ReachesEveryWindowAndNoOther) {
 TEST_F(LoaderFiles, DrawsDomainsByWeight) {
   const auto share_of_b = [&](const std::string& weights) {
     const Loader loader(corpus(weights), {.batch = 4000, .seed = 5});
-    return static_cast<double>(loader.batch(0).domain_B.sum().item<int64_t>()) / 4000;
+    return static_cast<double>(domain_B(loader.batch(0)).sum().item<int64_t>()) / 4000;
   };
   EXPECT_NEAR(share_of_b("size"), 1.0 / 3, 0.03);
   EXPECT_NEAR(share_of_b("equal"), 0.5, 0.03);
@@ -82,18 +98,18 @@ TEST_F(LoaderFiles, ABatchDependsOnSeedAndStepAlone) {
   loader.batch(3);
   EXPECT_TRUE(same(loader.batch(9), later));
   EXPECT_TRUE(same(Loader(corpus(), {.batch = 4, .seed = 7}).batch(9), later));
-  EXPECT_FALSE(at::equal(loader.batch(10).input_BS, later.input_BS));
+  EXPECT_FALSE(at::equal(ids_BS(loader.batch(10)), ids_BS(later)));
   EXPECT_FALSE(
-      at::equal(Loader(corpus(), {.batch = 4, .seed = 8}).batch(9).input_BS, later.input_BS));
+      at::equal(ids_BS(Loader(corpus(), {.batch = 4, .seed = 8}).batch(9)), ids_BS(later)));
 }
 
 TEST_F(LoaderFiles, AccumulationDoesNotChangeTheData) {
   const Batch whole = Loader(corpus(), {.batch = 8, .seed = 7}).batch(5);
   const Loader parts(corpus(), {.batch = 4, .seed = 7});
   const Batch first = parts.batch(5, 0, 2), second = parts.batch(5, 1, 2);
-  EXPECT_TRUE(at::equal(at::cat({first.input_BS, second.input_BS}), whole.input_BS));
-  EXPECT_EQ(first.first_token, whole.first_token);
-  EXPECT_EQ(second.first_token, whole.first_token + 4 * 8);
+  EXPECT_TRUE(at::equal(at::cat({ids_BS(first), ids_BS(second)}), ids_BS(whole)));
+  EXPECT_EQ(first.inputs.tokens.first_token, whole.inputs.tokens.first_token);
+  EXPECT_EQ(second.inputs.tokens.first_token, whole.inputs.tokens.first_token + 4 * 8);
 }
 
 TEST_F(LoaderFiles, RanksTogetherSeeTheGlobalBatch) {
@@ -103,56 +119,86 @@ TEST_F(LoaderFiles, RanksTogetherSeeTheGlobalBatch) {
   for (int64_t rank = 0; rank < 3; ++rank) {
     const auto rows = rank_rows(7, rank, 3);
     const Batch part = loader.batch(4, 1, 2, rows);
-    EXPECT_EQ(part.first_token, whole.first_token + rows.begin * 8);
-    inputs.push_back(part.input_BS);
-    domains.push_back(part.domain_B);
+    EXPECT_EQ(part.inputs.tokens.first_token, whole.inputs.tokens.first_token + rows.begin * 8);
+    inputs.push_back(ids_BS(part));
+    domains.push_back(domain_B(part));
   }
-  EXPECT_TRUE(at::equal(at::cat(inputs), whole.input_BS));
-  EXPECT_TRUE(at::equal(at::cat(domains), whole.domain_B));
+  EXPECT_TRUE(at::equal(at::cat(inputs), ids_BS(whole)));
+  EXPECT_TRUE(at::equal(at::cat(domains), domain_B(whole)));
+  EXPECT_EQ(loader.batch(0, 0, 1, {3, 3}).inputs.tokens.ids_T.size(0), 0);
   EXPECT_THROW(loader.batch(0, 0, 1, {0, 8}), Error);
   EXPECT_THROW(loader.batch(0, 1, 1), Error);
   EXPECT_THROW(rank_rows(7, 3, 3), Error);
+  EXPECT_THROW(Loader(corpus(), {.batch = 0}), ConfigError);
 }
 
 TEST_F(LoaderFiles, ADomainOfOneRowHasOneWindow) {
   const Loader loader(corpus("equal", 49), {.batch = 32, .seed = 1});
   const Batch batch = loader.batch(0);
+  const at::Tensor ids = ids_BS(batch, 49), domains = domain_B(batch, 49);
   for (int64_t row = 0; row < 32; ++row)
-    if (batch.domain_B[row].item<int64_t>() == 1) {
-      EXPECT_EQ(batch.input_BS[row][0].item<int64_t>(), 150);
+    if (domains[row].item<int64_t>() == 1) {
+      EXPECT_EQ(ids[row][0].item<int64_t>(), 150);
     }
-  EXPECT_GT(batch.domain_B.sum().item<int64_t>(), 0);
+  EXPECT_GT(domains.sum().item<int64_t>(), 0);
   EXPECT_THROW(corpus("equal", 50), ConfigError);
 }
 
-TEST(EvalPass, CoversEveryTargetOnceAndIgnoresPadding) {
-  std::vector<int32_t> ids(23);
+std::vector<int64_t> numbers_of(const at::Tensor& x) {
+  const at::Tensor plain = x.contiguous();
+  return {plain.const_data_ptr<int64_t>(), plain.const_data_ptr<int64_t>() + plain.numel()};
+}
+
+/// Tokens 1, 2, …, count.
+Tokens counted(int64_t count) {
+  std::vector<int32_t> ids(static_cast<size_t>(count));
   for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<int32_t>(i + 1);
-  const EvalPass pass(Tokens(ids), 5, 2, -1, 3);
+  return Tokens(ids);
+}
+
+TEST(EvalPass, CoversEveryTargetOnceAndHasNoPadding) {
+  const EvalPass pass(counted(23), 5, 2, -1, 3, 4);
   ASSERT_EQ(pass.batches(), 3);  // 22 targets, 5 windows, 3 batches
+  EXPECT_EQ(pass.rows_in_all(), 5);
   std::vector<int64_t> targets;
   for (int64_t i = 0; i < pass.batches(); ++i) {
     const Batch batch = pass.batch(i);
-    ASSERT_EQ(batch.input_BS.sizes(), (at::IntArrayRef{2, 5}));
-    EXPECT_EQ(batch.domain_B[0].item<int64_t>(), 3);
-    EXPECT_EQ(batch.first_token, i * 10);
-    EXPECT_EQ(batch.valid_BS.defined(), i == 2);  // inputs 20 and 21, then 8 positions of padding
-    if (i == 2) {
-      EXPECT_EQ(batch.valid_BS.sum().item<int64_t>(), 2);
-    }
-    for (int64_t k = 0; k < 10; ++k) {
-      const int64_t target = batch.target_BS.view(-1)[k].item<int64_t>();
-      const int64_t input = batch.input_BS.view(-1)[k].item<int64_t>();
-      if (target == kIgnoredTarget) {
-        EXPECT_EQ(input, 0);
-      } else {
-        EXPECT_EQ(target, input + 1);
-        targets.push_back(target);
-      }
-    }
+    const TokenList& tokens = batch.inputs.tokens;
+    const int64_t T = i < 2 ? 10 : 2;  // the last window holds inputs 20 and 21
+    ASSERT_EQ(tokens.ids_T.sizes(), (at::IntArrayRef{T}));
+    EXPECT_EQ(tokens.sequences.tokens(), T);
+    EXPECT_EQ(tokens.sequences.count(), i < 2 ? 2 : 1);
+    EXPECT_EQ(tokens.sequences.runs.equal_length(), i < 2 ? 5 : 2);
+    EXPECT_EQ(tokens.first_token, i * 10);
+    EXPECT_EQ(tokens.num_domains, 4);
+    EXPECT_TRUE(tokens.domains_T.eq(3).all().item<bool>());
+    EXPECT_TRUE(at::equal(batch.targets, tokens.ids_T + 1));
+    for (const int64_t target : numbers_of(batch.targets)) targets.push_back(target);
   }
   ASSERT_EQ(targets.size(), 22u);
   for (size_t i = 0; i < targets.size(); ++i) EXPECT_EQ(targets[i], static_cast<int64_t>(i) + 2);
+}
+
+TEST(EvalPass, RanksShareEachBatchAndMayHaveNone) {
+  for (const int64_t count : {2, 17, 23, 40}) {
+    const EvalPass pass(counted(count), 5, 4);
+    for (int64_t i = 0; i < pass.batches(); ++i) {
+      const Batch whole = pass.batch(i);
+      std::vector<at::Tensor> ids, targets;
+      for (int64_t rank = 0; rank < 3; ++rank) {
+        const Batch part = pass.batch(i, rank_rows(4, rank, 3));
+        const TokenList& tokens = part.inputs.tokens;
+        EXPECT_EQ(tokens.sequences.tokens(), tokens.ids_T.size(0));
+        if (tokens.ids_T.size(0) > 0) {
+          EXPECT_EQ(tokens.ids_T[0].item<int64_t>(), tokens.first_token + 1);
+        }
+        ids.push_back(tokens.ids_T);
+        targets.push_back(part.targets);
+      }
+      EXPECT_TRUE(at::equal(at::cat(ids), whole.inputs.tokens.ids_T));
+      EXPECT_TRUE(at::equal(at::cat(targets), whole.targets));
+    }
+  }
 }
 
 TEST(EvalPass, StopsAfterMaxBatchesAndNeedsTwoTokens) {
@@ -165,10 +211,35 @@ TEST(EvalPass, StopsAfterMaxBatchesAndNeedsTwoTokens) {
 TEST(EvalPass, MaskedTokensAreNoTargets) {
   const EvalPass pass(Tokens({10, 11, 12, 13}, {0, 0, 1, 1}), 3, 1);
   const Batch batch = pass.batch(0);
-  EXPECT_EQ(batch.target_BS[0][0].item<int64_t>(), kIgnoredTarget);
-  EXPECT_EQ(batch.target_BS[0][1].item<int64_t>(), 12);
-  EXPECT_EQ(batch.target_BS[0][2].item<int64_t>(), 13);
-  EXPECT_EQ(batch.input_BS[0][1].item<int64_t>(), 11);
+  EXPECT_EQ(numbers_of(batch.targets), (std::vector<int64_t>{kIgnoredTarget, 12, 13}));
+  EXPECT_EQ(numbers_of(batch.inputs.tokens.ids_T), (std::vector<int64_t>{10, 11, 12}));
+}
+
+TEST_F(LoaderFiles, ADatasetOfTextGivesBothKindsOfBatches) {
+  std::ofstream(dir_ / "valid", std::ios::binary) << "abcdefghijk";
+  const auto data = open_data({.sequence = 4,
+                               .domains = {{.name = "a", .train = (dir_ / "a").string()},
+                                           {.name = "b",
+                                            .train = (dir_ / "b").string(),
+                                            .valid = (dir_ / "valid").string()}}},
+                              1);
+  EXPECT_EQ(data->traits().vocabulary, 256);
+  EXPECT_EQ(data->traits().sequence, 4);
+  EXPECT_EQ(data->traits().channels, 0);
+  EXPECT_EQ(data->unit(), "tokens");
+  ASSERT_TRUE(data->tokenizer());
+  const auto source = data->training(6, 2);
+  EXPECT_EQ(source->rows(), 6);
+  EXPECT_EQ(source->tokens(), 24);
+  EXPECT_EQ(source->batch(3, 0, 1, {0, 6}).inputs.tokens.ids_T.size(0), 24);
+  const auto sets = data->evaluation(2, -1);
+  ASSERT_EQ(sets.size(), 1u);
+  EXPECT_EQ(sets[0].name, "b");
+  ASSERT_EQ(sets[0].source->batches(), 2);
+  const Batch last = sets[0].source->batch(1, {0, 2});
+  EXPECT_EQ(numbers_of(last.targets), (std::vector<int64_t>{'j', 'k'}));
+  EXPECT_EQ(last.inputs.tokens.domains_T[0].item<int64_t>(), 1);
+  EXPECT_EQ(last.inputs.tokens.num_domains, 2);
 }
 
 }  // namespace
