@@ -184,16 +184,27 @@ FileSystem& real_files() {
   return files;
 }
 
-std::shared_ptr<const MappedFile> MappedFile::open(const Path& path) {
+std::shared_ptr<const MappedFile> MappedFile::open(const Path& path, Mapping mapping) {
   const Descriptor fd(path, O_RDONLY | O_NONBLOCK, "open");
   const size_t size = regular_size(fd, path);
   void* data = nullptr;
   if (size > 0) {
-    data = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0);
+    // Without MAP_NORESERVE a file larger than memory would be refused, as if all of it were to be written to.
+    data = mapping == Mapping::kReadOnly
+               ? ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0)
+               : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);
     if (data == MAP_FAILED) fail_file("map", path, errno);
   }
   return std::shared_ptr<const MappedFile>(
       new MappedFile(path, static_cast<const std::byte*>(data), size));
+}
+
+void MappedFile::release(size_t begin, size_t end) const {
+  const auto page = static_cast<size_t>(::sysconf(_SC_PAGESIZE));
+  begin = (begin + page - 1) / page * page;
+  end = std::min(end, size_) / page * page;
+  // Memory is saved where the system takes the advice; nothing depends on it.
+  if (begin < end) ::madvise(const_cast<std::byte*>(data_) + begin, end - begin, MADV_DONTNEED);
 }
 
 MappedFile::~MappedFile() {

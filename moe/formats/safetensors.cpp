@@ -4,6 +4,7 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <c10/util/accumulate.h>
 
 #include <moe/base/error.h>
 #include <moe/formats/safetensors.h>
@@ -14,41 +15,43 @@ namespace moe::formats {
 namespace {
 
 /// The header that describes `tensors` laid back to back. Throws for what the format cannot hold.
-SafetensorsHeader describe_tensors(const NamedTensors& tensors,
+SafetensorsHeader describe_tensors(const std::vector<TensorSource>& tensors,
                                    const std::map<std::string, std::string>& metadata) {
   constexpr std::string_view place = "formats/safetensors";
   SafetensorsHeader header;
   header.metadata = metadata;
   std::unordered_set<std::string_view> seen;
   uint64_t end = 0;
-  for (const auto& [name, tensor] : tensors) {
+  for (const auto& [name, dtype, shape, make] : tensors) {
     const std::string shown = in_quotes(name);
     check(name != "__metadata__" && seen.insert(name).second, place,
           "expected tensor names that differ from each other and from '__metadata__', got ", shown,
           ". Rename the tensor.");
-    check(tensor.defined() && tensor.layout() == at::kStrided && !tensor.is_meta(), place,
-          "expected tensor ", shown, " to be dense and to have data, got ",
-          !tensor.defined() ? "an undefined one" : "a sparse or meta one",
-          ". Fill it or leave it out.");
-    check(safetensors_name(tensor.scalar_type()).has_value(), place, "expected tensor ", shown,
-          " to have a dtype of the format, got ", c10::toString(tensor.scalar_type()),
+    check(safetensors_name(dtype).has_value(), place, "expected tensor ", shown,
+          " to have a dtype of the format, got ", c10::toString(dtype),
           ". Convert it, e.g. complex numbers to two real ones.");
-    check(static_cast<size_t>(tensor.dim()) <= kSafetensorsMaxDims, place, "expected at most ",
-          kSafetensorsMaxDims, " dimensions in tensor ", shown, ", got ", tensor.dim(),
-          ". Reshape it.");
+    check(shape.size() <= kSafetensorsMaxDims, place, "expected at most ", kSafetensorsMaxDims,
+          " dimensions in tensor ", shown, ", got ", shape.size(), ". Reshape it.");
     const uint64_t begin = end;
-    end += tensor.nbytes();
-    header.tensors.emplace_back(name,
-                                TensorInfo{tensor.scalar_type(), tensor.sizes().vec(), begin, end});
+    end += static_cast<uint64_t>(c10::multiply_integers(shape)) * c10::elementSize(dtype);
+    header.tensors.emplace_back(name, TensorInfo{dtype, shape, begin, end});
   }
   return header;
 }
 
+/// `tensor` as it is, to be written under `name`.
+TensorSource source_of(const std::string& name, const at::Tensor& tensor) {
+  if (!tensor.defined() || tensor.layout() != at::kStrided || tensor.is_meta())
+    fail("formats/safetensors", "expected tensor ", in_quotes(name), " to be dense and to have data, got ",
+         !tensor.defined() ? "an undefined one" : "a sparse or meta one", ". Fill it or leave it out.");
+  return {name, tensor.scalar_type(), tensor.sizes().vec(), [tensor] { return tensor; }};
+}
+
 }  // namespace
 
-SafetensorsFile SafetensorsFile::open(const Path& path) {
+SafetensorsFile SafetensorsFile::open(const Path& path, Mapping mapping) {
   SafetensorsFile result;
-  result.file_ = MappedFile::open(path);
+  result.file_ = MappedFile::open(path, mapping);
   result.header_ = std::make_shared<const SafetensorsHeader>(
       parse_safetensors_header(result.file_->bytes(), path.string()));
   for (const auto& [name, info] : result.header_->tensors) result.by_name_.emplace(name, &info);
@@ -94,14 +97,29 @@ at::Tensor SafetensorsFile::tensor(std::string_view name) const {
       const_cast<std::byte*>(bytes.data()), tensor.shape, [keep = file_](void*) {}, options);
 }
 
-void write_safetensors(OutputFile& out, const NamedTensors& tensors,
+void SafetensorsFile::release(std::string_view name) const {
+  const TensorInfo& tensor = info(name);
+  file_->release(header_->data_begin + tensor.begin, header_->data_begin + tensor.end);
+}
+
+void write_safetensors(OutputFile& out, const std::vector<TensorSource>& tensors,
                        const std::map<std::string, std::string>& metadata) {
   out.write(bytes_of(format_safetensors_header(describe_tensors(tensors, metadata))));
-  for (const auto& named : tensors) {
+  for (const auto& [name, dtype, shape, make] : tensors) {
     // A negated view keeps its sign in a flag, which the bytes do not show.
-    const at::Tensor plain = named.second.detach().cpu().resolve_neg().contiguous();
+    const at::Tensor plain = make().detach().cpu().resolve_neg().contiguous();
+    check(plain.scalar_type() == dtype && plain.sizes() == c10::IntArrayRef(shape), "formats/safetensors",
+          "expected tensor ", in_quotes(name), " to be made as ", c10::toString(dtype), ' ', c10::IntArrayRef(shape),
+          ", got ", c10::toString(plain.scalar_type()), ' ', plain.sizes(), '.');
     out.write({static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()});
   }
+}
+
+void write_safetensors(OutputFile& out, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata) {
+  std::vector<TensorSource> sources;
+  for (const auto& [name, tensor] : tensors) sources.push_back(source_of(name, tensor));
+  write_safetensors(out, sources, metadata);
 }
 
 void write_safetensors(FileSystem& files, const Path& path, const NamedTensors& tensors,

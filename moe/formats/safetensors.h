@@ -2,6 +2,7 @@
 // Tensors by name in one file, as the rest of the world reads and writes them
 // (https://huggingface.co/docs/safetensors). No shape letters: tensors of any shape pass through.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -22,18 +23,19 @@ class SafetensorsFile {
  public:
   /// Maps `path` and checks all of its header. Throws moe::Error for whatever is not exactly a
   /// safetensors file.
-  static SafetensorsFile open(const Path& path);
+  static SafetensorsFile open(const Path& path, Mapping mapping = Mapping::kReadOnly);
 
   /// Names in the order of their bytes.
   std::vector<std::string> names() const;
   bool contains(std::string_view name) const;
   /// dtype, shape and byte range; throws for an unknown name, with the nearest known one.
   const TensorInfo& info(std::string_view name) const;
-  /// The tensor as a view of the mapping, which it keeps alive: nothing is read until used, and it
-  /// must not be written to (that is a segmentation fault: clone it first). A tensor that does not
-  /// stand at a multiple of its element size is copied. Throws when a BOOL tensor holds a byte
-  /// other than 0 or 1.
+  /// The tensor as a view of the mapping, which it keeps alive: nothing is read until used, and writing to it does
+  /// what the mapping says. A tensor that does not stand at a multiple of its element size is copied. Throws when a
+  /// BOOL tensor holds a byte other than 0 or 1.
   at::Tensor tensor(std::string_view name) const;
+  /// Lets go of the memory that reading the tensor took; views of it stay valid and read again.
+  void release(std::string_view name) const;
   const std::map<std::string, std::string>& metadata() const { return header_->metadata; }
 
  private:
@@ -46,6 +48,14 @@ class SafetensorsFile {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
+/// A tensor that is made when it is written, so that not all of them need memory at once.
+struct TensorSource {
+  std::string name;
+  at::ScalarType dtype;
+  std::vector<int64_t> shape;
+  std::function<at::Tensor()> make;
+};
+
 /// Writes `tensors` in the order given, the data aligned to 64 bytes, the same bytes for the same
 /// input. Tensors that are not contiguous or not in CPU memory are copied, one at a time. Throws
 /// before writing anything for repeated or reserved names, dtypes without a name in the format,
@@ -53,7 +63,11 @@ using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 void write_safetensors(OutputFile& out, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 
-/// The same into a file, which then holds all of it or what it held before.
+/// The same for tensors that are made one at a time. Throws where one is not what was said of it.
+void write_safetensors(OutputFile& out, const std::vector<TensorSource>& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
+
+/// The first into a file, which then holds all of it or what it held before.
 void write_safetensors(FileSystem& files, const Path& path, const NamedTensors& tensors,
                        const std::map<std::string, std::string>& metadata = {});
 

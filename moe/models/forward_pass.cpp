@@ -1,17 +1,17 @@
-// B batch, S sequence, V vocabulary, T tokens, E experts, K choices, N pairs.
+// B batch, S sequence, V vocabulary, D width, T real tokens, E experts, K choices, N pairs.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cross_entropy_loss.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/where.h>
+#include <ATen/ops/full_like.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 
 #include <moe/base/error.h>
+#include <moe/flow/packing.h>
+#include <moe/layers/chunked_loss.h>
 #include <moe/models/forward_pass.h>
-#include <moe/models/tensors.h>
 
 namespace moe::models {
 
@@ -38,69 +38,90 @@ std::pair<Tensor, Tensor> choice_tables(const Routing& routing) {
   return {experts_TK.view({T, K}), weights_TK.view({T, K})};
 }
 
-void add_routing(NamedTensors& out, const LayerReport& layer, const Tensor& padding_T) {
-  const auto name = [&](const char* what) { return concat("layers.", layer.layer, '.', what); };
-  const Tensor padding_T1 = padding_T.unsqueeze(1);
+void add_routing(NamedTensors& out, const LayerReport& layer, const Packing& packing) {
+  const auto add = [&](const char* what, const Tensor& table_TX, double at_padding) {
+    out.emplace_back(concat("layers.", layer.layer, '.', what), packing.unpack(table_TX, at_padding).flatten(0, 1));
+  };
   const Tensor& logits_TE = layer.routing.logits_TE;
-  if (logits_TE.defined())
-    out.emplace_back(name("router_logits"),
-                     logits_TE.detach().to(at::kFloat).masked_fill(padding_T1, 0));
+  if (logits_TE.defined()) add("router_logits", logits_TE.detach().to(at::kFloat), 0);
   const auto [experts_TK, weights_TK] = choice_tables(layer.routing);
-  out.emplace_back(name("experts"), experts_TK.masked_fill(padding_T1, -1));
-  out.emplace_back(name("weights"), weights_TK.masked_fill(padding_T1, 0));
+  add("experts", experts_TK, -1);
+  add("weights", weights_TK, 0);
 }
 
-void add_gradients(NamedTensors& out, const LanguageModel& model, const Tensor& loss) {
-  std::vector<std::string> names;
-  std::vector<Tensor> parameters;
-  for (auto& [name, parameter] : named_parameters(model)) {
-    if (!parameter.requires_grad()) continue;
-    names.push_back(name);
-    parameters.push_back(parameter);
+/// The gradient of each of `parameters` that is trained; undefined for the others.
+std::vector<Tensor> gradients_of(const Tensor& loss, const Parameters& parameters) {
+  std::vector<Tensor> trained, out;
+  for (const auto& parameter : parameters)
+    if (parameter.tensor.requires_grad()) trained.push_back(parameter.tensor);
+  const auto found = trained.empty() ? std::vector<Tensor>()
+                                     : torch::autograd::grad({loss}, trained, {}, /*retain_graph=*/false,
+                                                             /*create_graph=*/false, /*allow_unused=*/true);
+  for (size_t p = 0, t = 0; p < parameters.size(); ++p) {
+    if (!parameters[p].tensor.requires_grad()) {
+      out.emplace_back();
+      continue;
+    }
+    out.push_back(found[t].defined() ? found[t] : at::zeros_like(trained[t]));
+    ++t;
   }
+  return out;
+}
+
+void add_gradients(NamedTensors& out, const Model& model, const Tensor& loss, const TensorMap* names) {
+  const Parameters parameters = tensors_of(model);
+  const auto gradients = gradients_of(loss, parameters);
   out.emplace_back("loss", loss.detach());
-  if (parameters.empty()) return;
-  const auto gradients = torch::autograd::grad({loss}, parameters, {}, /*retain_graph=*/false,
-                                               /*create_graph=*/false, /*allow_unused=*/true);
-  for (size_t i = 0; i < names.size(); ++i)
-    out.emplace_back("grad." + names[i],
-                     gradients[i].defined() ? gradients[i] : at::zeros_like(parameters[i]));
+  if (!names) {
+    for (size_t p = 0; p < parameters.size(); ++p)
+      if (gradients[p].defined()) out.emplace_back("grad." + parameters[p].name, gradients[p]);
+    return;
+  }
+  for (const auto& tensor : names->tensors())
+    if (gradients[tensor.pieces.front().parameter].defined())
+      out.emplace_back("grad." + tensor.name, to_foreign(tensor, [&](size_t p) { return gradients[p]; }));
 }
 
 }  // namespace
 
-Tensor next_token_loss(const Tensor& logits_BSV, const TokenRows& rows) {
+Tensor next_token_loss(Model& model, const Tensor& hidden_TD, const TokenRows& rows) {
   constexpr int64_t kIgnored = -100;
   const int64_t S = rows.ids_BS.size(1);
-  const Tensor counted = rows.valid_BS.narrow(1, 1, S - 1);
-  check(counted.any().item<bool>(), kPlaceOfForward,
+  const Packing packing(rows.valid_BS);
+  Tensor target_BS = at::full_like(rows.ids_BS, kIgnored);
+  // A target behind the last real token of a row, or before its first, is padding or predicted from it.
+  target_BS.narrow(1, 0, S - 1).copy_(
+      rows.ids_BS.narrow(1, 1, S - 1).masked_fill(rows.valid_BS.narrow(1, 1, S - 1).logical_not(), kIgnored));
+  const layers::Head head = {[&](const Tensor& hidden_MD) { return model.head(hidden_MD); }, model.traits().outputs};
+  const auto [sum, targets, correct] =
+      layers::cross_entropy(head, hidden_TD, packing.pack(target_BS), {.ignored = kIgnored});
+  check(targets > 0, kPlaceOfForward,
         "expected at least two tokens that are no padding in some row, got none: there is nothing "
         "to predict. Give longer rows.");
-  const Tensor target =
-      rows.ids_BS.narrow(1, 1, S - 1).masked_fill(counted.logical_not(), kIgnored);
-  const auto type = at::promoteTypes(logits_BSV.scalar_type(), at::kFloat);
-  return at::cross_entropy_loss(logits_BSV.to(type).narrow(1, 0, S - 1).flatten(0, 1),
-                                target.flatten(), {}, at::Reduction::Mean, kIgnored);
+  const auto type = at::promoteTypes(hidden_TD.scalar_type(), at::kFloat);
+  return (sum / static_cast<double>(targets)).to(type);
 }
 
-NamedTensors forward_pass(LanguageModel& model, const TokenRows& rows,
-                          const ForwardRequest& request) {
+NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequest& request) {
   const at::AutoGradMode grad_mode(request.gradients);
-  const auto parameters = model.parameters();
-  const auto device = parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
+  const auto device = model.device();
   const TokenRows here = {rows.ids_BS.to(device), rows.valid_BS.to(device)};
-  ForwardContext context;
-  // Without a mask the attention takes its plain causal path.
-  if (!here.valid_BS.all().item<bool>()) context.valid_BS = here.valid_BS;
-  const ModelOutput output = model.forward(here.ids_BS, context);
+  const Packing packing(here.valid_BS);
+  ModelInputs inputs;
+  inputs.tokens.sequences = packing.sequences();
+  inputs.tokens.ids_T = packing.pack(here.ids_BS);
+  const ModelOutput output = model.forward(inputs, {});
 
-  const Tensor padding_BS = here.valid_BS.logical_not();
   NamedTensors out;
-  out.emplace_back(
-      "logits", output.logits_BSV.detach().to(at::kFloat).masked_fill(padding_BS.unsqueeze(2), 0));
+  {
+    const at::NoGradGuard no_grad;
+    const Tensor logits_TV = model.head(output.hidden_TD.detach());
+    out.emplace_back("logits", packing.unpack(logits_TV.to(at::kFloat)));
+  }
   if (request.routing)
-    for (const auto& layer : output.layers) add_routing(out, layer, padding_BS.flatten());
-  if (request.gradients) add_gradients(out, model, next_token_loss(output.logits_BSV, here));
+    for (const auto& layer : output.layers) add_routing(out, layer, packing);
+  if (request.gradients)
+    add_gradients(out, model, next_token_loss(model, output.hidden_TD, here), request.names);
   return out;
 }
 

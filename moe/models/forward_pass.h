@@ -1,11 +1,12 @@
 #pragma once
-// B batch, S sequence, V vocabulary, T = B·S tokens in row order, E experts, K choices.
+// B batch, S sequence, V vocabulary, T = B·S positions in row order, E experts, K choices.
 
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <moe/models/model.h>
+#include <moe/models/name_map.h>
 #include <moe/models/token_rows.h>
 
 namespace moe::models {
@@ -16,6 +17,9 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 struct ForwardRequest {
   bool routing = false;
   bool gradients = false;
+  /// Gradients by the names and in the shapes of another program's checkpoint; null: by ours. The map must be one of the
+  /// model's own tensors.
+  const TensorMap* names = nullptr;
 };
 
 /// One forward pass without dropout, as named tensors for comparison with other implementations:
@@ -30,16 +34,16 @@ struct ForwardRequest {
 ///                           nothing reaches it. In the parameters' dtype, the loss in at
 ///                           least float32.
 ///
-/// Padding holds 0, and expert -1. Where tokens have different numbers of experts, K is the largest
-/// and rows are filled up with expert -1 and weight 0; pairs dropped by capacity are too.
+/// Padding holds 0, and expert -1; the model sees the real tokens alone. Where tokens have different
+/// numbers of experts, K is the largest and rows are filled up with expert -1 and weight 0; pairs
+/// dropped by capacity are too.
 ///
 /// Parameters keep the gradients they had. Throws moe::Error when gradients are asked for and there
 /// is no target, and whatever the model throws.
-NamedTensors forward_pass(LanguageModel& model, const TokenRows& rows,
-                          const ForwardRequest& request);
+NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequest& request);
 
-/// () mean cross entropy of ids_BS[:, 1:] given logits_BSV[:, :-1] over the targets that are valid.
-/// At least float32. Throws moe::Error when there is none.
-Tensor next_token_loss(const Tensor& logits_BSV, const TokenRows& rows);
+/// () mean cross entropy of each next token of `rows` given hidden_TD of the real ones. At least float32. Throws
+/// moe::Error when there is nothing to predict.
+Tensor next_token_loss(Model& model, const Tensor& hidden_TD, const TokenRows& rows);
 
 }  // namespace moe::models

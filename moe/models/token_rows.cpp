@@ -62,7 +62,7 @@ Tensor read_table(const json& rows, const char* field, std::string_view source, 
     if (rows[b].size() != length)
       fail(kPlaceOfRows, "expected ", length, " numbers at ", place(),
            ", as in the row before, got ", rows[b].size(),
-           ". Pad rows on the right and mark the padding in attention_mask.");
+           ". Pad rows at one end and mark the padding in attention_mask.");
   }
   const auto B = static_cast<int64_t>(rows.size()), S = static_cast<int64_t>(length);
   Tensor table_BS = at::empty({B, S}, at::kLong);
@@ -74,16 +74,18 @@ Tensor read_table(const json& rows, const char* field, std::string_view source, 
   return table_BS;
 }
 
-void check_right_padding(const Tensor& mask_BS, std::string_view source) {
+void check_padding(const Tensor& mask_BS, std::string_view source) {
   const int64_t B = mask_BS.size(0), S = mask_BS.size(1);
   const auto* row = mask_BS.const_data_ptr<int64_t>();
-  for (int64_t b = 0; b < B; ++b, row += S)
-    for (int64_t s = 1; s < S; ++s)
-      if (row[s] > row[s - 1])
-        fail(kPlaceOfRows,
-             "expected ones followed by zeros in every row of attention_mask, got a 1 ",
-             "behind a 0 at attention_mask[", b, "][", s, "] of ", source,
-             ". Move the padding to the right.");
+  for (int64_t b = 0; b < B; ++b, row += S) {
+    bool ended = false;
+    for (int64_t s = 1; s < S; ++s) {
+      ended |= row[s] < row[s - 1];
+      if (ended && row[s] != 0)
+        fail(kPlaceOfRows, "expected ones without a gap in every row of attention_mask, got a 1 behind a 0 at ",
+             "attention_mask[", b, "][", s, "] of ", source, ". Move the padding to the ends of the rows.");
+    }
+  }
 }
 
 }  // namespace
@@ -103,7 +105,7 @@ TokenRows parse_token_rows(std::string_view text, std::string_view source, int64
   check(mask_BS.sizes() == out.ids_BS.sizes(), kPlaceOfRows, "expected attention_mask of shape ",
         out.ids_BS.sizes(), " in ", source, ", that of input_ids, got ", mask_BS.sizes(),
         ". Give one number for each token.");
-  check_right_padding(mask_BS, source);
+  check_padding(mask_BS, source);
   out.valid_BS = mask_BS.to(at::kBool);
   return out;
 }

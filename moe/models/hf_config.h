@@ -1,0 +1,69 @@
+#pragma once
+// config.json of a Hugging Face directory.
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <moe/base/files.h>
+#include <moe/base/value.h>
+
+namespace moe::models {
+
+inline constexpr const char* kHfConfigName = "config.json";
+
+/// The settings of a Hugging Face model, asked for key by key. It remembers which keys were asked for: a key that
+/// nobody knows could change what the model computes, so `refuse_unread` refuses it. A key that holds null is as good
+/// as absent. Everything throws moe::Error that names the key. Copies share what was read; not thread-safe.
+class HfConfig {
+ public:
+  /// `source` names the document in messages.
+  HfConfig(Table settings, std::string source);
+  /// Reads config.json of `folder`.
+  static HfConfig read(const Path& folder);
+
+  /// Whether the key is there and holds something.
+  bool has(std::string_view key) const;
+  /// A whole number of at least 1; 0 counts as absent in the second form where `fallback` is given.
+  int64_t size(std::string_view key) const;
+  int64_t size(std::string_view key, int64_t fallback) const;
+  double number(std::string_view key) const;
+  double number(std::string_view key, double fallback) const;
+  bool flag(std::string_view key, bool fallback) const;
+  std::string text(std::string_view key) const;
+  std::string text(std::string_view key, std::string_view fallback) const;
+  /// The table under `key`; an empty one where it is absent.
+  HfConfig inside(std::string_view key) const;
+
+  /// Keys that change nothing of what is computed here; `*` stands for any text.
+  void ignore(const std::vector<std::string>& keys) const;
+  /// Keys that are known but only with these values: refuses others. `reason` completes "… is not there yet: ".
+  void only(std::string_view key, const std::vector<Value>& values, std::string_view reason) const;
+  /// Throws moe::Error listing every key that was neither asked for nor ignored.
+  void refuse_unread() const;
+
+  const Table& settings() const { return *settings_; }
+  const std::string& source() const { return source_; }
+
+ private:
+  const Value* find(std::string_view key) const;
+  const Value& need(std::string_view key, const char* what) const;
+  std::string shown(std::string_view key) const;
+  [[noreturn]] void wrong(std::string_view key, const char* expected, const Value& value) const;
+  void collect_unread(std::vector<std::string>& out) const;
+
+  std::shared_ptr<const Table> settings_;
+  std::string source_, prefix_;
+  /// Dotted keys and patterns, over all tables.
+  std::shared_ptr<std::set<std::string, std::less<>>> read_;
+};
+
+/// Base of the rotary positions, in either dialect: `rope_theta` beside `rope_scaling`, or both inside
+/// `rope_parameters`. Refuses scaled positions.
+double rope_theta_of(const HfConfig& config, double fallback);
+
+}  // namespace moe::models
