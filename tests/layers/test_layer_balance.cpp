@@ -38,8 +38,11 @@ MoELayer make(const MoELayerOptions& options) {
   return layer;
 }
 
-RoutingContext training(uint64_t step = 0) {
-  return {.training = true, .random = {.seed = 2, .step = step}};
+LayerContext training(uint64_t step = 0) {
+  LayerContext context;
+  context.training = true;
+  context.random = {.seed = 2, .step = step};
+  return context;
 }
 
 TEST(LayerBalance, NamesAndSavesTermsByTheirKindAndMovesTheirStateAfterTheStep) {
@@ -52,7 +55,7 @@ TEST(LayerBalance, NamesAndSavesTermsByTheirKindAndMovesTheirStateAfterTheStep) 
                 "balance_usage_variance_2.usage", "balance_usage_variance_2.steps"}));
   const Tensor x_TD = normal({T, D}, 3);
   std::vector<std::string> names;
-  for (const auto& term : layer(x_TD).balance.terms) names.push_back(term.name);
+  for (const auto& term : layer(x_TD, LayerContext()).balance.terms) names.push_back(term.name);
   EXPECT_EQ(names, (std::vector<std::string>{"switch", "usage_variance", "usage_variance_2"}));
   const double before = layer(x_TD, training()).balance.terms[1].value.item<double>();
   EXPECT_EQ(layer(x_TD, training()).balance.terms[1].value.item<double>(), before);
@@ -71,15 +74,15 @@ TEST(LayerBalance, GivesTermsTheWeightsWhereSomethingLearns) {
   const auto p = layer->named_parameters();
   const double half_squares =
       (p["experts.w_in"].square().sum() + p["experts.w_out"].square().sum()).item<double>() / 2;
-  EXPECT_NEAR(layer(x_TD).balance.terms[2].value.item<double>(), half_squares, 1e-10);
-  for (const auto& term : layer(x_TD).balance.terms) EXPECT_GT(term.value.item<double>(), 0);
+  EXPECT_NEAR(layer(x_TD, LayerContext()).balance.terms[2].value.item<double>(), half_squares, 1e-10);
+  for (const auto& term : layer(x_TD, LayerContext()).balance.terms) EXPECT_GT(term.value.item<double>(), 0);
   expect_directional_gradients([&] { return layer(x_TD, training()).balance.loss(); },
                                named_parameters_of(*layer));
 
   const at::NoGradGuard no_grad;
   for (const auto& term : layer(x_TD, training()).balance.terms)
     EXPECT_GT(term.value.item<double>(), 0) << "training measures in any case";
-  for (const auto& term : layer(x_TD).balance.terms) EXPECT_EQ(term.value.item<double>(), 0);
+  for (const auto& term : layer(x_TD, LayerContext()).balance.terms) EXPECT_EQ(term.value.item<double>(), 0);
 }
 
 /// 1 when it was handed weights, else 0.
@@ -90,14 +93,14 @@ class WeightCounter final : public balance::Term {
   Tensor sums(const balance::BalanceInputs& inputs) const override {
     return at::tensor({inputs.weights ? 1.0 : 0.0});
   }
-  Tensor value(const Tensor& sums, const RoutingContext&) const override { return sums[0]; }
+  Tensor value(const Tensor& sums, const LayerContext&) const override { return sums[0]; }
   double value_at_balance() const override { return 0; }
   bool wants_weights() const override { return kWants; }
 };
 
 TEST(LayerBalance, ReadsTheWeightsOnlyWhereATermWantsThem) {
-  balance::register_balance_term<WeightCounter<true>>("test_wants_weights", "");
-  balance::register_balance_term<WeightCounter<false>>("test_wants_none", "");
+  balance::terms().add<WeightCounter<true>>("test_wants_weights", "");
+  balance::terms().add<WeightCounter<false>>("test_wants_none", "");
   const Tensor x_TD = normal({T, D}, 3);
   const auto value = [&](const std::vector<BalanceSpec>& terms) {
     return make(options(terms))(x_TD, training()).balance.terms[0].value.item<double>();
@@ -121,7 +124,7 @@ TEST(LayerBalance, MeasuresWhatTheRouterChoseWhenExpertsSitOut) {
     EXPECT_TRUE(out.hidden_TD.isfinite().all().item<bool>());
   }
   EXPECT_GT(dropped, 0);
-  expect_identical(dropping(x_TD).hidden_TD, whole(x_TD).hidden_TD, "evaluation");
+  expect_identical(dropping(x_TD, LayerContext()).hidden_TD, whole(x_TD, LayerContext()).hidden_TD, "evaluation");
 }
 
 TEST(LayerBalance, RefusesADropoutOfAllExperts) {

@@ -49,8 +49,17 @@ MoELayer make(const MoELayerOptions& o) {
   return layer;
 }
 
-RoutingContext training(uint64_t step = 0) {
-  return {.training = true, .random = {.seed = 2, .step = step}, .sequence_length = S};
+LayerContext sequences(int64_t tokens = T, int64_t length = S) {
+  LayerContext context;
+  context.tokens.sequences = Sequences::equal(tokens / length, length);
+  return context;
+}
+
+LayerContext training(uint64_t step = 0, int64_t tokens = T) {
+  LayerContext context = sequences(tokens);
+  context.training = true;
+  context.random = {.seed = 2, .step = step};
+  return context;
 }
 
 TEST(LayerCapacity, GradientsEqualCentralDifferencesWithEveryPolicy) {
@@ -88,8 +97,8 @@ TEST(LayerCapacity, ReportsLoadsBeforeDropsAndDropsBesideThem) {
     const double kept = out.routing.counts_E().sum().item<double>();
     EXPECT_GT(out.balance.dropped.item<double>(), 0);
     EXPECT_EQ(out.balance.dropped.item<double>(), T * K - kept);
-    expect_identical(layer(x_TD, RoutingContext{.sequence_length = S}).hidden_TD,
-                     free(x_TD).hidden_TD, "evaluation is dropless");
+    expect_identical(layer(x_TD, sequences()).hidden_TD,
+                     free(x_TD, LayerContext()).hidden_TD, "evaluation is dropless");
   }
 }
 
@@ -105,8 +114,8 @@ TEST(LayerCapacity, EqualsTheMixtureOfWhatIsLeft) {
       o.top_k = kind == "switch" ? 1 : K;
       MoELayer layer(o);
       randomise(*layer, 1);
-      RoutingContext context = training();
-      context.token_ids_T = at::arange(T, at::kLong);
+      LayerContext context = training();
+      context.tokens.ids_T = at::arange(T, at::kLong);
       const MoEOutput out = layer(x_TD, context);
       const Tensor expected_TD =
           test::reference::mixture(x_TD, out.routing, [&](int64_t e, const Tensor& x_D) {
@@ -141,7 +150,7 @@ struct Outcome {
 };
 
 Outcome run(const MoELayerOptions& o, const std::shared_ptr<parallel::Communicator>& group,
-            const Tensor& x_TD, RoutingContext context) {
+            const Tensor& x_TD, LayerContext context) {
   auto whole = make(options({}));
   MoELayer layer(o, group);
   layer->to(at::kDouble);
@@ -151,15 +160,14 @@ Outcome run(const MoELayerOptions& o, const std::shared_ptr<parallel::Communicat
     for (auto& item : layer->named_parameters()) {
       const Tensor& all = source[item.key()];
       const int64_t L = item.value().size(0), rank = group->rank();
-      item.value().copy_(parallel::is_expert_parameter("layers.0.moe." + item.key())
-                             ? all.slice(0, rank * L, (rank + 1) * L)
-                             : all);
+      item.value().copy_(item.value().sizes() == all.sizes() ? all
+                                                             : all.slice(0, rank * L, (rank + 1) * L));
     }
   }
   Tensor x = x_TD.clone().set_requires_grad(true);
   const MoEOutput out = layer(x, context);
   const Tensor numbers_TD =
-      normal({T, D}, 5).slice(0, context.first_token, context.first_token + x_TD.size(0));
+      normal({T, D}, 5).slice(0, context.tokens.first_token, context.tokens.first_token + x_TD.size(0));
   ((out.hidden_TD * numbers_TD).sum() + out.balance.loss()).backward();
   return {out.hidden_TD.detach(), x.grad(), out.balance.load_E, out.balance.dropped,
           layer->named_parameters()["router.weight"].grad()};
@@ -184,11 +192,11 @@ TEST(LayerCapacity, IsTheSameOnAnyNumberOfRanksWithEitherDispatcher) {
           parallel::run_ranks(static_cast<int64_t>(tokens.size()),
                               [&](const std::shared_ptr<parallel::Communicator>& group) {
                                 const auto rank = static_cast<size_t>(group->rank());
-                                RoutingContext context = training();
-                                for (size_t r = 0; r < rank; ++r) context.first_token += tokens[r];
+                                LayerContext context = training(0, tokens[rank]);
+                                for (size_t r = 0; r < rank; ++r) context.tokens.first_token += tokens[r];
                                 outcomes[rank] = run(o, group,
-                                                     x_TD.slice(0, context.first_token,
-                                                                context.first_token + tokens[rank]),
+                                                     x_TD.slice(0, context.tokens.first_token,
+                                                                context.tokens.first_token + tokens[rank]),
                                                      context);
                               });
           std::vector<Tensor> hidden, dx;
@@ -223,8 +231,8 @@ TEST(LayerCapacity, RefusesBadOptionsAndPartsOfGroups) {
   EXPECT_ERROR(layer(normal({T, D}, 1), training()), "expected whole groups of group_tokens=5");
   auto o = options({.factor = 1, .overflow = "next_best"});
   o.router.kind = "hash";
-  RoutingContext context = training();
-  context.token_ids_T = at::arange(T, at::kLong);
+  LayerContext context = training();
+  context.tokens.ids_T = at::arange(T, at::kLong);
   MoELayer without_scores(o);
   EXPECT_ERROR(without_scores(normal({T, D}, 1), context), "expected a router with scores");
 }
@@ -261,7 +269,7 @@ void expect_fixture(const std::string& name, const std::string& file, bool renor
       parameters[ours.first].copy_(ours.second ? value.transpose(-1, -2) : value);
     }
   }
-  const MoEOutput out = layer(x_TD, RoutingContext{.sequence_length = input("x").size(1)});
+  const MoEOutput out = layer(x_TD, sequences(x_TD.size(0), input("x").size(1)));
   (out.hidden_TD * input("r").flatten(0, 1)).sum().backward();
 
   expect_close(out.hidden_TD, expected.tensor("y").flatten(0, 1), tolerance, "y");

@@ -1,4 +1,4 @@
-// A MoE layer around modules of a user (E13), on one rank and several. T tokens, D width, E
+// A MoE layer around modules of a user , on one rank and several. T tokens, D width, E
 // experts.
 #include <algorithm>
 #include <map>
@@ -52,7 +52,7 @@ MoELayerOptions options() {
 
 MoELayer make(const MoELayerOptions& o, const Group& group = parallel::local(),
               const experts::ModuleFactory& factory = net) {
-  MoELayer layer(o, group, experts::modules(factory));
+  MoELayer layer(o, experts::modules(factory), group);
   layer->to(at::kDouble);
   const at::NoGradGuard no_grad;
   layer->router().named_parameters()["weight"].copy_(normal({E, D}, 7));
@@ -62,7 +62,7 @@ MoELayer make(const MoELayerOptions& o, const Group& group = parallel::local(),
 TEST(ModuleExpertsInALayer, EqualALoopOverTokens) {
   auto layer = make(options());
   const Tensor x_TD = normal({T, D}, 3);
-  const MoEOutput out = layer(x_TD);
+  const MoEOutput out = layer(x_TD, LayerContext());
   std::vector<experts::ModuleExpert> loop;
   for (int64_t e = 0; e < E; ++e) loop.push_back(net(e));
   for (int64_t t = 0; t < T; ++t) {
@@ -83,14 +83,14 @@ TEST(ModuleExpertsInALayer, GradientsEqualDirectionalDifferences) {
   tensors.emplace_back("x", x_TD);
   moe::test::expect_directional_gradients(
       [&] {
-        const MoEOutput out = layer(x_TD);
+        const MoEOutput out = layer(x_TD, LayerContext());
         return out.hidden_TD.square().sum() + out.balance.loss();
       },
       tensors);
 }
 
 TEST(ModuleExpertsInALayer, KeepTheirStartAndTheirNames) {
-  MoELayer layer(options(), parallel::local(), experts::modules(net));
+  MoELayer layer(options(), experts::modules(net));
   const auto names = layer->named_parameters().keys();
   EXPECT_EQ(names[0], "router.weight");
   EXPECT_EQ(names[1], "experts.0.0.weight");
@@ -104,9 +104,9 @@ TEST(ModuleExpertsInALayer, ComputeTheSameOnSeveralRanks) {
   sharded.dispatcher = "all_to_all";
   const Tensor x_TD = normal({T, D}, 3);
   const auto run = [&](MoELayer layer, const Group& group, int64_t first, int64_t tokens) {
-    RoutingContext context;
+    LayerContext context;
     context.training = true;
-    context.first_token = first;
+    context.tokens.first_token = first;
     const Tensor x = x_TD.slice(0, first, first + tokens).clone().set_requires_grad(true);
     const MoEOutput out = layer(x, context);
     (out.hidden_TD.square().sum() + out.balance.loss()).backward();
@@ -146,7 +146,7 @@ TEST(ModuleExpertsInALayer, TermsOnWeightsNeedModulesOfOneShape) {
   of_experts.set("of", "experts");
   o.balance = {{"expert_l2", 0.1}, {"orthogonality", 0.1, of_experts}};
   auto equal = make(o, parallel::local(), equal_net);
-  RoutingContext context;
+  LayerContext context;
   context.training = true;  // inference reads no weights
   moe::test::expect_directional_gradients(
       [&] {

@@ -11,11 +11,15 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/ones.h>
+#include <ATen/ops/sign.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/routing/replay.h>
+#include <moe/routing/routers.h>
+#include <ATen/Context.h>
 
 namespace moe::layers::moe_layer_test {
 
@@ -77,10 +81,8 @@ TEST(MoELayer, OneExpertOfWeightOneIsTheDenseBlock) {
     auto o = small(1, 1);
     o.expert = {.kind = kind, .d_ff = F, .options = with("bias", true)};
     auto layer = make(o);
-    experts::FeedForwardOptions dense;
-    dense.activation = kind == "gated" ? "silu" : "gelu";
-    dense.bias = true;
-    FeedForward block(kind, D, F, dense);
+    const FeedForwardSpec dense = Dense{.d_ff = F, .form = kind, .bias = true};
+    const auto block = dense.make(FeedForwardShape{.d_model = D});
     randomise(*block, 2);
     {
       const at::NoGradGuard no_grad;
@@ -90,9 +92,9 @@ TEST(MoELayer, OneExpertOfWeightOneIsTheDenseBlock) {
     }
     const Tensor x_TD = normal({T, D}, 3);
     const auto got =
-        differentiate(*layer, x_TD, [&](const Tensor& x) { return layer(x).hidden_TD; });
+        differentiate(*layer, x_TD, [&](const Tensor& x) { return layer(x, LayerContext()).hidden_TD; });
     const auto expected =
-        differentiate(*block, x_TD, [&](const Tensor& x) { return block(x, RoutingContext()); });
+        differentiate(*block, x_TD, [&](const Tensor& x) { return block->forward(x, {}).hidden_TD; });
     expect_close(got.y_TD, expected.y_TD, 1e-13);
     expect_close(got.dx_TD, expected.dx_TD, 1e-13);
     for (const auto& [name, gradient] : expected.gradients)
@@ -127,7 +129,7 @@ Tensor token_by_token(MoELayerImpl& layer, const Tensor& x_TD, bool with_shared)
   if (!with_shared) return y_TD;
   Tensor shared_TD =
       dense_block(x_TD, p["shared.w_in"], {}, p["shared.w_out"], {}, ops::Activation::kSilu, true);
-  if (o.shared.gate) shared_TD = at::sigmoid(at::matmul(x_TD, p["shared.w_gate"].t())) * shared_TD;
+  if (p.contains("shared.w_gate")) shared_TD = at::sigmoid(at::matmul(x_TD, p["shared.w_gate"].t())) * shared_TD;
   return y_TD + shared_TD;
 }
 
@@ -135,15 +137,15 @@ TEST(MoELayer, EqualsALayerThatGoesTokenByToken) {
   const Tensor x_TD = normal({T, D}, 3);
   for (const std::string kind : {"gated", "ffn"})
     for (const int64_t K : {1, 2, 5})
-      for (const SharedSpec shared : {SharedSpec{}, SharedSpec{3, false}, SharedSpec{3, true}}) {
+      for (const Dense& shared : {Dense{}, Dense{.d_ff = 3}, Dense{.d_ff = 3, .gate = true}}) {
         SCOPED_TRACE(
             concat(kind, ", K=", K, ", shared ", shared.d_ff, shared.gate ? " gated" : ""));
         auto o = small(5, K);
         o.expert.kind = kind;
-        o.shared = shared;
+        if (shared.d_ff > 0) o.shared = shared;
         auto layer = make(o);
         const auto got =
-            differentiate(*layer, x_TD, [&](const Tensor& x) { return layer(x).hidden_TD; });
+            differentiate(*layer, x_TD, [&](const Tensor& x) { return layer(x, LayerContext()).hidden_TD; });
         const auto expected = differentiate(*layer, x_TD, [&](const Tensor& x) {
           return token_by_token(*layer, x, shared.d_ff > 0);
         });
@@ -176,7 +178,7 @@ void for_all_kinds(const std::function<void(MoELayer&)>& test) {
 TEST(MoELayer, EveryRouterWithEveryExpertEqualsTheMixtureOfItsRouting) {
   const Tensor x_TD = normal({T, D}, 3);
   for_all_kinds([&](MoELayer& layer) {
-    const MoEOutput out = layer(x_TD);
+    const MoEOutput out = layer(x_TD, LayerContext());
     const auto& shape = layer->experts().shape();
     const Tensor expected_TD = mixture(x_TD, out.routing, [&](int64_t e, const Tensor& x_D) {
       const Tensor offsets_L = at::arange(shape.num_experts + 1, at::kLong).gt(e).to(at::kLong);
@@ -192,7 +194,7 @@ TEST(MoELayer, EveryRouterWithEveryExpertEqualsTheMixtureOfItsRouting) {
 TEST(MoELayer, EveryRouterWithEveryExpertTrains) {
   for_all_kinds([&](MoELayer& layer) {
     Tensor x_TD = normal({T, D}, 3).set_requires_grad(true);
-    RoutingContext context;
+    LayerContext context;
     context.training = true;
     const MoEOutput out = layer(x_TD, context);
     ASSERT_EQ(out.hidden_TD.sizes(), x_TD.sizes());
@@ -209,18 +211,18 @@ TEST(MoELayer, EveryRouterWithEveryExpertTrains) {
 TEST(MoELayer, EveryRouterWithEveryExpertTakesNoTokenAndOne) {
   for_all_kinds([&](MoELayer& layer) {
     const Tensor x_TD = normal({T, D}, 3);
-    const MoEOutput none = layer(x_TD.slice(0, 0, 0));
+    const MoEOutput none = layer(x_TD.slice(0, 0, 0), LayerContext());
     EXPECT_EQ(none.hidden_TD.sizes(), (std::vector<int64_t>{0, D}));
     EXPECT_EQ(none.balance.loss().item<double>(), 0);
     (none.hidden_TD.sum() + none.balance.loss()).backward();
-    const MoEOutput one = layer(x_TD.slice(0, 0, 1));
+    const MoEOutput one = layer(x_TD.slice(0, 0, 1), LayerContext());
     EXPECT_TRUE(one.hidden_TD.isfinite().all().item<bool>());
   });
 }
 
 TEST(MoELayer, GradientsEqualCentralDifferences) {
   auto o = small(4, 2);
-  o.shared = {3, true};
+  o.shared = Dense{.d_ff = 3, .gate = true};
   o.expert.options = with("bias", true);
   o.balance = {{"switch", 0.5}, {"z_loss", 0.1}};
   auto layer = make(o);
@@ -231,24 +233,26 @@ TEST(MoELayer, GradientsEqualCentralDifferences) {
   inputs.emplace_back("x", x_TD);
   expect_directional_gradients(
       [&] {
-        const MoEOutput out = layer(x_TD);
+        const MoEOutput out = layer(x_TD, LayerContext());
         return (out.hidden_TD * normal({5, D}, 5)).sum() + out.balance.loss();
       },
       inputs);
 }
 
 TEST(MoELayer, PaddingGetsNothingAndCountsNowhere) {
-  const Tensor x_TD = normal({T, D}, 3);
-  const Tensor valid_T = at::tensor({1, 1, 0, 1, 0, 1, 1, 1, 0}, at::kLong).to(at::kBool);
-  const Tensor real_R = valid_T.nonzero().squeeze(1);
+  const Tensor x_BSD = normal({3, 3, D}, 3);
+  const Tensor mask_BS =
+      at::tensor({1, 1, 0, 1, 0, 1, 1, 1, 0}, at::kLong).to(at::kBool).view({3, 3});
+  const Tensor real_R = mask_BS.flatten().nonzero().squeeze(1);
   auto o = small();
   o.balance = {{"switch", 1}, {"z_loss", 1}};
   auto layer = make(o);
-  RoutingContext context;
-  context.valid_T = valid_T;
-  const MoEOutput out = layer(x_TD, context), alone = layer(x_TD.index_select(0, real_R));
-  expect_close(out.hidden_TD.index_select(0, real_R), alone.hidden_TD, 1e-14);
-  EXPECT_TRUE(out.hidden_TD.index_select(0, valid_T.logical_not().nonzero().squeeze(1))
+  layer->eval();
+  const MoEOutput out = layer(x_BSD, mask_BS);
+  const MoEOutput alone = layer(x_BSD.flatten(0, 1).index_select(0, real_R), LayerContext());
+  ASSERT_EQ(out.hidden_TD.sizes(), x_BSD.sizes());
+  expect_close(out.hidden_TD.flatten(0, 1).index_select(0, real_R), alone.hidden_TD, 1e-14);
+  EXPECT_TRUE(out.hidden_TD.masked_select(mask_BS.logical_not().unsqueeze(2))
                   .eq(0)
                   .all()
                   .item<bool>());
@@ -256,6 +260,50 @@ TEST(MoELayer, PaddingGetsNothingAndCountsNowhere) {
   expect_close(out.balance.loss(), alone.balance.loss(), 1e-14);
   EXPECT_EQ(out.balance.tokens.item<double>(), 6);
   EXPECT_EQ(out.balance.dropped.item<double>(), 0);
+}
+
+TEST(MoELayer, OfItsOwnFollowsTorchsHabits) {
+  auto o = small();
+  at::manual_seed(5);
+  const MoELayer first(o), second(o);
+  EXPECT_FALSE(first->parameters()[0].equal(second->parameters()[0])) << "equal options, two layers";
+  at::manual_seed(5);
+  const MoELayer again(o);
+  expect_identical(again->parameters()[0].detach(), first->parameters()[0].detach());
+  o.seed = 3;
+  const MoELayer a(o), b(o);
+  expect_identical(a->parameters()[0].detach(), b->parameters()[0].detach());
+
+  // Noise differs from call to call in training, and there is none in evaluation.
+  o.router = NoisyTopKRouter{};
+  MoELayer noisy(o);
+  const Tensor x_BSD = normal({2, 5, D}, 3).to(at::kFloat);
+  const Tensor one = noisy(x_BSD).hidden_TD, other = noisy(x_BSD).hidden_TD;
+  EXPECT_FALSE(one.equal(other));
+  noisy->eval();
+  expect_identical(noisy(x_BSD).hidden_TD.detach(), noisy(x_BSD).hidden_TD.detach());
+}
+
+TEST(MoELayer, OfItsOwnMovesTheSelectionBiasByTheLoadOfTheCallBefore) {
+  auto o = small();
+  o.router = SigmoidRouter{.bias_rate = 0.1};
+  MoELayer layer(o);
+  const auto bias_E = [&] { return layer->named_buffers()["router.selection_bias"].clone(); };
+  const Tensor x_TD = normal({T, D}, 3).to(at::kFloat);
+  const MoEOutput out = layer(x_TD);
+  expect_identical(bias_E(), at::zeros({4}));
+  layer(x_TD);
+  const Tensor load_E = out.balance.load_E;
+  expect_close(bias_E(), 0.1 * at::sign(load_E.mean() - load_E).to(at::kFloat), 1e-7);
+  const Tensor moved_E = bias_E();
+  layer->eval();
+  layer(x_TD);
+  expect_identical(bias_E(), moved_E, "evaluation moves nothing");
+  layer->train();
+  layer->end_step({.counts_E = at::tensor({9, 1, 4, 4}, at::kLong)});  // told: nothing waits any more
+  const Tensor told_E = bias_E();
+  layer(x_TD);
+  expect_identical(bias_E(), told_E);
 }
 
 TEST(MoELayer, OneExpertMayTakeEveryTokenAndTiesGoToTheLowestIds) {
@@ -266,9 +314,9 @@ TEST(MoELayer, OneExpertMayTakeEveryTokenAndTiesGoToTheLowestIds) {
   Tensor router_ED = layer->named_parameters()["router.weight"];
   router_ED.zero_();
   const Tensor x_TD = normal({T, D}, 3).abs();
-  expect_identical(layer(x_TD).balance.load_E, at::tensor({9.0, 9.0, 0.0, 0.0}, at::kDouble));
+  expect_identical(layer(x_TD, LayerContext()).balance.load_E, at::tensor({9.0, 9.0, 0.0, 0.0}, at::kDouble));
   router_ED[3].fill_(5);
-  const MoEOutput out = layer(x_TD);
+  const MoEOutput out = layer(x_TD, LayerContext());
   expect_identical(out.balance.load_E, at::tensor({9.0, 0.0, 0.0, 9.0}, at::kDouble));
   EXPECT_TRUE(out.routing.experts_N.view({T, 2}).select(1, 0).eq(3).all().item<bool>());
   expect_close(out.hidden_TD, token_by_token(*layer, x_TD, false), 1e-12);
@@ -276,29 +324,29 @@ TEST(MoELayer, OneExpertMayTakeEveryTokenAndTiesGoToTheLowestIds) {
 
 TEST(MoELayer, ComputesInBfloat16WhereAskedAndKeepsTheRouterWide) {
   auto o = small();
-  o.shared = {3, true};
+  o.shared = Dense{.d_ff = 3, .gate = true};
   MoELayer layer(o);
   const Tensor x_TD = normal({T, D}, 3).to(at::kFloat);
-  RoutingContext context;
+  LayerContext context;
   const MoEOutput wide = layer(x_TD, context);
   context.compute = at::kBFloat16;
   const MoEOutput narrow = layer(x_TD, context);
   EXPECT_EQ(narrow.hidden_TD.scalar_type(), at::kFloat);
   expect_identical(narrow.routing.logits_TE, wide.routing.logits_TE);
   expect_close(narrow.hidden_TD, wide.hidden_TD, 0.03);
-  EXPECT_EQ(layer(x_TD.to(at::kBFloat16)).hidden_TD.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(layer(x_TD.to(at::kBFloat16), LayerContext()).hidden_TD.scalar_type(), at::kBFloat16);
 }
 
 TEST(MoELayer, DropoutDependsOnTheTokensGlobalNumber) {
   auto o = small();
   o.expert.options = with("dropout", 0.5);
   auto layer = make(o);
-  RoutingContext context;
+  LayerContext context;
   context.training = true;
   context.random = {.seed = 4, .step = 1};
   const Tensor x_TD = normal({T, D}, 3);
   const Tensor whole_TD = layer(x_TD, context).hidden_TD;
-  context.first_token = 4;
+  context.tokens.first_token = 4;
   expect_close(layer(x_TD.slice(0, 4), context).hidden_TD, whole_TD.slice(0, 4), 1e-14);
   EXPECT_FALSE(layer(x_TD, context).hidden_TD.equal(whole_TD));
 }
@@ -306,7 +354,7 @@ TEST(MoELayer, DropoutDependsOnTheTokensGlobalNumber) {
 TEST(MoELayer, CountsItsMultiplications) {
   auto o = small(4, 2);
   EXPECT_EQ(make(o)->flops_per_token(), 2 * (D * 4 + 2 * 3 * D * F));
-  o.shared = {5, true};
+  o.shared = Dense{.d_ff = 5, .gate = true};
   EXPECT_EQ(make(o)->flops_per_token(), 2 * (D * 4 + 2 * 3 * D * F + 3 * D * 5 + D));
   auto dense = small(4, 2);
   dense.router.kind = "dense";  // every expert, whatever top_k says
@@ -335,8 +383,9 @@ TEST(MoELayer, ServesAForeignProgramAsTheDocumentsSay) {
 }
 
 TEST(MoELayer, RefusesWhatItCannotBuildOrTake) {
-  EXPECT_ERROR(make(small())(normal({2, D + 1}, 1)), "expected x of shape (T, D=6)");
-  EXPECT_ERROR(make(small())(normal({2, 3, D}, 1)), "Flatten batch and sequence");
+  EXPECT_ERROR(make(small())(normal({2, D + 1}, 1)), "expected x of shape (…, D=6)");
+  EXPECT_ERROR(make(small())(normal({2, 3, D}, 1), LayerContext()), "expected x of shape (T, D=6)");
+  EXPECT_ERROR(make(small())(normal({2, 3, D}, 1), at::ones({2, 4}, at::kBool)), "a mask of type Bool");
   EXPECT_ERROR(make(small(4, 5)), "top_k in [1, num_experts=4], got 5");
   auto o = small();
   o.router.kind = "topp";

@@ -54,7 +54,7 @@ bool claims_to_balance(const balance::Term& term) {
                                   at::zeros({kTokens, 1}, at::kDouble), E, {});
   routing.logits_TE = logits_TE;
   routing.scores_TE = logits_TE.softmax(1);
-  const RoutingContext context;
+  const LayerContext context;
   const Tensor sums = term.sums({routing, context}).to(at::kDouble);
   return term.value(sums, context).item<double>() > term.value_at_balance() + 1e-6;
 }
@@ -93,7 +93,7 @@ std::vector<Rule> without() {
 
 double max_over_mean(MoELayer& layer, const Tensor& x_TD) {
   const at::NoGradGuard no_grad;
-  const Tensor load_E = layer(x_TD).balance.load_E;
+  const Tensor load_E = layer(x_TD, LayerContext()).balance.load_E;
   return (load_E.max() / load_E.mean()).item<double>();
 }
 
@@ -115,7 +115,7 @@ std::vector<double> loads_while_learning(const Rule& rule, uint64_t seed) {
   std::vector<double> loads = {max_over_mean(layer, fresh_TD)};
   for (int64_t step = 0; step < kSteps; ++step) {
     const Tensor x_TD = normal({kTokens, D}, 1000 * seed + static_cast<uint64_t>(step));
-    RoutingContext context;
+    LayerContext context;
     context.training = true;
     context.random = {.seed = seed, .step = static_cast<uint64_t>(step)};
     const MoEOutput out = layer(x_TD, context);

@@ -64,10 +64,11 @@ std::map<std::string, Tensor> run(MoELayer& layer, const Tensor& x_TD, int threa
   const WithThreads these(threads);
   layer->zero_grad();
   const Tensor input_TD = x_TD.clone().requires_grad_(true);
-  const RoutingContext context{.training = true,
-                               .random = {.seed = 3},
-                               .sequence_length = x_TD.size(0) / 4,
-                               .token_ids_T = at::arange(x_TD.size(0), at::kLong)};
+  LayerContext context;
+  context.training = true;
+  context.random = {.seed = 3};
+  context.tokens.sequences = Sequences::equal(4, x_TD.size(0) / 4);
+  context.tokens.ids_T = at::arange(x_TD.size(0), at::kLong);
   const MoEOutput out = layer->forward(input_TD, context);
   const Tensor balance = out.balance.loss();
   std::vector<Tensor> ends = {out.hidden_TD}, weights = {x_TD};

@@ -19,66 +19,66 @@ using moe::test::expect_identical;
 using moe::test::randomise;
 namespace tiny = moe::test::tiny;
 
-ModelOptions with_dropout() {
-  ModelOptions o = tiny::options();
-  o.dropout = 0.2, o.attention_dropout = 0.3;
-  o.moe.expert.options = tiny::with("dropout", 0.4);
+DecoderOptions with_dropout() {
+  DecoderOptions o = tiny::options();
+  o.uniform.dropout = 0.2, o.uniform.attention_dropout = 0.3;
+  o.uniform.moe.expert.options = tiny::with("dropout", 0.4);
   return o;
 }
 
 TEST(Decoder, DropoutDependsOnSeedStepAndTokenOnly) {
-  const auto model = tiny::make("decoder", with_dropout());
+  const auto model = tiny::make(with_dropout());
   randomise(*model, 2, 0.4);
   const Tensor ids_BS = tiny::ids(3, 6);
-  ForwardContext context;
+  RowsContext context;
   context.training = true;
   context.random = {.seed = 9, .step = 4};
-  const Tensor whole = model->forward(ids_BS, context).logits_BSV;
-  expect_identical(model->forward(ids_BS, context).logits_BSV.detach(), whole.detach());
+  const Tensor whole = run_rows(*model, ids_BS, context).logits_BSV;
+  expect_identical(run_rows(*model, ids_BS, context).logits_BSV.detach(), whole.detach());
 
-  ForwardContext last = context;  // the last row alone, as another rank would have it
+  RowsContext last = context;  // the last row alone, as another rank would have it
   last.first_token = 12;
-  expect_close(model->forward(ids_BS.slice(0, 2), last).logits_BSV, whole.slice(0, 2), 1e-12);
+  expect_close(run_rows(*model, ids_BS.slice(0, 2), last).logits_BSV, whole.slice(0, 2), 1e-12);
 
-  ForwardContext other = context;
+  RowsContext other = context;
   other.random.step = 5;
-  EXPECT_FALSE(model->forward(ids_BS, other).logits_BSV.equal(whole));
+  EXPECT_FALSE(run_rows(*model, ids_BS, other).logits_BSV.equal(whole));
   other.random = {.seed = 10, .step = 4};
-  EXPECT_FALSE(model->forward(ids_BS, other).logits_BSV.equal(whole));
+  EXPECT_FALSE(run_rows(*model, ids_BS, other).logits_BSV.equal(whole));
 
   context.training = false;
-  const auto plain = tiny::make("decoder", tiny::options());
+  const auto plain = tiny::make(tiny::options());
   moe::test::copy_parameters(*model, *(plain->to(at::kDouble), plain));
-  expect_identical(model->forward(ids_BS, context).logits_BSV.detach(),
-                   plain->forward(ids_BS, {}).logits_BSV.detach());
+  expect_identical(run_rows(*model, ids_BS, context).logits_BSV.detach(),
+                   run_rows(*plain, ids_BS).logits_BSV.detach());
 }
 
 TEST(Decoder, EveryDropoutTakesPart) {
-  const auto logits = [](const ModelOptions& o) {
-    ForwardContext context;
+  const auto logits = [](const DecoderOptions& o) {
+    RowsContext context;
     context.training = true;
-    return tiny::make("decoder", o)->forward(tiny::ids(2, 6), context).logits_BSV.detach();
+    return tiny::make(o)->forward(tiny::ids(2, 6), context).logits_BSV.detach();
   };
   const Tensor plain = logits(tiny::options());
   for (const int which : {0, 1, 2}) {
-    ModelOptions o = tiny::options();
-    if (which == 0) o.dropout = 0.2;
-    if (which == 1) o.attention_dropout = 0.3;
-    if (which == 2) o.moe.expert.options = tiny::with("dropout", 0.4);
+    DecoderOptions o = tiny::options();
+    if (which == 0) o.uniform.dropout = 0.2;
+    if (which == 1) o.uniform.attention_dropout = 0.3;
+    if (which == 2) o.uniform.moe.expert.options = tiny::with("dropout", 0.4);
     EXPECT_FALSE(logits(o).equal(plain)) << which;
   }
 }
 
 TEST(Decoder, OnlyEndStepMovesTheSelectionBias) {
-  ModelOptions o = tiny::options();
-  o.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.1)};
-  const auto model = tiny::make("decoder", o);
+  DecoderOptions o = tiny::options();
+  o.uniform.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.1)};
+  const auto model = tiny::make(o);
   const auto bias = [&](int64_t layer) {
     return model->named_buffers()[concat("layers.", layer, ".moe.router.selection_bias")].clone();
   };
-  ForwardContext context;
+  RowsContext context;
   context.training = true;
-  const ModelOutput out = model->forward(tiny::ids(3, 8), context);
+  const RowsOutput out = run_rows(*model, tiny::ids(3, 8), context);
   (out.logits_BSV.sum() + out.balance_loss()).backward();
   for (const int64_t layer : {0, 1}) expect_identical(bias(layer), at::zeros({4}));
 
@@ -89,41 +89,41 @@ TEST(Decoder, OnlyEndStepMovesTheSelectionBias) {
 }
 
 TEST(Decoder, RefusesARouterThatLooksAheadUnlessItMayDoSo) {
-  ModelOptions o = tiny::options();
-  o.moe.router.kind = "expert_choice";
-  const auto causal = tiny::make("decoder", o);
-  EXPECT_ERROR(causal->forward(tiny::ids(2, 4), {}), "look ahead");
+  DecoderOptions o = tiny::options();
+  o.uniform.moe.router.kind = "expert_choice";
+  const auto causal = tiny::make(o);
+  EXPECT_ERROR(run_rows(*causal, tiny::ids(2, 4)), "look ahead");
   o.causal = false;
-  const auto free = tiny::make("decoder", o);
-  EXPECT_TRUE(free->forward(tiny::ids(2, 4), {}).logits_BSV.isfinite().all().item<bool>());
+  const auto free = tiny::make(o);
+  EXPECT_TRUE(run_rows(*free, tiny::ids(2, 4)).logits_BSV.isfinite().all().item<bool>());
 }
 
 TEST(Decoder, BidirectionalModelsSeeWhatComesLater) {
   const at::NoGradGuard no_grad;
-  ModelOptions o = tiny::options();
+  DecoderOptions o = tiny::options();
   o.causal = false;
-  const auto model = tiny::make("decoder", o);
+  const auto model = tiny::make(o);
   Tensor ids_BS = tiny::ids(1, 6);
-  const Tensor before = model->forward(ids_BS, {}).logits_BSV;
+  const Tensor before = run_rows(*model, ids_BS).logits_BSV;
   ids_BS[0][5] = (ids_BS[0][5].item<int64_t>() + 1) % tiny::kVocabulary;
-  EXPECT_FALSE(model->forward(ids_BS, {}).logits_BSV[0][0].equal(before[0][0]));
+  EXPECT_FALSE(run_rows(*model, ids_BS).logits_BSV[0][0].equal(before[0][0]));
 }
 
 TEST(Decoder, RowsOfABatchDoNotMeet) {
   const at::NoGradGuard no_grad;
-  const auto model = tiny::make("decoder", tiny::options());
+  const auto model = tiny::make(tiny::options());
   randomise(*model, 2, 0.4);
   const Tensor ids_BS = tiny::ids(4, 7);
-  const Tensor together = model->forward(ids_BS, {}).logits_BSV;
+  const Tensor together = run_rows(*model, ids_BS).logits_BSV;
   for (int64_t b = 0; b < 4; ++b)
-    expect_close(model->forward(ids_BS.slice(0, b, b + 1), {}).logits_BSV[0], together[b], 1e-12);
+    expect_close(run_rows(*model, ids_BS.slice(0, b, b + 1)).logits_BSV[0], together[b], 1e-12);
 }
 
 TEST(Decoder, NamesItsParametersAsCheckpointsKnowThem) {
-  ModelOptions o = tiny::options();
-  o.layers = 1;
-  o.moe.shared = {3, true};
-  const auto parameters = tiny::make("decoder", o)->named_parameters();
+  DecoderOptions o = tiny::options();
+  o.uniform.layers = 1;
+  o.uniform.moe.shared = Dense{.d_ff = 3, .gate = true};
+  const auto parameters = tiny::make(o)->named_parameters();
   const std::vector<std::string> expected = {"embedding",
                                              "head",
                                              "layers.0.attention_norm.scale",
@@ -145,41 +145,41 @@ TEST(Decoder, NamesItsParametersAsCheckpointsKnowThem) {
 }
 
 TEST(Counts, FollowTheirFormulas) {
-  ModelOptions o = tiny::options();
-  o.kv_heads = 1;
+  DecoderOptions o = tiny::options();
+  o.uniform.kv_heads = 1;
   const ModelCounts counts = count(o);
   EXPECT_EQ(counts.flops_per_token,
             2 * counts.active_without_input_embedding + 2 * 4 * 8 * o.context_length);
   EXPECT_EQ(counts.kv_cache_bytes, 2 * 2 * 4 * o.context_length * 4);
-  o.moe.capacity.factor = 1.25;
+  o.uniform.moe.capacity.factor = 1.25;
   EXPECT_EQ(count(o).active, counts.active);
-  o.moe.capacity.factor = 0.5;  // one of two choices finds room
+  o.uniform.moe.capacity.factor = 0.5;  // one of two choices finds room
   EXPECT_EQ(count(o).total, counts.total);
   EXPECT_EQ(count(o).active, counts.active - 2 * 3 * 8 * 6);
-  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{6, 6}));
-  o.moe.capacity = {};
-  o.moe.router.kind = "dense";
+  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{6, 6}));
+  o.uniform.moe.capacity = {};
+  o.uniform.moe.router.kind = "dense";
   EXPECT_EQ(count(o).active, count(o).total) << "every token meets every expert";
   // 4 experts of 6 hidden units in each layer: the twin is as wide as all of them.
-  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{24, 24}));
-  o.moe.router.kind = "expert_choice";
-  o.moe.router.options.set("capacity_factor", 1.5);
-  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{9, 9}));
-  o.moe.expert.options.set("bias", true);
-  EXPECT_TRUE(dense_twin(o).feed_forward_bias);
-  o.moe.expert.options.set("dropout", 0.1);
+  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{24, 24}));
+  o.uniform.moe.router.kind = "expert_choice";
+  o.uniform.moe.router.options.set("capacity_factor", 1.5);
+  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{9, 9}));
+  o.uniform.moe.expert.options.set("bias", true);
+  EXPECT_TRUE(dense_twin(o).uniform.feed_forward_bias);
+  o.uniform.moe.expert.options.set("dropout", 0.1);
   EXPECT_ERROR(dense_twin(o), "experts without dropout");
-  o.moe.expert.kind = "lora";
+  o.uniform.moe.expert.kind = "lora";
   EXPECT_ERROR(count(o), "expected a registered expert, got 'lora'");
 }
 
 TEST(Counts, AreThoseOfTheModelForEveryKindOfExpert) {
   for (const std::string& kind : experts::expert_kinds().names()) {
-    ModelOptions o = tiny::options();
-    o.moe.expert.kind = kind;
-    o.moe.experts_per_layer = {2, 4};
+    DecoderOptions o = tiny::options();
+    o.uniform.moe.expert.kind = kind;
+    o.uniform.moe.experts_per_layer = {2, 4};
     int64_t parameters = 0;
-    for (const auto& parameter : tiny::make("decoder", o)->parameters())
+    for (const auto& parameter : tiny::make(o)->parameters())
       parameters += parameter.numel();
     EXPECT_EQ(count(o).total, parameters) << kind;
     EXPECT_LT(count(o).active, parameters) << kind;
@@ -187,63 +187,63 @@ TEST(Counts, AreThoseOfTheModelForEveryKindOfExpert) {
 }
 
 TEST(Counts, GiveTwinsOfOtherKindsTheirFlops) {
-  ModelOptions o = tiny::options();
-  o.moe.expert = {.kind = "advanced", .d_ff = 6, .options = tiny::with("dropout", 0.0)};
-  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{12, 12}));
-  EXPECT_EQ(dense_twin(o).feed_forward, "ffn");
-  EXPECT_TRUE(dense_twin(o).feed_forward_bias) << "the kind's default";
-  o.moe.expert.options = {};
+  DecoderOptions o = tiny::options();
+  o.uniform.moe.expert = {.kind = "advanced", .d_ff = 6, .options = tiny::with("dropout", 0.0)};
+  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{12, 12}));
+  EXPECT_EQ(dense_twin(o).uniform.feed_forward, "ffn");
+  EXPECT_TRUE(dense_twin(o).uniform.feed_forward_bias) << "the kind's default";
+  o.uniform.moe.expert.options = {};
   EXPECT_ERROR(dense_twin(o), "experts without dropout");
   // Two linear maps of 8 x 8 a token: half as many hidden units, which have two matrices.
-  o.moe.expert = {.kind = "basic"};
-  EXPECT_EQ(dense_twin(o).d_ff_per_layer, (std::vector<int64_t>{8, 8}));
-  EXPECT_EQ(dense_twin(o).activation, "gelu");
+  o.uniform.moe.expert = {.kind = "basic"};
+  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{8, 8}));
+  EXPECT_EQ(dense_twin(o).uniform.activation, "gelu");
 }
 
 TEST(Counts, DenseLayersAreAsWideAsWhatATokenMeetsInAMoELayer) {
-  ModelOptions o = tiny::options();
-  o.layers = 4, o.moe.every = 2;
-  EXPECT_EQ(o.dense_width(0), 2 * 6) << "two choices";
-  o.moe.capacity.factor = 0.5;
-  EXPECT_EQ(o.dense_width(0), 2 * 6) << "a limit changes no parameter";
-  o.moe.capacity.factor = 0;
-  o.moe.router.kind = "dense";
-  EXPECT_EQ(o.dense_width(0), 4 * 6) << "every token meets all four experts";
-  o.moe.router.kind = "expert_choice";
-  o.moe.router.options.set("capacity_factor", 1.5);
-  EXPECT_EQ(o.dense_width(0), 9);
-  o.moe.shared.d_ff = 5;
-  EXPECT_EQ(o.dense_width(2), 9 + 5);
-  o.d_ff = 7;
-  EXPECT_EQ(o.dense_width(0), 7);
+  DecoderOptions o = tiny::options();
+  o.uniform.layers = 4, o.uniform.moe.every = 2;
+  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 2 * 6) << "two choices";
+  o.uniform.moe.capacity.factor = 0.5;
+  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 2 * 6) << "a limit changes no parameter";
+  o.uniform.moe.capacity.factor = 0;
+  o.uniform.moe.router.kind = "dense";
+  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 4 * 6) << "every token meets all four experts";
+  o.uniform.moe.router.kind = "expert_choice";
+  o.uniform.moe.router.options.set("capacity_factor", 1.5);
+  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 9);
+  o.uniform.moe.shared.d_ff = 5;
+  EXPECT_EQ(o.uniform.dense_width(2, o.d_model), 9 + 5);
+  o.uniform.d_ff = 7;
+  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 7);
   o = tiny::options();
-  o.layers = 3, o.moe.layers = {1}, o.moe.top_k_per_layer = {3, 2, 1};
-  EXPECT_EQ(o.dense_width(0), 3 * 6) << "a dense layer's own number of choices";
-  o.moe.num_experts = 0;
-  EXPECT_EQ(o.dense_width(2), 6);
+  o.uniform.layers = 3, o.uniform.moe.layers = {1}, o.uniform.moe.top_k_per_layer = {3, 2, 1};
+  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 3 * 6) << "a dense layer's own number of choices";
+  o.uniform.moe.num_experts = 0;
+  EXPECT_EQ(o.uniform.dense_width(2, o.d_model), 6);
 }
 
-TEST(ModelOptions, RefuseWhatNoModelCanBe) {
-  const auto refuse = [](const std::function<void(ModelOptions&)>& change) {
-    ModelOptions o = tiny::options();
+TEST(DecoderOptions, RefuseWhatNoModelCanBe) {
+  const auto refuse = [](const std::function<void(DecoderOptions&)>& change) {
+    DecoderOptions o = tiny::options();
     change(o);
-    return moe::test::message_of([&] { tiny::make("decoder", o); });
+    return moe::test::message_of([&] { tiny::make(o); });
   };
   using moe::test::contains;
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = 0; }), "layers");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.layers = int64_t{1} << 30; }), "at most 65536");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.d_ff = -1; }), "d_ff' of at least 0");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.expert.d_ff = -8; }), "d_ff' of at least 0");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.activation = "tanh"; }), "tanh");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.top_k = 5; }), "num_experts=4] in layer 0");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.layers = {2}; }), "[0, layers=2), got 2");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.experts_per_layer = {4}; }), "one a layer");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.norm_position = "mid"; }), "norm_position");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.norm = "batch"; }), "rmsnorm");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.dropout = 1; }), "dropout");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.heads = 3; }), "multiple of heads");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.layers = 0; }), "layers");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.layers = int64_t{1} << 30; }), "at most 65536");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.d_ff = -1; }), "d_ff' of at least 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.expert.d_ff = -8; }), "d_ff' of at least 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.activation = "tanh"; }), "tanh");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.top_k = 5; }), "num_experts=4] in layer 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.layers = {2}; }), "[0, layers=2), got 2");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.experts_per_layer = {4}; }), "one a layer");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.norm_position = "mid"; }), "norm_position");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.norm = "batch"; }), "rmsnorm");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.dropout = 1; }), "dropout");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.heads = 3; }), "multiple of heads");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.init.scheme = "he"; }), "scheme");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.moe.router.kind = "nope"; }), "nope");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.router.kind = "nope"; }), "nope");
 }
 
 }  // namespace

@@ -46,12 +46,12 @@ std::vector<data::Tokens> one_by_one(const data::Tokens& tokens) {
 }
 
 /// Sum of the losses of all targets of `pass`; gradients are added to the model's.
-double backward_over(LanguageModel& model, const data::EvalPass& pass, int64_t& with_documents) {
+double backward_over(Model& model, const data::EvalPass& pass, int64_t& with_documents) {
   double sum = 0;
   for (int64_t i = 0; i < pass.batches(); ++i) {
     const data::Batch batch = pass.batch(i);
     with_documents += batch.document_BS.defined();
-    const Tensor logits_BSV = model.forward(batch.input_BS, context_of(batch)).logits_BSV;
+    const Tensor logits_BSV = run_rows(model, batch.input_BS, context_of(batch)).logits_BSV;
     const Tensor loss = at::cross_entropy_loss(logits_BSV.flatten(0, 1), batch.target_BS.flatten(),
                                                {}, at::Reduction::Sum, data::kIgnoredTarget);
     loss.backward();
@@ -60,9 +60,9 @@ double backward_over(LanguageModel& model, const data::EvalPass& pass, int64_t& 
   return sum;
 }
 
-void expect_packed_equals_alone(const ModelOptions& options, at::ScalarType type,
+void expect_packed_equals_alone(const DecoderOptions& options, at::ScalarType type,
                                 double tolerance) {
-  const auto packed = tiny::make("decoder", options), alone = tiny::make("decoder", options);
+  const auto packed = tiny::make(options), alone = tiny::make("decoder", options);
   for (const auto& model : {packed, alone}) {
     randomise(*model, 2, 0.4);
     model->to(type);
@@ -91,7 +91,7 @@ TEST(PackedDocuments, HaveTheLossAndGradientsOfEachAlone) {
 }
 
 TEST(PackedDocuments, EvaluateAsEachAlone) {
-  const auto model = tiny::make("decoder", tiny::options());
+  const auto model = tiny::make(tiny::options());
   randomise(*model, 2, 0.4);
   const data::Tokens tokens = tiny_documents();
   Evaluation sum;
@@ -106,27 +106,27 @@ TEST(PackedDocuments, EvaluateAsEachAlone) {
 }
 
 TEST(PackedDocuments, OneDocumentARowIsThePlainPass) {
-  const auto model = tiny::make("decoder", tiny::options());
+  const auto model = tiny::make(tiny::options());
   const Tensor ids_BS = tiny::ids(2, 6);
-  ForwardContext context;
+  RowsContext context;
   context.document_BS = at::tensor({3, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0}, at::kLong).view({2, 6});
-  moe::test::expect_identical(model->forward(ids_BS, context).logits_BSV.detach(),
-                              model->forward(ids_BS, {}).logits_BSV.detach());
+  moe::test::expect_identical(run_rows(*model, ids_BS, context).logits_BSV.detach(),
+                              run_rows(*model, ids_BS).logits_BSV.detach());
 }
 
 TEST(PackedDocuments, AreRefusedBesideACacheAndInOtherShapes) {
-  const auto model = tiny::make("decoder", tiny::options());
+  const auto model = tiny::make(tiny::options());
   const Tensor ids_BS = tiny::ids(1, 4);
-  ForwardContext context;
+  RowsContext context;
   context.document_BS = at::tensor({0, 0, 1, 1}, at::kLong).view({1, 4});
   auto state = model->new_state(1, 8, at::kFloat);
   context.state = &state;
-  EXPECT_ERROR(model->forward(ids_BS, context), "beside a cache");
+  EXPECT_ERROR(run_rows(*model, ids_BS, context), "beside a cache");
   context.state = nullptr;
   context.document_BS = context.document_BS.slice(1, 0, 3);
-  EXPECT_ERROR(model->forward(ids_BS, context), "expected document_BS of shape [1, 4]");
+  EXPECT_ERROR(run_rows(*model, ids_BS, context), "expected document_BS of shape [1, 4]");
   context.document_BS = at::tensor({1, 1, 0, 0}, at::kLong).view({1, 4});
-  EXPECT_ERROR(model->forward(ids_BS, context), "never fall");
+  EXPECT_ERROR(run_rows(*model, ids_BS, context), "never fall");
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ std::filesystem::path write(const TemporaryFolder& folder, const std::string& te
 }
 
 /// Sum of -log p of every token but the first, in windows of S one after another.
-double naive_loss_sum(LanguageModel& model, const std::vector<int64_t>& ids) {
+double naive_loss_sum(Model& model, const std::vector<int64_t>& ids) {
   const at::NoGradGuard no_grad;
   const auto S = static_cast<size_t>(model.options().context_length);
   double sum = 0;
@@ -34,7 +34,7 @@ double naive_loss_sum(LanguageModel& model, const std::vector<int64_t>& ids) {
     const size_t length = std::min(S, ids.size() - 1 - begin);
     const std::vector<int64_t> window(ids.begin() + static_cast<int64_t>(begin),
                                       ids.begin() + static_cast<int64_t>(begin + length));
-    const Tensor log_p_SV = model.forward(at::tensor(window, at::kLong).unsqueeze(0), {})
+    const Tensor log_p_SV = run_rows(model, at::tensor(window, at::kLong).unsqueeze(0))
                                 .logits_BSV.select(0, 0)
                                 .to(at::kDouble)
                                 .log_softmax(-1);
@@ -57,8 +57,8 @@ TEST(Evaluate, PredictsEveryTokenButTheFirstOnce) {
 
 TEST(Evaluate, PaddingReachesNoRouterThatComparesTokens) {
   auto options = moe::test::tiny_options();
-  options.moe.router.kind = "expert_choice";
-  options.moe.router.options.set("allow_future", true);
+  options.uniform.moe.router.kind = "expert_choice";
+  options.uniform.moe.router.options.set("allow_future", true);
   const auto model = tiny_model(options);
   // One full window, and a second one of which 7 positions are padding.
   std::vector<int64_t> ids;

@@ -56,10 +56,10 @@ TEST(ForwardPass, GivesWhatIsAskedForAndNothingElse) {
 
 TEST(ForwardPass, LimitsExpertsByTheEvaluationFactor) {
   auto options = tiny_options();
-  options.moe.capacity.factor = 0.01;  // for training, which this is not
+  options.uniform.moe.capacity.factor = 0.01;  // for training, which this is not
   const auto free = as_map(forward_pass(*tiny_model(options), padded_rows(), {.routing = true}));
   EXPECT_TRUE(free.at("layers.1.experts").narrow(0, 0, 7).ge(0).all().item<bool>());
-  options.moe.capacity.eval_factor = 0.6;
+  options.uniform.moe.capacity.eval_factor = 0.6;
   const auto out = as_map(forward_pass(*tiny_model(options), padded_rows(), {.routing = true}));
   // The first row has C = ceil(0.6 * 2 * 5 / 3) = 2 pairs an expert, the second ceil(0.8) = 1.
   const Tensor experts_TK = out.at("layers.1.experts"), weights_TK = out.at("layers.1.weights");
@@ -106,8 +106,8 @@ TEST(ForwardPass, RoutingTablesBelongTogether) {
 
 TEST(ForwardPass, RaggedRoutingsAreFilledUpWithExpertMinusOne) {
   auto options = tiny_options();
-  options.moe.router.kind = "expert_choice";
-  options.moe.router.options.set("allow_future", true);
+  options.uniform.moe.router.kind = "expert_choice";
+  options.uniform.moe.router.options.set("allow_future", true);
   const auto rows = padded_rows();
   const auto out = as_map(forward_pass(*tiny_model(options), rows, {.routing = true}));
   const Tensor& experts_TK = out.at("layers.1.experts");

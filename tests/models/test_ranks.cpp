@@ -31,7 +31,7 @@ constexpr int64_t kIgnored = -100;
 /// A model under test, and whether its batch has padding.
 struct Case {
   std::string name;
-  ModelOptions options;
+  DecoderOptions options;
   bool padding = false;
 };
 
@@ -40,44 +40,44 @@ std::vector<Case> cases() {
   const auto add = [&](const std::string& name, bool padding, auto change) {
     out.push_back({name, tiny::options(), padding});
     change(out.back().options);
-    out.back().options.moe.dispatcher = "all_to_all";
+    out.back().options.uniform.moe.dispatcher = "all_to_all";
   };
-  add("topk", false, [](auto& o) { o.moe.balance = {{"switch", 0.5}, {"z_loss", 0.1}}; });
+  add("topk", false, [](auto& o) { o.uniform.moe.balance = {{"switch", 0.5}, {"z_loss", 0.1}}; });
   add("every_dropout", true, [](auto& o) {
-    o.dropout = 0.2, o.attention_dropout = 0.3;
-    o.moe.expert.options = tiny::with("dropout", 0.4);
-    o.moe.shared = {3, true};
+    o.uniform.dropout = 0.2, o.uniform.attention_dropout = 0.3;
+    o.uniform.moe.expert.options = tiny::with("dropout", 0.4);
+    o.uniform.moe.shared = Dense{.d_ff = 3, .gate = true};
     o.tied_embeddings = true;
   });
   add("sigmoid_by_sequence", true, [](auto& o) {
-    o.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.05)};
-    o.moe.balance = {{"switch", 0.5, tiny::with("scope", "sequence")}};
-    o.norm_position = "post", o.norm = "layernorm";
+    o.uniform.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.05)};
+    o.uniform.moe.balance = {{"switch", 0.5, tiny::with("scope", "sequence")}};
+    o.uniform.norm_position = "post", o.uniform.norm = "layernorm";
   });
   add("switch_jitter_among_dense", false, [](auto& o) {
-    o.layers = 3, o.moe.layers = {1}, o.moe.top_k = 1;
-    o.moe.router = {.kind = "switch", .options = tiny::with("jitter", 0.3)};
-    o.moe.expert = {.kind = "ffn", .d_ff = 6, .options = tiny::with("bias", true)};
+    o.uniform.layers = 3, o.uniform.moe.layers = {1}, o.uniform.moe.top_k = 1;
+    o.uniform.moe.router = {.kind = "switch", .options = tiny::with("jitter", 0.3)};
+    o.uniform.moe.expert = {.kind = "ffn", .d_ff = 6, .options = tiny::with("bias", true)};
   });
   add("expert_choice_bidirectional", true,
-      [](auto& o) { o.causal = false, o.moe.router.kind = "expert_choice"; });
+      [](auto& o) { o.causal = false, o.uniform.moe.router.kind = "expert_choice"; });
   add("forced_skew_every_expert", false, [](auto& o) {
-    o.moe.router = {.kind = "forced_skew", .options = tiny::with("exponent", 3.0)};
-    o.moe.top_k = 4;
+    o.uniform.moe.router = {.kind = "forced_skew", .options = tiny::with("exponent", 3.0)};
+    o.uniform.moe.top_k = 4;
   });
   add("weight_on_input", true, [](auto& o) {
-    o.moe.router = {.kind = "topk", .options = tiny::with("weight_on", "input")};
+    o.uniform.moe.router = {.kind = "topk", .options = tiny::with("weight_on", "input")};
   });
   add("terms_with_state_and_on_weights", true, [](auto& o) {
-    o.moe.balance = {{"usage_variance", 0.5, tiny::with("decay", 0.5)},
+    o.uniform.moe.balance = {{"usage_variance", 0.5, tiny::with("decay", 0.5)},
                      {"orthogonality", 0.5},
                      {"orthogonality", 0.5, tiny::with("of", "experts")},
                      {"expert_l2", 0.1},
                      {"load", 0.1}};
-    o.moe.expert_dropout = 0.3;
+    o.uniform.moe.expert_dropout = 0.3;
   });
   add("capacity", true, [](auto& o) {
-    o.moe.capacity = {
+    o.uniform.moe.capacity = {
         .factor = 0.6, .order = "priority", .overflow = "next_best", .renormalise = true};
   });
   return out;
@@ -91,16 +91,16 @@ struct Outcome {
 };
 
 /// Parameters of the whole model, of which a rank takes its experts.
-std::map<std::string, Tensor> whole_parameters(ModelOptions o) {
-  o.moe.dispatcher = "local";
-  const auto model = tiny::make("decoder", o);
+std::map<std::string, Tensor> whole_parameters(DecoderOptions o) {
+  o.uniform.moe.dispatcher = "local";
+  const auto model = tiny::make(o);
   moe::test::randomise(*model, 3, 0.4);
   std::map<std::string, Tensor> out;
   for (const auto& item : model->named_parameters()) out[item.key()] = item.value().detach();
   return out;
 }
 
-void take_shard(LanguageModel& model, const std::map<std::string, Tensor>& whole, int64_t rank) {
+void take_shard(Model& model, const std::map<std::string, Tensor>& whole, int64_t rank) {
   const at::NoGradGuard no_grad;
   for (auto& item : model.named_parameters()) {
     const Tensor& all = whole.at(item.key());
@@ -112,7 +112,7 @@ void take_shard(LanguageModel& model, const std::map<std::string, Tensor>& whole
 
 Outcome train(const Case& c, const Group& group, const std::vector<int64_t>& rows,
               const std::map<std::string, Tensor>& whole) {
-  const auto model = tiny::make("decoder", c.options, {.group = group});
+  const auto model = tiny::make(c.options, {.group = group});
   model->to(at::kDouble);
   take_shard(*model, whole, group->rank());
 
@@ -129,12 +129,12 @@ Outcome train(const Case& c, const Group& group, const std::vector<int64_t>& row
   train::AdamW optimizer(named, adamw);
   Outcome outcome;
   for (int64_t step = 0; step < kSteps; ++step) {
-    ForwardContext context;
+    RowsContext context;
     context.training = true;
     context.random = {.seed = 8, .step = static_cast<uint64_t>(step)};
     context.first_token = first * kLength;
     if (c.padding) context.valid_BS = valid_BS.slice(0, first, last);
-    const ModelOutput out = model->forward(ids_BS.slice(0, first, last), context);
+    const RowsOutput out = run_rows(*model, ids_BS.slice(0, first, last), context);
     const Tensor wanted_BS =
         target_BS.masked_fill(valid_BS.logical_not(), kIgnored).slice(0, first, last);
     Tensor token_loss = at::cross_entropy_loss(out.logits_BSV.flatten(0, 1), wanted_BS.flatten(),
@@ -191,7 +191,7 @@ TEST_P(RanksEqualOne, InLossGradientsNormClippingAndUpdates) {
   const Case& c = GetParam();
   const auto whole = whole_parameters(c.options);
   Case alone = c;
-  alone.options.moe.dispatcher = "local";
+  alone.options.uniform.moe.dispatcher = "local";
   const Outcome expected = train(alone, parallel::local(), {kRows}, whole);
   for (const auto& [name, gradient] : expected.gradients[0]) {
     const bool unlearned = gradient.eq(0).all().item<bool>();
@@ -235,12 +235,12 @@ TEST(Ranks, ClippingReachesTheAskedNorm) {
 
 TEST(Ranks, AModelStartsFromTheSameNumbersOnAnyNumberOfRanks) {
   for (const Case& c : cases()) {
-    ModelOptions o = c.options;
-    o.moe.dispatcher = "local";
-    const auto expected = tiny::make("decoder", o)->named_parameters();
+    DecoderOptions o = c.options;
+    o.uniform.moe.dispatcher = "local";
+    const auto expected = tiny::make(o)->named_parameters();
     for (const int64_t ranks : {1, 2, 4})
       parallel::run_ranks(ranks, [&](const Group& group) {
-        const auto model = tiny::make("decoder", c.options, {.group = group, .seed = 1});
+        const auto model = tiny::make(c.options, {.group = group, .seed = 1});
         for (const auto& item : model->named_parameters()) {
           const Tensor& all = expected[item.key()];
           const int64_t L = item.value().size(0), r = group->rank();

@@ -27,7 +27,7 @@ constexpr int64_t kRows = 4, kLength = 8, kMicroBatches = 2;
 
 struct Case {
   std::string name;
-  ModelOptions options;
+  DecoderOptions options;
   bool padding = false;
 };
 
@@ -41,31 +41,31 @@ std::vector<Case> cases() {
   };
   add("plain", false, [](auto&) {});
   add("dense_post_layernorm", false,
-      [](auto& o) { o.moe.num_experts = 0, o.norm_position = "post", o.norm = "layernorm"; });
+      [](auto& o) { o.uniform.moe.num_experts = 0, o.uniform.norm_position = "post", o.uniform.norm = "layernorm"; });
   add("every_dropout", true, [](auto& o) {
-    o.dropout = 0.2, o.attention_dropout = 0.3;
-    o.moe.expert.options = tiny::with("dropout", 0.4);
-    o.moe.expert_dropout = 0.3;
-    o.moe.shared = {3, true};
+    o.uniform.dropout = 0.2, o.uniform.attention_dropout = 0.3;
+    o.uniform.moe.expert.options = tiny::with("dropout", 0.4);
+    o.uniform.moe.expert_dropout = 0.3;
+    o.uniform.moe.shared = Dense{.d_ff = 3, .gate = true};
     o.tied_embeddings = true;
   });
   add("noisy_with_load", false, [](auto& o) {
-    o.moe.router.kind = "noisy_topk";
-    o.moe.balance = {
+    o.uniform.moe.router.kind = "noisy_topk";
+    o.uniform.moe.balance = {
         {"load", 0.1}, {"importance", 0.1}, {"switch", 0.1, tiny::with("scope", "global")}};
   });
   add("bias_and_usage", true, [](auto& o) {
-    o.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.05)};
-    o.moe.balance = {{"usage_variance", 0.5, tiny::with("decay", 0.5)},
+    o.uniform.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.05)};
+    o.uniform.moe.balance = {{"usage_variance", 0.5, tiny::with("decay", 0.5)},
                      {"sequence", 0.1},
                      {"orthogonality", 0.5, tiny::with("of", "experts")},
                      {"expert_l2", 0.1}};
-    o.norm_position = "post";
+    o.uniform.norm_position = "post";
   });
   add("advanced_experts_every_second", false, [](auto& o) {
-    o.layers = 4, o.moe.every = 2;
-    o.moe.expert = {.kind = "advanced", .d_ff = 6};
-    o.moe.router.kind = "gshard";
+    o.uniform.layers = 4, o.uniform.moe.every = 2;
+    o.uniform.moe.expert = {.kind = "advanced", .d_ff = 6};
+    o.uniform.moe.router.kind = "gshard";
   });
   return out;
 }
@@ -76,8 +76,8 @@ struct Outcome {
   std::map<std::string, Tensor> gradients, buffers;
 };
 
-ForwardContext context_of(const Case& c, Recompute recompute, int64_t micro_batch) {
-  ForwardContext context;
+RowsContext context_of(const Case& c, Recompute recompute, int64_t micro_batch) {
+  RowsContext context;
   context.training = true;
   context.random = {.seed = 8, .step = 3};
   context.first_token = micro_batch * kRows * kLength;
@@ -93,15 +93,15 @@ ForwardContext context_of(const Case& c, Recompute recompute, int64_t micro_batc
 /// One step of two micro-batches, of which this rank of the group has its rows.
 Outcome step(const Case& c, Recompute recompute, at::ScalarType parameters, at::ScalarType compute,
              const Group& group = parallel::local(),
-             const std::function<void(LanguageModel&)>& prepare = {}) {
-  const auto model = tiny::make("decoder", c.options, {.group = group, .seed = 1});
+             const std::function<void(Model&)>& prepare = {}) {
+  const auto model = tiny::make(c.options, {.group = group, .seed = 1});
   model->to(parameters);
   if (prepare) prepare(*model);
   const int64_t part = kRows / group->size(), first = group->rank() * part;
   Outcome out;
   std::vector<Tensor> counts;
   for (int64_t m = 0; m < kMicroBatches; ++m) {
-    ForwardContext context = context_of(c, recompute, m);
+    RowsContext context = context_of(c, recompute, m);
     context.compute = compute;
     context.counts_so_far = counts;
     context.first_token += first * kLength;
@@ -109,7 +109,7 @@ Outcome step(const Case& c, Recompute recompute, at::ScalarType parameters, at::
     const auto rows = [&](int64_t salt) {
       return tiny::ids(kRows, kLength, salt + m).slice(0, first, first + part);
     };
-    const ModelOutput output = model->forward(rows(0), context);
+    const RowsOutput output = run_rows(*model, rows(0), context);
     const Tensor loss = at::cross_entropy_loss(output.logits_BSV.flatten(0, 1), rows(1).flatten(),
                                                {}, at::Reduction::Sum) +
                         output.balance_loss();
@@ -168,7 +168,7 @@ TEST_P(Recomputation, GivesTheSameBits) {
 TEST_P(Recomputation, GivesTheSameBitsOnTwoRanks) {
   const moe::test::WithThreads one_thread(1);
   Case c = GetParam();
-  if (c.options.moe.num_experts > 0) c.options.moe.dispatcher = "all_to_all";
+  if (c.options.uniform.moe.num_experts > 0) c.options.uniform.moe.dispatcher = "all_to_all";
   std::map<Recompute, std::vector<Outcome>> outcomes;
   for (const Recompute recompute : {Recompute::kNone, Recompute::kMoE, Recompute::kBlocks}) {
     auto& of_rank = outcomes[recompute];
@@ -185,7 +185,7 @@ TEST_P(Recomputation, GivesTheSameBitsOnTwoRanks) {
 
 TEST_P(Recomputation, LeavesFrozenParametersAlone) {
   const moe::test::WithThreads one_thread(1);
-  const auto freeze = [](LanguageModel& model) {
+  const auto freeze = [](Model& model) {
     for (auto& item : model.named_parameters())
       if (item.key() == "embedding" || item.key().find("w_q") != std::string::npos ||
           item.key().find("layers.1.") == 0)
@@ -220,18 +220,18 @@ class Meter : public c10::MemoryReportingInfoBase {
 
 /// Most bytes that a step of a model of six blocks holds beside its parameters.
 int64_t peak_bytes(Recompute recompute) {
-  ModelOptions o = tiny::options();
-  o.layers = 6;
+  DecoderOptions o = tiny::options();
+  o.uniform.layers = 6;
   o.d_model = 32;
   o.context_length = 64;
-  o.moe.expert.d_ff = 64;
-  const auto model = tiny::make("decoder", o);
+  o.uniform.moe.expert.d_ff = 64;
+  const auto model = tiny::make(o);
   const auto meter = std::make_shared<Meter>();
   const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, meter);
-  ForwardContext context;
+  RowsContext context;
   context.training = true;
   context.recompute = recompute;
-  const ModelOutput output = model->forward(tiny::ids(4, 64), context);
+  const RowsOutput output = run_rows(*model, tiny::ids(4, 64), context);
   (output.logits_BSV.square().mean() + output.balance_loss()).backward();
   return meter->peak;
 }
@@ -248,15 +248,15 @@ TEST(Recomputation, LowersThePeakOfMemory) {
 }
 
 TEST(Recomputation, IsLeftOutWhereNothingLearns) {
-  const auto model = tiny::make("decoder", tiny::options());
-  ForwardContext context;
+  const auto model = tiny::make(tiny::options());
+  RowsContext context;
   context.recompute = Recompute::kBlocks;
-  const Tensor expected = model->forward(tiny::ids(2, 5), {}).logits_BSV;
+  const Tensor expected = run_rows(*model, tiny::ids(2, 5)).logits_BSV;
   EXPECT_TRUE(expected.requires_grad());
-  expect_identical(model->forward(tiny::ids(2, 5), context).logits_BSV.detach(), expected.detach());
+  expect_identical(run_rows(*model, tiny::ids(2, 5), context).logits_BSV.detach(), expected.detach());
   const at::NoGradGuard no_grad;
   context.training = true;
-  EXPECT_FALSE(model->forward(tiny::ids(2, 5), context).logits_BSV.requires_grad());
+  EXPECT_FALSE(run_rows(*model, tiny::ids(2, 5), context).logits_BSV.requires_grad());
 }
 
 TEST(Recomputation, IsChosenByName) {

@@ -10,12 +10,13 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/arange.h>
 
-#include <moe/models/model.h>
+#include <moe/layers/feed_forwards/dense.h>
+#include <tests/support/run_model.h>
 
 namespace moe::test::tiny {
 
 using at::Tensor;
-using models::ModelOptions;
+using models::DecoderOptions;
 
 constexpr int64_t kVocabulary = 11, kContext = 12;
 
@@ -26,62 +27,68 @@ inline Table with(const char* key, Value value) {
 }
 
 /// Two layers of four experts; every MoE layer has both default losses.
-inline ModelOptions options() {
-  ModelOptions o;
+inline DecoderOptions options() {
+  DecoderOptions o;
   o.vocabulary = kVocabulary;
   o.context_length = kContext;
   o.d_model = 8;
-  o.layers = 2;
-  o.heads = 2;
-  o.moe.num_experts = 4;
-  o.moe.expert.d_ff = 6;
+  o.uniform.layers = 2;
+  o.uniform.heads = 2;
+  o.uniform.moe.num_experts = 4;
+  o.uniform.moe.expert.d_ff = 6;
   return o;
 }
 
 /// The choices a decoder offers, a few at a time.
-inline std::vector<std::pair<std::string, ModelOptions>> variants() {
-  std::vector<std::pair<std::string, ModelOptions>> out;
-  const auto add = [&](const std::string& name, const std::function<void(ModelOptions&)>& change) {
+inline std::vector<std::pair<std::string, DecoderOptions>> variants() {
+  std::vector<std::pair<std::string, DecoderOptions>> out;
+  const auto add = [&](const std::string& name, const std::function<void(DecoderOptions&)>& change) {
     out.emplace_back(name, options());
     change(out.back().second);
   };
   add("default", [](auto&) {});
-  add("dense", [](auto& o) { o.moe.num_experts = 0, o.feed_forward_bias = true; });
+  add("dense", [](auto& o) { o.uniform.moe.num_experts = 0, o.uniform.feed_forward_bias = true; });
   add("dense_ffn", [](auto& o) {
-    o.moe.num_experts = 0, o.feed_forward = "ffn", o.activation = "relu", o.d_ff = 5;
+    o.uniform.moe.num_experts = 0, o.uniform.feed_forward = "ffn", o.uniform.activation = "relu", o.uniform.d_ff = 5;
   });
   add("post_layernorm_tied",
-      [](auto& o) { o.norm_position = "post", o.norm = "layernorm", o.tied_embeddings = true; });
+      [](auto& o) { o.uniform.norm_position = "post", o.uniform.norm = "layernorm", o.tied_embeddings = true; });
   add("grouped_query_qk_norm", [](auto& o) {
-    o.heads = 4, o.kv_heads = 2, o.head_dim = 6, o.qk_norm = true, o.attention_bias = true;
+    o.uniform.heads = 4, o.uniform.kv_heads = 2, o.uniform.head_dim = 6, o.uniform.qk_norm = true, o.uniform.attention_bias = true;
   });
   add("multi_query_qk_layernorm",
-      [](auto& o) { o.kv_heads = 1, o.qk_norm = true, o.norm = "layernorm"; });
+      [](auto& o) { o.uniform.kv_heads = 1, o.uniform.qk_norm = true, o.uniform.norm = "layernorm"; });
   add("every_second", [](auto& o) {
-    o.layers = 4, o.moe.every = 2, o.feed_forward = "ffn", o.activation = "gelu";
+    o.uniform.layers = 4, o.uniform.moe.every = 2, o.uniform.feed_forward = "ffn", o.uniform.activation = "gelu";
   });
-  add("listed_layers", [](auto& o) { o.layers = 3, o.moe.layers = {0, 2}, o.d_ff = 7; });
+  add("listed_layers", [](auto& o) { o.uniform.layers = 3, o.uniform.moe.layers = {0, 2}, o.uniform.d_ff = 7; });
   add("per_layer", [](auto& o) {
-    o.layers = 3;
-    o.moe.experts_per_layer = {2, 0, 6};
-    o.moe.top_k_per_layer = {1, 1, 3};
-    o.d_ff_per_layer = {1, 9, 1};
+    o.uniform.layers = 3;
+    o.uniform.moe.experts_per_layer = {2, 0, 6};
+    o.uniform.moe.top_k_per_layer = {1, 1, 3};
+    o.uniform.d_ff_per_layer = {1, 9, 1};
   });
   add("sigmoid_shared_gate", [](auto& o) {
-    o.moe.router = {.kind = "sigmoid", .options = with("bias", true)};
-    o.moe.shared = {5, true};
+    o.uniform.moe.router = {.kind = "sigmoid", .options = with("bias", true)};
+    o.uniform.moe.shared = Dense{.d_ff = 5, .gate = true};
   });
   add("switch_ffn_bias", [](auto& o) {
-    o.moe.router.kind = "switch", o.moe.top_k = 1;
-    o.moe.expert = {.kind = "ffn", .d_ff = 6, .options = with("bias", true)};
-    o.moe.shared = {4, false};
+    o.uniform.moe.router.kind = "switch", o.uniform.moe.top_k = 1;
+    o.uniform.moe.expert = {.kind = "ffn", .d_ff = 6, .options = with("bias", true)};
+    o.uniform.moe.shared = Dense{.d_ff = 4, .gate = false};
   });
   return out;
 }
 
-inline std::shared_ptr<models::LanguageModel> make(const std::string& family, const ModelOptions& o,
-                                                   const models::ModelShape& shape = {.seed = 1}) {
-  return models::families().at(family).make(shape, write_fields(o));
+/// What a model is made with.
+struct Made {
+  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  uint64_t seed = 1;
+};
+
+inline std::shared_ptr<models::Model> make(const DecoderOptions& o,
+                                           const Made& made = {}) {
+  return make_decoder(o, made.seed, {.group = made.group});
 }
 
 /// (B, S) ids that look random.
