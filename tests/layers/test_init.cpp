@@ -1,4 +1,4 @@
-// How parameters start (B19), and norms and dense blocks. E experts, D width, F hidden.
+// How parameters start and norms and dense blocks. E experts, D width, F hidden.
 #include <cmath>
 #include <tests/reference/moe_layer.h>
 #include <tests/support/compare.h>
@@ -9,9 +9,11 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/layers/dropout.h>
+#include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/layers/norm.h>
 #include <moe/parallel/threads.h>
+#include <moe/parameters/initialise.h>
 
 namespace moe::layers::init_test {
 
@@ -131,6 +133,7 @@ TEST(Norm, LayerNormEqualsItsFormulaAndHasItsGradients) {
 TEST(Norm, StartsAsOneAndGivesFloat32ForNarrowTypes) {
   for (const std::string kind : {"rmsnorm", "layernorm"}) {
     Norm norm(kind, 8, 1e-5);
+    initialise(*norm, {}, 0);
     const Tensor y = norm(normal({3, 8}, 2).to(at::kBFloat16));
     EXPECT_EQ(y.scalar_type(), at::kFloat);
     EXPECT_NEAR(y.square().mean().item<double>(), 1, 0.2);
@@ -139,30 +142,34 @@ TEST(Norm, StartsAsOneAndGivesFloat32ForNarrowTypes) {
   EXPECT_ERROR(Norm("rms", 8, 1e-5), "rmsnorm");
 }
 
-TEST(FeedForward, EqualsItsFormulaAndHasItsGradients) {
+TEST(Dense, EqualsItsFormulaAndHasItsGradients) {
   const Tensor x_TD = normal({4, 6}, 2);
   for (const std::string form : {"gated", "ffn"})
     for (const bool gate : {false, true}) {
-      experts::FeedForwardOptions o;
-      o.activation = "relu", o.bias = true;
-      FeedForward block(form, 6, 3, o, gate);
+      const FeedForwardSpec spec =
+          Dense{.d_ff = 3, .form = form, .activation = "relu", .bias = true, .gate = gate};
+      const auto block = spec.make(FeedForwardShape{.d_model = 6});
       randomise(*block, 1);
       const auto p = block->named_parameters();
       Tensor expected =
           moe::test::reference::dense_block(x_TD, p["w_in"], p["b_in"], p["w_out"], p["b_out"],
                                             ops::Activation::kRelu, form == "gated");
       if (gate) expected = expected * at::sigmoid(at::matmul(x_TD, p["w_gate"].t()));
-      expect_close(block(x_TD, RoutingContext()), expected, 1e-13);
+      expect_close(block->forward(x_TD, {}).hidden_TD, expected, 1e-13);
       std::vector<Tensor> inputs = {x_TD.clone()};
       for (const Tensor& parameter : block->parameters()) inputs.push_back(parameter);
-      expect_gradients([&](const auto& in) { return block(in[0], RoutingContext()); }, inputs);
+      expect_gradients([&](const auto& in) { return block->forward(in[0], {}).hidden_TD; }, inputs);
     }
-  EXPECT_ERROR(FeedForward("glu", 6, 3, experts::FeedForwardOptions()), "expected the form");
-  EXPECT_ERROR(FeedForward("ffn", 6, 0, experts::FeedForwardOptions()), "above 0");
+  const auto make = [](const Dense& dense, int64_t d_model) {
+    return FeedForwardSpec(dense).make(FeedForwardShape{.d_model = d_model});
+  };
+  EXPECT_ERROR(make({.d_ff = 3, .form = "glu"}, 6), "form");
+  EXPECT_ERROR(make({.d_ff = -3}, 6), "at least 0");
+  EXPECT_ERROR(make({.d_ff = 3}, 0), "above 0");
 }
 
 TEST(Dropout, ScalesUpWhatItKeepsAndFollowsTheTokensNumber) {
-  RoutingContext context;
+  LayerContext context;
   const Tensor x_TD = normal({50, 40}, 2);
   expect_identical(dropout(x_TD, 0.25, context, 1), x_TD);
   context.training = true;
@@ -171,7 +178,7 @@ TEST(Dropout, ScalesUpWhatItKeepsAndFollowsTheTokensNumber) {
   EXPECT_NEAR(kept_TD.to(at::kDouble).mean().item<double>(), 0.75, 0.05);
   expect_close(y_TD, x_TD * kept_TD / 0.75, 1e-14);
   EXPECT_FALSE(dropout(x_TD, 0.25, context, 2).equal(y_TD));
-  context.first_token = 20;
+  context.tokens.first_token = 20;
   expect_identical(dropout(x_TD.slice(0, 20), 0.25, context, 1), y_TD.slice(0, 20));
 }
 
