@@ -1,7 +1,7 @@
 // A MoE layer in a model of one's own: a plain torch::nn module, libtorch's Adam and a training
-// loop written here. Beside its (T, D) tokens the layer asks for two lines: add its balance loss,
-// and tell it after each step how its experts were used. The same model with one expert is its
-// dense twin of equal cost a token. T tokens, D width, E experts, K choices, C classes.
+// loop written here. The layer asks for one line: add its balance loss. It trains and evaluates as
+// train() and eval() say, and moves its selection bias by itself. The same model with one expert is
+// its dense twin of equal cost a token. T tokens, D width, E experts, K choices, C classes.
 
 #include <cstdio>
 
@@ -9,7 +9,7 @@
 #include <torch/nn/modules/linear.h>
 #include <torch/optim/adam.h>
 
-#include <moe/layers/moe_layer.h>
+#include <moe/moe.h>
 
 namespace {
 
@@ -41,16 +41,15 @@ struct NetImpl : torch::nn::Module {
                                   .num_experts = experts,
                                   .top_k = experts > 1 ? 2 : 1,
                                   // Balanced by a bias that moves after each step, without a loss.
-                                  .router = {.kind = experts > 1 ? "sigmoid" : "topk"},
-                                  .expert = {.kind = "gated", .d_ff = experts > 1 ? 16 : 32},
+                                  .router = moe::SigmoidRouter{.bias_rate = 1e-3},
+                                  .expert = moe::GatedExpert{.d_ff = experts > 1 ? 16 : 32},
                                   .balance = {{"z_loss", 1e-3}}}))),
         head(register_module("head", torch::nn::Linear(kWidth, 4))) {}
 
   /// Logits (T, C), and what the layer reports beside its output.
-  std::pair<Tensor, moe::MoEOutput> forward(const Tensor& x_T2,
-                                            const moe::RoutingContext& context) {
+  std::pair<Tensor, moe::MoEOutput> forward(const Tensor& x_T2) {
     const Tensor hidden_TD = embed(x_T2);
-    moe::MoEOutput out = block(hidden_TD, context);
+    moe::MoEOutput out = block(hidden_TD);
     return {head(hidden_TD + out.hidden_TD), out};
   }
 
@@ -65,20 +64,17 @@ double train(const Board& board, int64_t experts) {
   Net net(experts);
   torch::optim::Adam optimizer(net->parameters(), torch::optim::AdamOptions(1e-2));
   moe::MoEOutput out;
-  for (int64_t step = 0; step < 600; ++step) {
+  for (int step = 0; step < 600; ++step) {
     const auto [x_T2, colour_T] = board.draw(512);
     Tensor logits_TC;
-    // Noise and dropout inside the layer, where there is any, are keyed by seed and step.
-    std::tie(logits_TC, out) =
-        net(x_T2, moe::RoutingContext{.training = true,
-                                      .random = {.seed = 1, .step = static_cast<uint64_t>(step)}});
+    std::tie(logits_TC, out) = net(x_T2);
     optimizer.zero_grad();
     (at::cross_entropy_loss(logits_TC, colour_T) + out.balance.loss()).backward();
     optimizer.step();
-    net->block->end_step({.counts_E = out.balance.load_E.to(at::kLong), .step = step});
   }
+  net->eval();
   const auto [x_T2, colour_T] = board.draw(8192);
-  const Tensor logits_TC = net->forward(x_T2, {}).first;
+  const Tensor logits_TC = net(x_T2).first;
   const double known = logits_TC.argmax(1).eq(colour_T).to(at::kDouble).mean().item<double>();
 
   int64_t parameters = 0;

@@ -10,6 +10,7 @@
 #include <torch/optim/adamw.h>
 
 #include <moe/layers/moe_layer.h>
+#include <moe/routing/routers.h>
 #include <moe/ops/grouped.h>
 #include <moe/ops/rows.h>
 
@@ -31,14 +32,13 @@ class LowRankExperts final : public moe::experts::Experts {
  public:
   LowRankExperts(const moe::experts::ExpertsShape& shape, const LowRankOptions& options)
       : Experts(shape), options_(options) {
-    // Experts on dimension 0, where ranks shard them. How a parameter starts goes by its name:
-    // see moe/layers/init.h.
+    // Experts on dimension 0, where ranks shard them: the base class says so of every stack.
     const int64_t L = shape.held(), D = shape.d_model, F = shape.d_ff;
-    w_in_ = register_parameter("w_in", at::empty({L, F, D}));
-    w_out_ = register_parameter("w_out", at::empty({L, D, F}));
+    w_in_ = add_stack("w_in", {L, F, D}, {.role = moe::Role::kMatrix});
+    w_out_ = add_stack("w_out", {L, D, F}, {.role = moe::Role::kMatrix, .residual = true});
   }
 
-  Tensor forward(const moe::ExpertRows& rows, const moe::RoutingContext&) override {
+  Tensor forward(const moe::ExpertRows& rows, const moe::LayerContext&) override {
     const Tensor inner_RF =
         moe::ops::grouped_matmul(rows.source_SD, rows.index_R, rows.offsets_L, w_in_, {});
     const Tensor out_RD = moe::ops::grouped_matmul(inner_RF, {}, rows.offsets_L, w_out_, {});
@@ -61,7 +61,7 @@ moe::MoELayer make_layer(int64_t top_k, double balance, const moe::Table& option
       moe::MoELayerOptions{.d_model = 12,
                            .num_experts = 4,
                            .top_k = top_k,
-                           .router = {.kind = top_k == 1 ? "switch" : "topk"},
+                           .router = moe::TopKRouter{.renormalise = top_k > 1},
                            .expert = {.kind = "low_rank", .d_ff = 2, .options = options},
                            .balance = {{"switch", balance}}});
 }
@@ -109,20 +109,19 @@ bool learns() {
   const Tensor centers_CD = 4 * at::eye(12).narrow(0, 0, 4);
   const Tensor maps_CDD = at::matmul(at::randn({4, 12, 2}), at::randn({4, 2, 12})) / 4;
   double error = 0, nothing = 0;
-  for (uint64_t step = 0; step <= 400; ++step) {
+  for (int step = 0; step <= 400; ++step) {
     const Tensor cluster_T = at::randint(4, {256}, at::kLong);
     const Tensor x_TD = centers_CD.index_select(0, cluster_T) + 0.5 * at::randn({256, 12});
     const Tensor y_TD =
         x_TD + at::einsum("td,tdf->tf", {x_TD, maps_CDD.index_select(0, cluster_T)});
-    const auto out = layer->forward(x_TD, {.training = true, .random = {.step = step}});
+    const auto out = layer->forward(x_TD);
     const Tensor loss = at::mse_loss(out.hidden_TD, y_TD);
     optimizer.zero_grad();
     (loss + out.balance.loss()).backward();
     optimizer.step();
     error = loss.item<double>(), nothing = at::mse_loss(x_TD, y_TD).item<double>();
     if (step % 100 == 0)
-      std::printf("step %3llu  error %.3f  (doing nothing: %.3f)\n",
-                  static_cast<unsigned long long>(step), error, nothing);
+      std::printf("step %3d  error %.3f  (doing nothing: %.3f)\n", step, error, nothing);
   }
   return error < nothing / 5;
 }
@@ -132,8 +131,8 @@ bool learns() {
 int main() {
   try {
     at::manual_seed(1);
-    moe::experts::register_experts<LowRankExperts, LowRankOptions>("low_rank",
-                                                                   "x + w_out w_in x of rank d_ff");
+    moe::experts::expert_kinds().add<LowRankExperts, LowRankOptions>(
+        "low_rank", "x + w_out w_in x of rank d_ff");
     std::printf("parameters of a layer of four such experts\n");
     const bool right = agrees_with_the_formula(), strict = refuses_what_it_does_not_know();
     if (learns() && right && strict) return 0;

@@ -37,10 +37,11 @@ class NearestRouter final : public moe::routing::Router {
  public:
   NearestRouter(const moe::routing::RouterShape& shape, const NearestOptions& options)
       : Router(shape), sharpness_(options.sharpness) {
-    places_ED_ = register_parameter("weight", at::randn({shape.num_experts, shape.d_model}));
+    places_ED_ = add_parameter("weight", {shape.num_experts, shape.d_model},
+                               {.role = moe::Role::kScores, .per_expert = true});
   }
 
-  moe::Routing forward(const Tensor& x_TD, const moe::RoutingContext& context) override {
+  moe::Routing forward(const Tensor& x_TD, const moe::LayerContext& context) override {
     moe::check(x_TD.dim() == 2 && x_TD.size(1) == shape_.d_model, "nearest",
                "expected x of shape (T, D=", shape_.d_model, "), got ", x_TD.sizes(), ".");
     const auto type = at::promoteTypes(x_TD.scalar_type(), at::kFloat);  // never in 16 bits
@@ -86,12 +87,12 @@ bool learns() {
       at::tensor({3.0f, 1.0f, -1.0f, 3.0f, -3.0f, -1.0f, 1.0f, -3.0f}).view({4, 2});
   torch::optim::AdamW optimizer(layer->parameters(), torch::optim::AdamWOptions(2e-2));
   double first = 0, last = 0;
-  for (uint64_t step = 0; step <= 400; ++step) {
+  for (int step = 0; step <= 400; ++step) {
     const Tensor cluster_T = at::randint(4, {256}, at::kLong);
     const Tensor x_TD = centers_C2.index_select(0, cluster_T) + 0.4 * at::randn({256, 2});
     const Tensor y_TD =
         centers_C2.roll(1, 0).index_select(0, cluster_T);  // the next cluster's centre
-    const auto out = layer->forward(x_TD, {.training = true, .random = {.step = step}});
+    const auto out = layer->forward(x_TD);
     const Tensor error = at::mse_loss(out.hidden_TD, y_TD);
     optimizer.zero_grad();
     (error + out.balance.loss()).backward();
@@ -99,7 +100,7 @@ bool learns() {
     last = error.item<double>();
     if (step == 0) first = last;
     if (step % 100 == 0)
-      std::printf("step %3llu  error %.3f\n", static_cast<unsigned long long>(step), last);
+      std::printf("step %3d  error %.3f\n", step, last);
   }
   const Tensor places_ED = layer->named_parameters()["router.weight"].detach();
   const Tensor chosen_C = layer->forward(centers_C2).routing.experts_N;
@@ -119,7 +120,7 @@ bool learns() {
 int main() {
   try {
     at::manual_seed(1);
-    moe::routing::register_router<NearestRouter, NearestOptions>(
+    moe::routing::routers().add<NearestRouter, NearestOptions>(
         "nearest", "the experts nearest to the token");
     print_what_is_known();
     if (learns()) return 0;

@@ -22,21 +22,20 @@ std::vector<moe::data::DomainOptions> domains() {
 
 /// Every field that is left out has its default; docs/kinds.md lists those of the model.
 moe::train::RunOptions options() {
-  const moe::models::ModelOptions model = {
+  const moe::models::DecoderOptions model = {
       .context_length = 64,
       .d_model = 48,
-      .layers = 2,
-      .heads = 4,
-      .qk_norm = true,
-      .moe = {.num_experts = 4,
-              .top_k = 2,
-              .router = {.kind = "topk"},
-              .expert = {.kind = "gated", .d_ff = 64},
-              .balance = {{"switch", 0.01}, {"z_loss", 0.001}},
-              .shared = {.d_ff = 32}},
+      .uniform = {.layers = 2,
+                  .heads = 4,
+                  .qk_norm = true,
+                  .moe = {.num_experts = 4,
+                          .top_k = 2,
+                          .expert = moe::GatedExpert{.d_ff = 64},
+                          .balance = {{"switch", 0.01}, {"z_loss", 0.001}},
+                          .shared = moe::Dense{.d_ff = 32}}},
   };
   return {
-      .model = {.family = "decoder", .options = moe::write_fields(model)},
+      .model = model,
       .data = {.sequence = 64, .domains = domains(), .weights = "equal"},
       .train = {.steps = 160,
                 .batch = 8,

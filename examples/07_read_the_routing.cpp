@@ -4,7 +4,7 @@
 //   07_read_the_routing [RUN] [TEXT]     RUN: a run or a checkpoint, such as 06 leaves in
 //   run_from_options/
 //
-// B batch, S sequence (B = 1, so T = S tokens), E experts, K choices.
+// T tokens, E experts, K choices.
 
 #include <algorithm>
 #include <cmath>
@@ -66,8 +66,9 @@ int run(const std::string& folder, const std::string& text) {
   for (const int64_t& id : ids) pieces.push_back(shown(loaded.tokenizer->decode({&id, 1})));
 
   const at::NoGradGuard no_grad;
-  const Tensor ids_BS = at::tensor(ids, at::kLong).unsqueeze(0);
-  const auto out = loaded.model->forward(ids_BS, {});
+  moe::ModelInputs inputs;  // one sequence
+  inputs.tokens.ids_T = at::tensor(ids, at::kLong);
+  const auto out = loaded.model->forward(inputs, {});
 
   size_t digits = 1;  // a column holds a piece of text and the number of an expert
   for (const auto& layer : out.layers)

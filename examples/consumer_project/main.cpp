@@ -16,21 +16,21 @@ class FirstNumbersRouter final : public moe::routing::Router {
   FirstNumbersRouter(const moe::routing::RouterShape& shape, const moe::NoOptions&)
       : Router(shape) {}
 
-  moe::Routing forward(const at::Tensor& x_TD, const moe::RoutingContext& context) override {
+  moe::Routing forward(const at::Tensor& x_TD, const moe::LayerContext&) override {
     const at::Tensor experts_T1 = x_TD.narrow(1, 0, shape_.num_experts).argmax(1, true);
-    return moe::fixed_choices(experts_T1, at::ones_like(experts_T1, at::kFloat), shape_.num_experts,
-                              context.valid_T);
+    return moe::fixed_choices(experts_T1, at::ones_like(experts_T1, at::kFloat),
+                              shape_.num_experts);
   }
 };
 
 int run() {
-  moe::routing::register_router<FirstNumbersRouter>("first_numbers",
-                                                    "the largest of the first E numbers");
+  moe::routing::routers().add<FirstNumbersRouter>("first_numbers",
+                                                  "the largest of the first E numbers");
   moe::MoELayer layer(moe::MoELayerOptions{.d_model = 8,
                                            .num_experts = 4,
                                            .top_k = 1,
                                            .router = {.kind = "first_numbers"},
-                                           .expert = {.kind = "gated", .d_ff = 16}});
+                                           .expert = moe::GatedExpert{.d_ff = 16}});
   const at::Tensor x_TD = at::eye(8).narrow(0, 0, 4);  // token t is largest at number t
   const moe::MoEOutput out = layer->forward(x_TD);
   out.hidden_TD.square().sum().backward();

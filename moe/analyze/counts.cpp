@@ -49,7 +49,7 @@ void add_rows(RoutingCounts& counts, const RoutedRows& rows, Choices choices) {
   for (const uint8_t counted : rows.counted_T) counts.tokens += counted;
 }
 
-RoutingCounts count_routing(models::LanguageModel& model, const data::Corpus& corpus,
+RoutingCounts count_routing(models::Model& model, const data::Corpus& corpus,
                             const CountOptions& options) {
   RoutingCounts out;
   out.domains = validated_domains(corpus);

@@ -49,7 +49,7 @@ void add_rows(RoutingCounts& counts, const RoutedRows& rows, Choices choices = C
 
 /// The counts of all rows that route_rows hands on. Only positions with a target count, so padding
 /// does not, nor do prompts of prompt-completion data. Throws as route_rows does.
-RoutingCounts count_routing(models::LanguageModel& model, const data::Corpus& corpus,
+RoutingCounts count_routing(models::Model& model, const data::Corpus& corpus,
                             const CountOptions& options = {});
 
 /// The pairs of token t of `pairs` that count: [begin, end) in expert_N.

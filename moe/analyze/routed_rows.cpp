@@ -1,14 +1,10 @@
 // B batch, S sequence, T tokens in row order, N pairs, E experts, U rows.
-#include <algorithm>
-#include <span>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/xlogy.h>
 
 #include <moe/analyze/routed_rows.h>
 #include <moe/data/loader.h>
-#include <moe/models/evaluate.h>
 
 namespace moe::analyze {
 
@@ -28,74 +24,58 @@ Tensor score_entropy(const Tensor& scores_TE) {
   return -at::xlogy(shares_TE, shares_TE).sum(1);
 }
 
-/// Rows of `width` numbers of the tokens `kept_T`, in order.
-std::vector<float> kept_rows(const Tensor& values, int64_t width, const std::vector<bool>& kept_T) {
-  std::vector<float> out;
-  if (!values.defined()) return out;
+/// The numbers of `values`, in row order; none where it is undefined.
+std::vector<float> numbers_of(const Tensor& values) {
+  if (!values.defined()) return {};
   const Tensor plain = readable(values, at::kFloat);
-  const float* from = plain.const_data_ptr<float>();
-  for (const bool kept : kept_T) {
-    if (kept) out.insert(out.end(), from, from + width);
-    from += width;
-  }
-  return out;
+  const float* begin = plain.const_data_ptr<float>();
+  return {begin, begin + plain.numel()};
 }
 
-LayerPairs pairs_of(const models::LayerReport& report, const std::vector<bool>& kept_T,
-                    bool logits) {
+LayerPairs pairs_of(const LayerReport& report, bool logits) {
   const Routing& routing = report.routing;
   const int64_t E = routing.num_experts;
-  LayerPairs out{.layer = report.layer, .experts = E, .offset_T = {0}};
+  LayerPairs out{.layer = report.layer, .experts = E};
   out.weight_on_input = routing.weight_on_input;
   const Tensor offsets = readable(routing.offsets, at::kLong);
   const Tensor experts_N = readable(routing.experts_N, at::kLong);
-  const Tensor weights_N = readable(routing.weights_N, at::kFloat);
   const int64_t* begin = offsets.const_data_ptr<int64_t>();
+  out.offset_T.assign(begin, begin + offsets.numel());
+  out.weight_N = numbers_of(routing.weights_N);
   const int64_t* expert = experts_N.const_data_ptr<int64_t>();
-  const float* weight = weights_N.const_data_ptr<float>();
-  for (size_t t = 0; t < kept_T.size(); ++t) {
-    if (!kept_T[t]) continue;
-    for (int64_t n = begin[t]; n < begin[t + 1]; ++n) {
-      const bool dropped = expert[n] == E;
-      out.expert_N.push_back(dropped ? -1 : static_cast<int32_t>(expert[n]));
-      out.weight_N.push_back(dropped ? 0 : weight[n]);
-    }
-    out.offset_T.push_back(static_cast<int64_t>(out.expert_N.size()));
+  for (int64_t n = 0; n < experts_N.numel(); ++n) {
+    const bool dropped = expert[n] == E;
+    out.expert_N.push_back(dropped ? -1 : static_cast<int32_t>(expert[n]));
+    if (dropped) out.weight_N[static_cast<size_t>(n)] = 0;
   }
   if (routing.scores_TE.defined())
-    out.score_entropy_T = kept_rows(score_entropy(routing.scores_TE), 1, kept_T);
-  if (logits) out.logits_TE = kept_rows(routing.logits_TE, E, kept_T);
+    out.score_entropy_T = numbers_of(score_entropy(routing.scores_TE));
+  if (logits) out.logits_TE = numbers_of(routing.logits_TE);
   return out;
 }
 
 /// The rows of `batch` and what `model` does with them.
-RoutedRows route_batch(models::LanguageModel& model, const data::Batch& batch, int64_t domain,
-                       bool logits) {
-  const auto parameters = model.parameters();
-  const auto device = parameters.empty() ? at::Device(at::kCPU) : parameters.front().device();
-  const auto layers =
-      model.forward(batch.input_BS.to(device), models::context_of(batch, device)).layers;
+RoutedRows route_batch(models::Model& model, const data::Batch& batch, int64_t domain,
+                       int64_t sequence, bool logits) {
+  const auto layers = model.forward(batch.inputs.to(model.device()), {}).layers;
   check(!layers.empty(), kPlaceOfRoutedRows,
         "expected a model with MoE layers, got a dense one. There is no routing to look at.");
 
-  const int64_t B = batch.input_BS.size(0), S = batch.input_BS.size(1);
-  const Tensor valid_BS = batch.valid_BS.defined() ? readable(batch.valid_BS, at::kBool) : Tensor();
-  const int64_t* input = batch.input_BS.const_data_ptr<int64_t>();
-  const int64_t* target = batch.target_BS.const_data_ptr<int64_t>();
-  RoutedRows out{.domain = domain, .sequence = S};
-  std::vector<bool> kept_T;
-  for (int64_t b = 0; b < B; ++b) {
-    for (int64_t s = 0; s < S; ++s) {
-      const int64_t t = b * S + s;
-      kept_T.push_back(!valid_BS.defined() || valid_BS.const_data_ptr<bool>()[t]);
-      if (!kept_T.back()) continue;
-      out.token_T.push_back(static_cast<int32_t>(input[t]));
-      out.position_T.push_back(static_cast<int32_t>(s));
+  const Tensor ids_T = readable(batch.inputs.tokens.ids_T, at::kLong);
+  const Tensor target_T = readable(batch.targets, at::kLong);
+  const int64_t* id = ids_T.const_data_ptr<int64_t>();
+  const int64_t* target = target_T.const_data_ptr<int64_t>();
+  const Runs rows = batch.inputs.tokens.rows(ids_T.numel());
+  RoutedRows out{.domain = domain, .sequence = sequence};
+  for (int64_t u = 0; u < rows.count(); ++u) {
+    for (int64_t t = rows.begin(u); t < rows.end(u); ++t) {
+      out.token_T.push_back(static_cast<int32_t>(id[t]));
+      out.position_T.push_back(static_cast<int32_t>(t - rows.begin(u)));
       out.counted_T.push_back(target[t] != data::kIgnoredTarget);
     }
     out.row_begin_U.push_back(out.tokens());
   }
-  for (const auto& layer : layers) out.layers.push_back(pairs_of(layer, kept_T, logits));
+  for (const auto& layer : layers) out.layers.push_back(pairs_of(layer, logits));
   return out;
 }
 
@@ -119,7 +99,7 @@ std::vector<std::string> validated_domains(const data::Corpus& corpus) {
   return out;
 }
 
-void route_rows(models::LanguageModel& model, const data::Corpus& corpus, const RowOptions& options,
+void route_rows(models::Model& model, const data::Corpus& corpus, const RowOptions& options,
                 const TakeRows& take) {
   options.validate();
   const at::NoGradGuard no_grad;
@@ -128,11 +108,8 @@ void route_rows(models::LanguageModel& model, const data::Corpus& corpus, const 
     if (domain.valid.empty()) continue;
     const int64_t S = corpus.sequence();
     const data::EvalPass pass(domain.valid, S, options.batch, options.max_batches, index);
-    // The last batch is filled up with rows that hold no token of the domain: they are no units.
-    for (int64_t i = 0; i < pass.batches(); ++i) {
-      const int64_t B = std::min(options.batch, pass.rows() - i * options.batch);
-      take(route_batch(model, pass.batch(i, {0, B}), index, options.logits));
-    }
+    for (int64_t i = 0; i < pass.batches(); ++i)
+      take(route_batch(model, pass.batch(i), index, S, options.logits));
     ++index;
   }
 }

@@ -30,7 +30,7 @@ struct LayerPairs {
   std::vector<float> logits_TE = {};
 };
 
-/// Rows of one domain. Padding is left out.
+/// Rows of one domain.
 struct RoutedRows {
   /// Index among the domains looked at.
   int64_t domain = 0;
@@ -66,7 +66,7 @@ std::vector<std::string> validated_domains(const data::Corpus& corpus);
 /// Runs `model` over the validation data of those domains, in windows of the corpus' sequence that
 /// do not overlap, as an evaluation does, and hands on batch after batch. Nothing of the model's
 /// state changes. Throws ConfigError for options out of range, and moe::Error for a dense model.
-void route_rows(models::LanguageModel& model, const data::Corpus& corpus, const RowOptions& options,
+void route_rows(models::Model& model, const data::Corpus& corpus, const RowOptions& options,
                 const TakeRows& take);
 
 }  // namespace moe::analyze

@@ -11,6 +11,16 @@ struct ModelInputs {
   TokenList tokens = {};
   /// (N, C, H, W) floating; undefined for text.
   Tensor pixels_NCHW = {};
+
+  /// The same with its tensors on `device`.
+  ModelInputs to(at::Device device) const {
+    const auto moved = [&](const Tensor& x) { return x.defined() ? x.to(device) : x; };
+    ModelInputs out = *this;
+    out.tokens.ids_T = moved(tokens.ids_T);
+    out.tokens.domains_T = moved(tokens.domains_T);
+    out.pixels_NCHW = moved(pixels_NCHW);
+    return out;
+  }
 };
 
 }  // namespace moe

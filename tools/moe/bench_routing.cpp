@@ -27,7 +27,7 @@ at::Tensor wanted_experts(const std::string& routing, int64_t tokens,
   }
   const auto forced =
       routing::routers().at(routing == "zipf" ? "forced_skew" : "forced_balance").make(shape, {});
-  RoutingContext context;
+  LayerContext context;
   context.random.seed = static_cast<uint64_t>(seed);
   const at::NoGradGuard no_grad;
   return forced->forward(at::empty({T, shape.d_model}).zero_(), context).experts_N.view({T, K});

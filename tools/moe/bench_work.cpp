@@ -4,11 +4,11 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
-#include <moe/experts/stacked.h>
+#include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/models/counts.h>
-#include <moe/models/load.h>
-#include <moe/models/tensors.h>
+#include <moe/models/architectures/decoder.h>
+#include <moe/models/twin.h>
 #include <moe/ops/random_fill.h>
 #include <moe/train/step.h>
 
@@ -115,7 +115,7 @@ Work layer_work(const LayerBench& o) {
                                  .router = router_spec(o),
                                  .expert = {.kind = o.expert, .d_ff = o.d_ff},
                                  .seed = o.seed});
-  RoutingContext context;
+  LayerContext context;
   context.training = o.mode == "train";
   context.random.seed = static_cast<uint64_t>(o.seed);
   at::Tensor x_TD = normal_tokens(o, 0);
@@ -147,15 +147,12 @@ Work layer_work(const LayerBench& o) {
 
 Work dense_work(const LayerBench& o) {
   check_layer(o);
-  experts::FeedForwardOptions options;
-  if (o.expert == "gated") options = experts::GatedOptions();
-  layers::FeedForward block(o.expert, o.d_model, o.top_k * o.d_ff, options);
-  layers::initialise(*block, {}, static_cast<uint64_t>(o.seed));
-  const RoutingContext context;
+  const layers::FeedForwardSpec spec = Dense{.d_ff = o.top_k * o.d_ff, .form = o.expert};
+  const auto block = spec.make(layers::FeedForwardShape{.d_model = o.d_model});
+  initialise(*block, {}, static_cast<uint64_t>(o.seed));
   Work work = work_on_tokens(
-      o, block,
-      [block, context](const at::Tensor& x_TD) mutable { return block->forward(x_TD, context); },
-      normal_tokens(o, 0), block->flops_per_row());
+      o, block, [block](const at::Tensor& x_TD) { return block->forward(x_TD, {}).hidden_TD; },
+      normal_tokens(o, 0), block->flops_per_token());
   add_bound(o, o.top_k * expert_parameters(o), work);
   work.shapes.update({{"d_ff", o.top_k * o.d_ff}, {"expert", o.expert}});
   return work;
@@ -183,54 +180,50 @@ Work model_work(const ModelBench& o) {
                {"--d-ff", o.d_ff},
                {"--sequence", o.sequence},
                {"--batch", o.batch}});
-  models::ModelOptions options;
+  models::DecoderOptions options;
   options.vocabulary = o.vocabulary;
   options.context_length = o.sequence;
   options.d_model = o.d_model;
-  options.layers = o.layers;
-  options.heads = o.heads;
-  options.moe.num_experts = o.experts;
-  options.moe.top_k = o.top_k;
-  options.moe.expert.d_ff = o.d_ff;
+  options.uniform.layers = o.layers;
+  options.uniform.heads = o.heads;
+  options.uniform.moe.num_experts = o.experts;
+  options.uniform.moe.top_k = o.top_k;
+  options.uniform.moe.expert.d_ff = o.d_ff;
   options.validate("model");
   if (o.dense) options = models::dense_twin(options);
   const auto dtype = parse_dtype(o.dtype);
   const at::Device device = parse_device(o.device);
   const auto seed = static_cast<uint64_t>(o.seed);
-  const auto model = models::families().at("decoder").make({.seed = seed}, write_fields(options));
-  model->to(device, dtype == at::kDouble ? at::kDouble : at::kFloat);
+  const auto model = models::make_model(options, seed, {}, device,
+                                        dtype == at::kDouble ? at::kDouble : at::kFloat);
 
-  const auto parameters = models::named_parameters(*model);
   const train::OptimizerOptions rules;
-  const auto sinks = experts::use_gradient_sinks(*model);
-  const auto optimizer = std::make_shared<train::AdamW>(parameters, rules, sinks);
-  data::Batch batch;
+  const auto optimizer = train::make_optimizer(parameters_of(*model), rules);
   const at::Tensor ids = at::empty({o.batch, o.sequence + 1}, at::kLong);
   const RandomStream stream(RandomKey{seed}, Purpose::kTest);
   for (int64_t i = 0; i < ids.numel(); ++i)
     ids.mutable_data_ptr<int64_t>()[i] = static_cast<int64_t>(
         stream.below(static_cast<uint64_t>(i), static_cast<uint64_t>(o.vocabulary)));
-  batch.input_BS = ids.narrow(1, 0, o.sequence).contiguous().to(device);
-  batch.target_BS = ids.narrow(1, 1, o.sequence).contiguous().to(device);
+  data::Batch batch;
+  batch.inputs.tokens.sequences = Sequences::equal(o.batch, o.sequence);
+  batch.inputs.tokens.ids_T = ids.narrow(1, 0, o.sequence).flatten().to(device);
+  batch.targets = ids.narrow(1, 1, o.sequence).flatten().to(device);
 
-  const auto counts = models::count(options);
+  const auto counts = models::count(*model);
   Work work;
   work.device = device;
   work.parameters = counts.total;
   work.flops = 3 * o.batch * o.sequence * counts.flops_per_token;
   work.bytes = counts.total * 4 * (dtype == at::kDouble ? 8 : 4);
+  const auto objective = train::objectives().at("next_token").make({}, {});
   work.once = [=, step = int64_t{0}]() mutable {
-    optimizer->zero_gradients();
-    const auto group = parallel::local();
-    const auto result = train::forward_backward(
-        {.model = *model,
-         .group = *group,
-         .seed = seed,
-         .compute = dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined,
-         .sinks = sinks},
-        {batch}, step, parameters);
-    train::clip_gradients(parameters, result.gradient_norm, rules.clip, sinks);
-    optimizer->step(rules.lr, step++);
+    train::training_step({.model = *model,
+                          .objective = *objective,
+                          .optimizer = *optimizer,
+                          .group = *parallel::local(),
+                          .seed = seed,
+                          .compute = dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined},
+                         {batch}, rules.lr, step++);
   };
   work.shapes = {{"vocabulary", o.vocabulary},
                  {"d_model", o.d_model},
