@@ -69,7 +69,8 @@ TEST_F(Counting, EveryTargetCountsOncePerChoice) {
 TEST_F(Counting, AgreesWithTheRoutingOfAForwardPass) {
   const auto text = corpus({{"a", 3 * kSequence + 1}});
   const data::Batch batch = data::EvalPass(text.domains()[0].valid, kSequence, 3).batch(0);
-  const models::TokenRows rows{batch.input_BS, batch.input_BS.ge(0)};
+  const Tensor ids_BS = batch.inputs.tokens.ids_T.view({3, kSequence});
+  const models::TokenRows rows{ids_BS, ids_BS.ge(0)};
   std::vector<int64_t> expected_UE(3 * 3, 0), first_UE(3 * 3, 0);
   for (const auto& [name, experts_TK] :
        models::forward_pass(*loaded_.model, rows, {.routing = true}))
@@ -104,10 +105,8 @@ TEST_F(Counting, LeavesOutDomainsWithoutValidationData) {
 }
 
 TEST_F(Counting, RefusesDenseModelsAndNoBatches) {
-  models::ModelOptions options = test::tiny_options();
-  options.vocabulary = 256;
-  options.context_length = 64;
-  options.moe.num_experts = 0;
+  models::DecoderOptions options = test::tiny_text_options();
+  options.uniform.moe.num_experts = 0;
   const auto text = corpus({{"a", 40}});
   EXPECT_ERROR(count_routing(*test::tiny_model(options), text), "dense");
   EXPECT_ERROR(count_routing(*loaded_.model, text, {.max_batches = 0}), "batch");

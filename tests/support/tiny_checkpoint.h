@@ -6,23 +6,23 @@
 #include <moe/checkpoint/publish.h>
 #include <moe/checkpoint/tensors.h>
 #include <moe/config/toml.h>
-#include <moe/models/tensors.h>
+#include <moe/parameters/list.h>
 
 #include "tests/support/tiny_model.h"
 
 namespace moe::test {
 
 /// Writes the checkpoint `folder` and returns the model that is in it.
-inline std::shared_ptr<models::LanguageModel> write_tiny_checkpoint(const Path& folder) {
+inline std::shared_ptr<models::Model> write_tiny_checkpoint(const Path& folder) {
   const auto model = tiny_text_model().model;
   Table data, config;
   data.set("tokenizer", "byte");
-  config.set("model", write_fields(model->options()));
+  config.set("model", write_fields(models::ModelSpec(tiny_text_options())));
   config.set("data", data);
   checkpoint::Publication publication(folder);
   publication.add("config.toml",
                   [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
-  checkpoint::add_tensors(&publication, "model", models::named_tensors(*model), *parallel::local());
+  checkpoint::add_tensors(&publication, "model", tensors_of(*model), *parallel::local());
   publication.finish({{"step", "7"}});
   return model;
 }

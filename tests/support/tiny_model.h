@@ -31,13 +31,17 @@ inline std::shared_ptr<models::Model> tiny_model(
   return make_decoder(options, seed);
 }
 
-/// A model of bytes, with its tokenizer.
-inline models::LoadedModel tiny_text_model(int64_t context_length = 64) {
+inline models::DecoderOptions tiny_text_options(int64_t context_length = 64) {
   models::DecoderOptions options = tiny_options();
   options.vocabulary = 256;
   options.context_length = context_length;
+  return options;
+}
+
+/// A model of bytes, with its tokenizer.
+inline models::LoadedModel tiny_text_model(int64_t context_length = 64) {
   models::LoadedModel out;
-  out.model = tiny_model(options);
+  out.model = tiny_model(tiny_text_options(context_length));
   out.tokenizer = data::make_tokenizer("byte");
   return out;
 }

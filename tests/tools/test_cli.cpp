@@ -129,7 +129,8 @@ TEST(Cli, ListsEveryRegistryAsOneJsonDocument) {
   const auto result = run_program({"inspect", "--list", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   const json list = json::parse(result.out);
-  for (const char* family : {"router", "balance", "expert", "dispatcher", "model"}) {
+  for (const char* family : {"router", "balance", "expert", "dispatcher", "mixer", "feed_forward", "objective",
+                             "optimizer", "architecture", "family"}) {
     ASSERT_TRUE(list.contains(family)) << family;
     EXPECT_FALSE(list[family].empty()) << family;
     for (const auto& kind : list[family]) EXPECT_FALSE(kind["help"].get<std::string>().empty());
@@ -150,10 +151,12 @@ TEST(Cli, InspectCountsWhatTheModelHolds) {
   Table model = *config::parse_toml(kRun, "run").find("model")->as<Table>();
   model.set("tied_embeddings", Value(true));
   int64_t total = 0;
-  for (const auto& parameter : models::make_model(model, {})->parameters())
+  models::ModelSpec spec;
+  read_fields(spec, model, "model");
+  for (const auto& parameter : models::make_model(spec)->parameters())
     total += parameter.numel();
   EXPECT_EQ(found["parameters"]["total"], total);
-  // One MoE layer of 5 experts, of which a token meets 2.
+  // One MoE layer of 5 experts, of which 2 are active.
   const int64_t expert = 2 * 24 * 40 + 40 + 24;
   EXPECT_EQ(found["parameters"]["active"], total - 3 * expert);
   EXPECT_EQ(found["parameters"]["active_without_embeddings"], total - 3 * expert - 97 * 24);

@@ -49,7 +49,7 @@ class ModelCommands : public ::testing::Test {
   }
 
   TemporaryFolder folder_;
-  std::shared_ptr<models::LanguageModel> model_;
+  std::shared_ptr<models::Model> model_;
 };
 
 TEST_F(ModelCommands, GenerateGivesTheFieldsPromised) {
