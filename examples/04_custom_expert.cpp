@@ -32,10 +32,10 @@ class LowRankExperts final : public moe::experts::Experts {
  public:
   LowRankExperts(const moe::experts::ExpertsShape& shape, const LowRankOptions& options)
       : Experts(shape), options_(options) {
-    // Experts on dimension 0, where ranks shard them: the base class says so of every stack.
+    // Experts on dimension 0, where ranks shard them: stacked() says so.
     const int64_t L = shape.held(), D = shape.d_model, F = shape.d_ff;
-    w_in_ = add_stack("w_in", {L, F, D}, {.role = moe::Role::kMatrix});
-    w_out_ = add_stack("w_out", {L, D, F}, {.role = moe::Role::kMatrix, .residual = true});
+    w_in_ = add_parameter("w_in", {L, F, D}, stacked(moe::Role::kMatrix));
+    w_out_ = add_parameter("w_out", {L, D, F}, stacked(moe::Role::kMatrix));
   }
 
   Tensor forward(const moe::ExpertRows& rows, const moe::LayerContext&) override {

@@ -2,11 +2,11 @@
 
 namespace moe::layers {
 
-bool is_present(const SharedSpec& shared) {
+bool is_present(const FeedForwardSpec& shared) {
   if (shared.kind != "dense") return true;
-  const Value* hidden = shared.options.find("d_ff");
-  const auto* number = hidden ? hidden->as<int64_t>() : nullptr;
-  return number && *number != 0;
+  const Value* const d_ff = shared.options.find("d_ff");
+  const int64_t* const number = d_ff ? d_ff->as<int64_t>() : nullptr;
+  return number && *number > 0;
 }
 
 void MoELayerOptions::resolve() {

@@ -12,17 +12,17 @@
 
 namespace moe::layers {
 
-using balance::BalanceSpec;
 using capacity::CapacityOptions;
-using experts::ExpertSpec;
-using routing::RouterSpec;
-
-/// A feed-forward block of any kind that takes every token, beside the routed experts (DeepSeek-MoE, Qwen):
-/// {d_ff = 512, gate = true}, or moe::Dense{.d_ff = 512}. Without hidden units there is none.
-using SharedSpec = FeedForwardSpec;
-bool is_present(const SharedSpec& shared);
 
 /// One MoE layer.
+///
+/// Kinds are named by their options, or by text:
+///
+///   {.router = moe::SigmoidRouter{.bias_rate = 1e-3}, .expert = moe::GatedExpert{.d_ff = 1024},
+///    .balance = {moe::SequenceLoss{.coefficient = 1e-4}}, .shared = moe::Dense{.d_ff = 512}}
+///   {.router = {.kind = "sigmoid"}, .expert = {.kind = "gated", .d_ff = 1024}}
+///
+/// (routing/routers.h, experts/expert_options.h, balance/terms.h, layers/feed_forwards/.)
 struct MoELayerOptions {
   int64_t d_model = 0;
   int64_t num_experts = 8;
@@ -30,34 +30,40 @@ struct MoELayerOptions {
   RouterSpec router = {};
   ExpertSpec expert = {};
   std::vector<BalanceSpec> balance = {};
-  SharedSpec shared = {};
+  FeedForwardSpec shared = {};
   CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;
-  /// Of a layer on its own; in a model these two and d_model are the model's. A seed below 0 is drawn from libtorch's
-  /// generator, which torch::manual_seed sets.
   InitOptions init = {};
   int64_t seed = -1;
 
   template <class Visitor>
   void fields(Visitor& v) {
+    v("d_model", d_model, "width of the tokens; inside a model that of the model");
     v("num_experts", num_experts, "experts in the layer, E");
     v("top_k", top_k, "experts a token chooses, K");
     v("router", router, "who goes where");
     v("expert", expert, "what an expert computes");
     v("balance", balance, "losses on the routing");
-    v("shared", shared, "a feed-forward block that takes every token, beside the routed experts");
+    v("shared", shared,
+      "a feed-forward block that takes every token, beside the routed experts (DeepSeek-MoE, "
+      "Qwen); none while it is dense with d_ff = 0");
     v("capacity", capacity, "how many tokens an expert takes");
     v("dispatcher", dispatcher,
       "a registered dispatcher: local, or all_to_all to shard the experts over ranks");
     v("expert_dropout", expert_dropout,
       "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
       "weights of the others grow by 1 / (1 - chance); never all experts");
+    v("init", init, "how the parameters of a layer on its own start");
+    v("seed", seed, "of the parameters of a layer on its own; -1: drawn from libtorch's generator");
   }
   /// Fills in the defaults of the chosen kinds.
   void resolve();
 
   operator FeedForwardSpec() const { return spec_of<FeedForwardSpec>("moe", *this); }
 };
+
+/// Whether options ask for the block `shared`: not where it is dense without hidden units.
+bool is_present(const FeedForwardSpec& shared);
 
 }  // namespace moe::layers

@@ -138,8 +138,9 @@ std::vector<layers::BlockSpec> UniformBlocks::specs(int64_t d_model) const {
                                                 .kv_heads = kv_heads,
                                                 .head_dim = head_dim,
                                                 .bias = attention_bias,
-                                                .qk_norm = qk_norm,
-                                                .rope_theta = rope_theta,
+                                                .output_bias = attention_bias,
+                                                .qk_norm = qk_norm ? "head" : "none",
+                                                .rope = {.theta = rope_theta},
                                                 .dropout = attention_dropout};
   layers::MoELayerOptions mixture = {.router = moe.router,
                                      .expert = moe.expert,

@@ -15,10 +15,10 @@ struct MoEBlocks {
   std::vector<int64_t> layers = {};
   std::vector<int64_t> experts_per_layer = {};
   std::vector<int64_t> top_k_per_layer = {};
-  layers::RouterSpec router = {};
-  layers::ExpertSpec expert = {};
-  std::vector<layers::BalanceSpec> balance = {{"switch", 0.01, {}}, {"z_loss", 0.001, {}}};
-  layers::SharedSpec shared = {};
+  RouterSpec router = {};
+  ExpertSpec expert = {};
+  std::vector<BalanceSpec> balance = {{"switch", 0.01, {}}, {"z_loss", 0.001, {}}};
+  layers::FeedForwardSpec shared = {};
   layers::CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;

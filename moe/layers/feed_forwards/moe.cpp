@@ -19,7 +19,7 @@ namespace {
 
 /// The next number of libtorch's own generator, which torch::manual_seed sets.
 uint64_t draw_seed() {
-  const at::Generator generator = at::detail::getDefaultCPUGenerator();
+  at::Generator generator = at::detail::getDefaultCPUGenerator();
   const std::lock_guard<std::mutex> lock(generator.mutex());
   return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
 }
@@ -151,7 +151,7 @@ BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing
 void MoELayerImpl::end_step(const StepStatistics& statistics) {
   router_->end_step(statistics);
   for (const auto& weighted : balance_) weighted.term->end_step(statistics);
-  waiting_counts_E_ = {};
+  waiting_counts_E_ = Tensor();
 }
 
 double MoELayerImpl::active_experts() const {
