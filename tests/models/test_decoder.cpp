@@ -8,7 +8,6 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/experts/experts.h>
-#include <moe/models/counts.h>
 
 namespace moe::models::decoder_test {
 
@@ -17,6 +16,9 @@ namespace {
 using moe::test::expect_close;
 using moe::test::expect_identical;
 using moe::test::randomise;
+using moe::test::run_rows;
+using moe::test::RowsContext;
+using moe::test::RowsOutput;
 namespace tiny = moe::test::tiny;
 
 DecoderOptions with_dropout() {
@@ -57,7 +59,7 @@ TEST(Decoder, EveryDropoutTakesPart) {
   const auto logits = [](const DecoderOptions& o) {
     RowsContext context;
     context.training = true;
-    return tiny::make(o)->forward(tiny::ids(2, 6), context).logits_BSV.detach();
+    return run_rows(*tiny::make(o), tiny::ids(2, 6), context).logits_BSV.detach();
   };
   const Tensor plain = logits(tiny::options());
   for (const int which : {0, 1, 2}) {
@@ -144,63 +146,7 @@ TEST(Decoder, NamesItsParametersAsCheckpointsKnowThem) {
   EXPECT_EQ(parameters["layers.0.moe.experts.w_in"].sizes(), (std::vector<int64_t>{4, 12, 8}));
 }
 
-TEST(Counts, FollowTheirFormulas) {
-  DecoderOptions o = tiny::options();
-  o.uniform.kv_heads = 1;
-  const ModelCounts counts = count(o);
-  EXPECT_EQ(counts.flops_per_token,
-            2 * counts.active_without_input_embedding + 2 * 4 * 8 * o.context_length);
-  EXPECT_EQ(counts.kv_cache_bytes, 2 * 2 * 4 * o.context_length * 4);
-  o.uniform.moe.capacity.factor = 1.25;
-  EXPECT_EQ(count(o).active, counts.active);
-  o.uniform.moe.capacity.factor = 0.5;  // one of two choices finds room
-  EXPECT_EQ(count(o).total, counts.total);
-  EXPECT_EQ(count(o).active, counts.active - 2 * 3 * 8 * 6);
-  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{6, 6}));
-  o.uniform.moe.capacity = {};
-  o.uniform.moe.router.kind = "dense";
-  EXPECT_EQ(count(o).active, count(o).total) << "every token meets every expert";
-  // 4 experts of 6 hidden units in each layer: the twin is as wide as all of them.
-  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{24, 24}));
-  o.uniform.moe.router.kind = "expert_choice";
-  o.uniform.moe.router.options.set("capacity_factor", 1.5);
-  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{9, 9}));
-  o.uniform.moe.expert.options.set("bias", true);
-  EXPECT_TRUE(dense_twin(o).uniform.feed_forward_bias);
-  o.uniform.moe.expert.options.set("dropout", 0.1);
-  EXPECT_ERROR(dense_twin(o), "experts without dropout");
-  o.uniform.moe.expert.kind = "lora";
-  EXPECT_ERROR(count(o), "expected a registered expert, got 'lora'");
-}
-
-TEST(Counts, AreThoseOfTheModelForEveryKindOfExpert) {
-  for (const std::string& kind : experts::expert_kinds().names()) {
-    DecoderOptions o = tiny::options();
-    o.uniform.moe.expert.kind = kind;
-    o.uniform.moe.experts_per_layer = {2, 4};
-    int64_t parameters = 0;
-    for (const auto& parameter : tiny::make(o)->parameters())
-      parameters += parameter.numel();
-    EXPECT_EQ(count(o).total, parameters) << kind;
-    EXPECT_LT(count(o).active, parameters) << kind;
-  }
-}
-
-TEST(Counts, GiveTwinsOfOtherKindsTheirFlops) {
-  DecoderOptions o = tiny::options();
-  o.uniform.moe.expert = {.kind = "advanced", .d_ff = 6, .options = tiny::with("dropout", 0.0)};
-  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{12, 12}));
-  EXPECT_EQ(dense_twin(o).uniform.feed_forward, "ffn");
-  EXPECT_TRUE(dense_twin(o).uniform.feed_forward_bias) << "the kind's default";
-  o.uniform.moe.expert.options = {};
-  EXPECT_ERROR(dense_twin(o), "experts without dropout");
-  // Two linear maps of 8 x 8 a token: half as many hidden units, which have two matrices.
-  o.uniform.moe.expert = {.kind = "basic"};
-  EXPECT_EQ(dense_twin(o).uniform.d_ff_per_layer, (std::vector<int64_t>{8, 8}));
-  EXPECT_EQ(dense_twin(o).uniform.activation, "gelu");
-}
-
-TEST(Counts, DenseLayersAreAsWideAsWhatATokenMeetsInAMoELayer) {
+TEST(UniformBlocks, DenseLayersAreAsWideAsTheActiveExpertsOfAMoELayer) {
   DecoderOptions o = tiny::options();
   o.uniform.layers = 4, o.uniform.moe.every = 2;
   EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 2 * 6) << "two choices";
@@ -208,11 +154,11 @@ TEST(Counts, DenseLayersAreAsWideAsWhatATokenMeetsInAMoELayer) {
   EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 2 * 6) << "a limit changes no parameter";
   o.uniform.moe.capacity.factor = 0;
   o.uniform.moe.router.kind = "dense";
-  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 4 * 6) << "every token meets all four experts";
+  EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 4 * 6) << "all four experts are active";
   o.uniform.moe.router.kind = "expert_choice";
   o.uniform.moe.router.options.set("capacity_factor", 1.5);
   EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 9);
-  o.uniform.moe.shared.d_ff = 5;
+  o.uniform.moe.shared = Dense{.d_ff = 5};
   EXPECT_EQ(o.uniform.dense_width(2, o.d_model), 9 + 5);
   o.uniform.d_ff = 7;
   EXPECT_EQ(o.uniform.dense_width(0, o.d_model), 7);

@@ -17,6 +17,7 @@ namespace moe::models {
 namespace {
 
 using moe::test::TemporaryFolder;
+using moe::test::run_rows;
 using moe::test::tiny_model;
 using moe::test::tiny_text_model;
 

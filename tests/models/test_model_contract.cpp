@@ -11,7 +11,8 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
-#include <moe/models/counts.h>
+#include <moe/parameters/list.h>
+#include <moe/parameters/materialise.h>
 
 namespace moe::models::contract_test {
 
@@ -23,6 +24,9 @@ using moe::test::expect_identical;
 using moe::test::named_parameters_of;
 using moe::test::normal;
 using moe::test::randomise;
+using moe::test::run_rows;
+using moe::test::RowsContext;
+using moe::test::RowsOutput;
 namespace tiny = moe::test::tiny;
 
 using Case = std::tuple<std::string, std::pair<std::string, DecoderOptions>>;
@@ -32,7 +36,6 @@ class ModelContract : public testing::TestWithParam<Case> {
   /// Models this small lose more by waking threads than they gain.
   const moe::test::WithThreads one_thread_{1};
 
-  const std::string& family() const { return std::get<0>(GetParam()); }
   const DecoderOptions& options() const { return std::get<1>(GetParam()).second; }
   std::shared_ptr<Model> make(uint64_t seed = 1) const {
     return tiny::make(options(), {.seed = seed});
@@ -78,20 +81,53 @@ TEST_P(ModelContract, GivesFiniteLogitsAndOneReportPerMoELayer) {
   }
 }
 
-TEST_P(ModelContract, ACacheChangesNothing) {
+TEST_P(ModelContract, AStateChangesNothing) {
   const at::NoGradGuard no_grad;
   const auto model = random();
   const Tensor ids_BS = tiny::ids(2, 9);
   const Tensor whole = run_rows(*model, ids_BS).logits_BSV;
-  DecoderState state = model->new_state(2, 9, at::kDouble);
+  GenerationState state = model->new_state(9, at::kDouble);
+  state.join(2);
   std::vector<Tensor> parts;
   for (const auto& [begin, end] : {std::pair{0, 4}, {4, 5}, {5, 6}, {6, 9}}) {
-    RowsContext context;
+    ForwardContext context;
     context.state = &state;
-    parts.push_back(run_rows(*model, ids_BS.slice(1, begin, end), context).logits_BSV);
+    ModelInputs inputs;
+    inputs.tokens.sequences = state.sequences({end - begin, end - begin});
+    inputs.tokens.ids_T = ids_BS.slice(1, begin, end).flatten();
+    parts.push_back(moe::test::logits(*model, inputs, context).view({2, end - begin, -1}));
   }
   expect_close(at::cat(parts, 1), whole, 1e-10);
-  EXPECT_EQ(state.length(), 9);
+  EXPECT_EQ(state.lengths(), (std::vector<int64_t>{9, 9}));
+}
+
+TEST_P(ModelContract, SequencesOfAnyLengthsGetWhatEachGetsAlone) {
+  const at::NoGradGuard no_grad;
+  const auto model = random();
+  ModelInputs inputs;
+  inputs.tokens.sequences = Sequences::of_lengths({3, 0, 7, 1, 5});
+  inputs.tokens.ids_T = tiny::ids(1, 16)[0];
+  const Tensor together_TV = moe::test::logits(*model, inputs);
+  const Runs& runs = inputs.tokens.sequences.runs;
+  for (int64_t n = 0; n < runs.count(); ++n) {
+    ModelInputs alone;
+    alone.tokens.ids_T = inputs.tokens.ids_T.slice(0, runs.begin(n), runs.end(n));
+    expect_close(together_TV.slice(0, runs.begin(n), runs.end(n)), moe::test::logits(*model, alone),
+                 1e-12, concat("sequence ", n));
+  }
+}
+
+TEST_P(ModelContract, AnUnfilledModelBecomesTheSameAsAFilledOne) {
+  const auto model = make_model(ModelSpec(options()));
+  for (const Parameter& parameter : tensors_of(*model))
+    EXPECT_TRUE(parameter.tensor.is_meta()) << parameter.name;
+  const auto handles = model->parameters();
+  materialise(*model);
+  model->draw(1);
+  const auto filled = make(1)->named_parameters();
+  for (const auto& item : model->named_parameters())
+    expect_identical(item.value().detach(), filled[item.key()].detach(), item.key());
+  EXPECT_FALSE(handles[0].is_meta()) << "handles taken before see the memory";
 }
 
 TEST_P(ModelContract, ALaterTokenChangesNoEarlierLogit) {
@@ -153,48 +189,6 @@ TEST_P(ModelContract, LayersStartFromNumbersOfTheirOwn) {
       }
 }
 
-TEST_P(ModelContract, CountsAreThoseOfTheInstantiatedModel) {
-  int64_t total = 0, unused = 0;
-  for (const auto& item : make()->named_parameters()) {
-    total += item.value().numel();
-    if (item.key().find(".experts.") == std::string::npos) continue;
-    const int64_t layer = std::stoll(item.key().substr(std::string("layers.").size()));
-    const int64_t E = options().uniform.experts_of(layer);
-    unused += item.value().numel() / E * (E - options().uniform.top_k_of(layer));
-  }
-  const ModelCounts counts = count(options());
-  EXPECT_EQ(counts.total, total);
-  EXPECT_EQ(counts.active, total - unused);
-  const int64_t matrix = options().vocabulary * options().d_model;
-  EXPECT_EQ(counts.active_without_embeddings,
-            counts.active - matrix * (options().tied_embeddings ? 1 : 2));
-  EXPECT_EQ(counts.active_without_input_embedding, counts.active_without_embeddings + matrix);
-}
-
-TEST_P(ModelContract, TheDenseTwinCostsTheSameButForTheRouter) {
-  const DecoderOptions& o = options();
-  const DecoderOptions twin = dense_twin(o);
-  int64_t router = 0, slack = 0;
-  for (int64_t i = 0; i < o.uniform.layers; ++i) {
-    EXPECT_EQ(twin.uniform.experts_of(i), 0);
-    if (o.uniform.experts_of(i) > 0) {
-      router += o.uniform.experts_of(i) * o.d_model + (o.uniform.moe.shared.gate ? o.d_model : 0);
-      const Value* bias = o.uniform.moe.router.options.find("bias");
-      if (bias) router += o.uniform.experts_of(i);
-    }
-    slack += 3 * o.d_model / 2;  // widths are whole numbers
-  }
-  // Biases are counted as parameters: compare without them.
-  DecoderOptions bare = o, bare_twin = twin;
-  bare.uniform.feed_forward_bias = bare_twin.uniform.feed_forward_bias = false;
-  bare.uniform.moe.expert.options = {};
-  const int64_t difference =
-      count(bare).flops_per_token - count(bare_twin).flops_per_token - 2 * router;
-  EXPECT_LE(std::abs(difference), 2 * slack);
-  const auto model = tiny::make(twin);
-  EXPECT_TRUE(run_rows(*model, tiny::ids(1, 4)).layers.empty());
-}
-
 TEST_P(ModelContract, Bfloat16IsCloseToFloat32) {
   const at::NoGradGuard no_grad;
   const auto model = make();
@@ -221,21 +215,30 @@ TEST_P(ModelContract, RefusesIdsAndLengthsOutsideTheModel) {
   ids_BS[0][1] = -2;
   EXPECT_ERROR(run_rows(*model, ids_BS), "got -2");
   EXPECT_ERROR(run_rows(*model, tiny::ids(1, 13)), "context_length=12 positions, got 13");
-  EXPECT_ERROR(run_rows(*model, tiny::ids(1, 3).to(at::kInt)), "int64 ids of shape (B, S)");
-  RowsContext context;
-  context.valid_BS = at::ones({1, 4}, at::kBool);
-  EXPECT_ERROR(run_rows(*model, tiny::ids(1, 3), context), "valid_BS");
+  EXPECT_ERROR(run_rows(*model, tiny::ids(1, 3).to(at::kInt)), "int64 ids of shape (T,)");
+  ModelInputs inputs;
+  inputs.tokens.ids_T = tiny::ids(1, 4)[0];
+  inputs.tokens.sequences = Sequences::of_lengths({2, 1});
+  EXPECT_ERROR(model->forward(inputs, {}), "expected sequences of 4 tokens in all, got 3");
+  inputs.tokens.sequences = {};
+  inputs.tokens.domains_T = at::zeros({3}, at::kLong);
+  EXPECT_ERROR(model->forward(inputs, {}), "one domain for each of 4 tokens");
+  EXPECT_ERROR(model->end_step(std::vector<StepStatistics>(9)), "got 9");
 
   const at::NoGradGuard no_grad;
-  DecoderState state = model->new_state(1, 4, at::kFloat);
-  RowsContext cached;
-  cached.state = &state;
-  run_rows(*model, tiny::ids(1, 3), cached);
-  EXPECT_ERROR(run_rows(*model, tiny::ids(1, 2), cached), "at most 4 positions, got 5");
-  DecoderState foreign;
-  cached.state = &foreign;
-  EXPECT_ERROR(run_rows(*model, tiny::ids(1, 3), cached), "new_state");
-  EXPECT_ERROR(model->end_step(std::vector<StepStatistics>(9)), "got 9");
+  GenerationState state = model->new_state(4, at::kFloat);
+  state.join();
+  ForwardContext context;
+  context.state = &state;
+  ModelInputs more;
+  more.tokens.sequences = state.sequences({3});
+  more.tokens.ids_T = tiny::ids(1, 3)[0];
+  model->forward(more, context);
+  more.tokens.sequences.first_position = {3};
+  EXPECT_ANY_THROW(model->forward(more, context)) << "six positions, where four have room";
+  GenerationState foreign;
+  context.state = &foreign;
+  EXPECT_ERROR(model->forward(more, context), "new_state");
 }
 
 }  // namespace

@@ -22,6 +22,9 @@ namespace {
 
 using moe::test::expect_close;
 using moe::test::expect_identical;
+using moe::test::run_rows;
+using moe::test::RowsContext;
+using moe::test::RowsOutput;
 namespace tiny = moe::test::tiny;
 using Group = std::shared_ptr<parallel::Communicator>;
 
@@ -83,6 +86,10 @@ std::vector<Case> cases() {
   return out;
 }
 
+bool of_experts(const std::string& name) {
+  return name.find(".experts.") != std::string::npos;
+}
+
 /// What one rank has after two optimizer steps.
 struct Outcome {
   std::vector<double> losses, norms;
@@ -105,8 +112,7 @@ void take_shard(Model& model, const std::map<std::string, Tensor>& whole, int64_
   for (auto& item : model.named_parameters()) {
     const Tensor& all = whole.at(item.key());
     const int64_t L = item.value().dim() > 0 ? item.value().size(0) : 1;
-    item.value().copy_(
-        parallel::is_expert_parameter(item.key()) ? all.slice(0, rank * L, (rank + 1) * L) : all);
+    item.value().copy_(of_experts(item.key()) ? all.slice(0, rank * L, (rank + 1) * L) : all);
   }
 }
 
@@ -124,15 +130,14 @@ Outcome train(const Case& c, const Group& group, const std::vector<int64_t>& row
   const Tensor ids_BS = tiny::ids(kRows, kLength), target_BS = tiny::ids(kRows, kLength, 1);
   const double targets = valid_BS.sum().item<double>();
 
-  const auto named = moe::test::named_parameters_of(*model);
-  train::OptimizerOptions adamw;
-  train::AdamW optimizer(named, adamw);
+  const Parameters parameters = parameters_of(*model);
+  const auto optimizer = train::make_optimizer(parameters, {});
   Outcome outcome;
   for (int64_t step = 0; step < kSteps; ++step) {
     RowsContext context;
     context.training = true;
     context.random = {.seed = 8, .step = static_cast<uint64_t>(step)};
-    context.first_token = first * kLength;
+    context.first_token = valid_BS.slice(0, 0, first).sum().item<int64_t>();
     if (c.padding) context.valid_BS = valid_BS.slice(0, first, last);
     const RowsOutput out = run_rows(*model, ids_BS.slice(0, first, last), context);
     const Tensor wanted_BS =
@@ -141,23 +146,23 @@ Outcome train(const Case& c, const Group& group, const std::vector<int64_t>& row
                                                {}, at::Reduction::Sum, kIgnored) /
                         targets;
     const Tensor balance_loss = out.balance_loss();
-    optimizer.zero_gradients();
+    optimizer->zero_gradients();
     (token_loss + balance_loss).backward();
-    parallel::reduce_gradients(named, *group);
+    parallel::reduce_gradients(parameters, *group);
 
     Tensor total = token_loss.detach().clone();
     group->all_reduce(total);
     outcome.losses.push_back(total.item<double>() + balance_loss.item<double>());
-    outcome.norms.push_back(train::gradient_norm(named, *group));
-    train::clip_gradients(named, outcome.norms.back(), outcome.norms.back() / 3);
+    outcome.norms.push_back(train::gradient_norm(parameters, *group));
+    train::clip_gradients(parameters, outcome.norms.back(), outcome.norms.back() / 3);
     outcome.gradients.push_back(moe::test::gradients_of(*model));
-    optimizer.step(1e-3, step);
+    optimizer->step(1e-3, step);
     std::vector<StepStatistics> statistics;
     for (const LayerReport& report : out.layers)
       statistics.push_back({report.balance.load_E.to(at::kLong), step});
     model->end_step(statistics);
   }
-  for (const auto& [name, parameter] : named) outcome.parameters[name] = parameter.detach();
+  for (const auto& p : parameters) outcome.parameters[p.name] = p.tensor.detach();
   for (const auto& item : model->named_buffers()) outcome.buffers[item.key()] = item.value();
   return outcome;
 }
@@ -168,9 +173,9 @@ std::map<std::string, Tensor> joined(const std::vector<std::map<std::string, Ten
   for (const auto& [name, tensor] : of_rank[0]) {
     std::vector<Tensor> parts;
     for (const auto& tensors : of_rank) parts.push_back(tensors.at(name));
-    if (!parallel::is_expert_parameter(name))
+    if (!of_experts(name))
       for (const Tensor& part : parts) expect_identical(part, tensor, name);
-    out[name] = parallel::is_expert_parameter(name) ? at::cat(parts) : tensor;
+    out[name] = of_experts(name) ? at::cat(parts) : tensor;
   }
   return out;
 }
@@ -246,7 +251,7 @@ TEST(Ranks, AModelStartsFromTheSameNumbersOnAnyNumberOfRanks) {
           const int64_t L = item.value().size(0), r = group->rank();
           expect_identical(
               item.value().detach(),
-              (parallel::is_expert_parameter(item.key()) ? all.slice(0, r * L, (r + 1) * L) : all)
+              (of_experts(item.key()) ? all.slice(0, r * L, (r + 1) * L) : all)
                   .detach(),
               item.key());
         }

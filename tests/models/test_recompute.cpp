@@ -20,6 +20,9 @@ namespace moe::models::recompute_test {
 namespace {
 
 using moe::test::expect_identical;
+using moe::test::run_rows;
+using moe::test::RowsContext;
+using moe::test::RowsOutput;
 namespace tiny = moe::test::tiny;
 using Group = std::shared_ptr<parallel::Communicator>;
 
@@ -104,8 +107,12 @@ Outcome step(const Case& c, Recompute recompute, at::ScalarType parameters, at::
     RowsContext context = context_of(c, recompute, m);
     context.compute = compute;
     context.counts_so_far = counts;
-    context.first_token += first * kLength;
-    if (c.padding) context.valid_BS = context.valid_BS.slice(0, first, first + part);
+    if (c.padding) {
+      context.first_token += context.valid_BS.slice(0, 0, first).sum().item<int64_t>();
+      context.valid_BS = context.valid_BS.slice(0, first, first + part);
+    } else {
+      context.first_token += first * kLength;
+    }
     const auto rows = [&](int64_t salt) {
       return tiny::ids(kRows, kLength, salt + m).slice(0, first, first + part);
     };
@@ -125,7 +132,7 @@ Outcome step(const Case& c, Recompute recompute, at::ScalarType parameters, at::
         counts[i] = counts[i] + report.load_E.to(at::kLong);
     }
   }
-  parallel::reduce_gradients(moe::test::named_parameters_of(*model), *group);
+  parallel::reduce_gradients(parameters_of(*model), *group);
   std::vector<StepStatistics> statistics;
   for (const Tensor& counts_E : counts) statistics.push_back({counts_E, 3});
   model->end_step(statistics);
