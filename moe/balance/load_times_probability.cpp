@@ -1,6 +1,5 @@
-// T tokens, E experts, G groups (sequences) of S tokens, N pairs.
+// T tokens, E experts, G groups (rows), of S tokens each where they are equal, N pairs.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/stack.h>
 
 #include <moe/balance/load_times_probability.h>
@@ -11,12 +10,19 @@ namespace moe::balance {
 
 namespace {
 
-/// (G, E) float64 pairs of each expert in each group of S tokens, dropped ones not counted.
-Tensor counts_by_group(const Routing& routing, int64_t G, int64_t S) {
+/// (N,) int64: the row of each pair's token.
+Tensor rows_of_pairs(const Routing& routing, const Runs& rows) {
+  const Tensor tokens_N = routing.tokens_N();
+  if (const int64_t S = rows.equal_length(); S > 0) return tokens_N.div(S, "floor");
+  return rows.run_T(tokens_N.device()).index_select(0, tokens_N);
+}
+
+/// (G, E) float64 pairs of each expert in each row, dropped ones not counted.
+Tensor counts_by_row(const Routing& routing, const Runs& rows) {
   const int64_t bins = routing.num_experts + 1;  // the last one counts dropped pairs
-  const Tensor group_N = routing.tokens_N().div(S, "floor");
-  const Tensor cells = ops::count_ids(group_N * bins + routing.experts_N, G * bins);
-  return cells.reshape({G, bins}).slice(1, 0, routing.num_experts).to(at::kDouble);
+  const Tensor cells =
+      ops::count_ids(rows_of_pairs(routing, rows) * bins + routing.experts_N, rows.count() * bins);
+  return cells.reshape({rows.count(), bins}).slice(1, 0, routing.num_experts).to(at::kDouble);
 }
 
 }  // namespace
@@ -27,14 +33,12 @@ Tensor load_times_probability(const Tensor& counts_GE, const Tensor& p_GE, const
 }
 
 Tensor load_times_probability_by_sequence(const Routing& routing, const Routing& chosen,
-                                          bool normalise, const RoutingContext& context) {
-  const int64_t T = routing.tokens(), S = context.tokens_per_sequence(T), G = T / S;
-  const Tensor valid_T = routing.valid_T.defined()
-                             ? routing.valid_T
-                             : at::ones({T}, routing.offsets.options().dtype(at::kBool));
-  const Tensor tokens_G = valid_T.reshape({G, S}).sum(1).to(at::kDouble);
-  const Tensor p_GE = ops::probability_sums(routing.scores_TE, routing.valid_T, normalise, G);
-  const Tensor loss_G = load_times_probability(counts_by_group(chosen, G, S), p_GE, tokens_G);
+                                          bool normalise, const TokenList& tokens) {
+  const Runs rows = tokens.rows(routing.tokens());
+  const Tensor groups_G1 = rows.offsets(routing.scores_TE.device());
+  const Tensor tokens_G = groups_G1.diff().to(at::kDouble);
+  const Tensor p_GE = ops::probability_sums(routing.scores_TE, normalise, groups_G1);
+  const Tensor loss_G = load_times_probability(counts_by_row(chosen, rows), p_GE, tokens_G);
   return at::stack({loss_G.sum(), tokens_G.gt(0).sum().to(at::kDouble)});
 }
 

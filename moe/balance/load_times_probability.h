@@ -1,5 +1,5 @@
 #pragma once
-// sum_e f_e P_e, over a batch and over each sequence. T tokens, E experts, G groups (sequences).
+// sum_e f_e P_e, over a batch and over each row. T tokens, E experts, G groups (rows).
 
 #include <ATen/core/Tensor.h>
 
@@ -14,11 +14,10 @@ using at::Tensor;
 /// tokens; 0 where there are no tokens. Counts and probability sums (…, E), tokens (…).
 Tensor load_times_probability(const Tensor& counts_GE, const Tensor& p_GE, const Tensor& tokens_G);
 
-/// (2) float64 [loss, sequences]: load_times_probability of each sequence of the context, added up,
-/// and the number of sequences with a real token. P are the routing's scores, divided by their row
-/// sum when `normalise`; padding takes no part. f counts the pairs of `chosen`, dropped ones left
-/// out.
+/// (2) float64 [loss, rows]: load_times_probability of each row of the context's tokens, added up,
+/// and the number of rows with a token. P are the routing's scores, divided by their row sum when
+/// `normalise`. f counts the pairs of `chosen`, dropped ones left out.
 Tensor load_times_probability_by_sequence(const Routing& routing, const Routing& chosen,
-                                          bool normalise, const RoutingContext& context);
+                                          bool normalise, const TokenList& tokens);
 
 }  // namespace moe::balance

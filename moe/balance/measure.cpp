@@ -2,6 +2,7 @@
 #include <ATen/ops/cat.h>
 
 #include <moe/balance/measure.h>
+#include <moe/balance/probabilities.h>
 
 namespace moe::balance {
 
@@ -12,8 +13,7 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inpu
   const int64_t E = routing.num_experts;
   const Tensor dropped = inputs.dropped.defined() ? inputs.dropped : routing.dropped();
   std::vector<Tensor> parts = {routing.counts_E().to(at::kDouble),
-                               dropped.to(at::kDouble).reshape({1}),
-                               routing.valid_tokens().to(at::kDouble).reshape({1})};
+                               dropped.to(at::kDouble).reshape({1}), tokens_of(routing)};
   for (const auto& [name, coefficient, term] : terms)
     parts.push_back(term->sums(inputs).to(at::kDouble));
   const Tensor mine = at::cat(parts);

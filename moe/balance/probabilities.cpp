@@ -1,6 +1,7 @@
 // T tokens, E experts.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
@@ -10,14 +11,18 @@
 namespace moe::balance {
 
 Tensor probabilities(const Routing& routing, bool normalise) {
-  return ops::probabilities(routing.scores_TE, routing.valid_T, normalise);
+  return ops::probabilities(routing.scores_TE, normalise);
+}
+
+Tensor tokens_of(const Routing& routing) {
+  return at::full({1}, routing.tokens(), routing.experts_N.options().dtype(at::kDouble));
 }
 
 Tensor probability_sums(const Routing& routing) {
   if (!routing.scores_TE.defined())
     return at::zeros({routing.num_experts + 1}, routing.experts_N.options().dtype(at::kDouble));
-  const Tensor p_1E = ops::probability_sums(routing.scores_TE, routing.valid_T, /*normalise=*/true);
-  return at::cat({p_1E.squeeze(0), routing.valid_tokens().to(at::kDouble).reshape({1})});
+  const Tensor p_1E = ops::probability_sums(routing.scores_TE, /*normalise=*/true);
+  return at::cat({p_1E.squeeze(0), tokens_of(routing)});
 }
 
 Tensor mean_probability(const Tensor& sums) {

@@ -10,10 +10,13 @@ namespace moe::balance {
 using at::Tensor;
 
 /// (T, E) the routing's scores; each row divided by its sum when `normalise`, which changes nothing
-/// for a softmax and makes sigmoid scores comparable. Zeros for padding.
+/// for a softmax and makes sigmoid scores comparable.
 Tensor probabilities(const Routing& routing, bool normalise = true);
 
-/// (E+1) float64 [p_E, tokens]: normalised probabilities summed over real tokens, and their number.
+/// (1,) float64: the number of tokens.
+Tensor tokens_of(const Routing& routing);
+
+/// (E+1) float64 [p_E, tokens]: normalised probabilities summed over tokens, and their number.
 /// Zeros when the routing has no scores.
 Tensor probability_sums(const Routing& routing);
 

@@ -1,24 +1,20 @@
+#include <cmath>
+
 #include <moe/balance/term.h>
 
 namespace moe::balance {
 
 void Term::end_step(const StepStatistics&) {}
 
-namespace kinds {
-#define X(name, help) TermRegistry::Entry make_##name();
-#include <moe/balance/losses.def>
-#undef X
-}  // namespace kinds
-
-TermRegistry& terms() {
-  static TermRegistry* const registry = [] {
-    auto* made = new TermRegistry("balance term");
-#define X(name, help) made->add(#name, help, kinds::make_##name());
-#include <moe/balance/losses.def>
-#undef X
-    return made;
-  }();
-  return *registry;
+void BalanceSpec::validate(const std::string& place) const {
+  check<ConfigError>(std::isfinite(coefficient), "config", "expected '", place,
+                     ".coefficient' to be finite, got ", coefficient, ". Correct it.");
+  Fields::validate(*this, place);
 }
+
+#define MOE_REGISTRY terms
+#define MOE_REGISTRY_NAMES "balance term"
+#define MOE_REGISTRY_TABLE <moe/balance/losses.def>
+#include <moe/base/fill_registry.inc>
 
 }  // namespace moe::balance

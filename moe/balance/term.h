@@ -1,16 +1,13 @@
 #pragma once
 // T tokens, E experts, L experts on this rank.
 
-#include <string>
-#include <utility>
-#include <vector>
-
 #include <ATen/core/Tensor.h>
-#include <torch/nn/module.h>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/flow/routing.h>
+#include <moe/parameters/list.h>
+#include <moe/parameters/module.h>
 
 namespace moe::balance {
 
@@ -20,21 +17,23 @@ using at::Tensor;
 struct TermShape {
   int64_t num_experts = 0;
   int64_t top_k = 1;
+  /// Of its state.
+  at::TensorOptions tensors = {};
 };
 
-/// The parameters of a layer by name, for terms on weights.
+/// The parameters of a layer, for terms on weights.
 struct LayerWeights {
   /// The same on every rank.
-  std::vector<std::pair<std::string, Tensor>> router;
+  Parameters router;
   /// Stacked on dimension 0: experts first_expert .. first_expert + L, this rank's own.
-  std::vector<std::pair<std::string, Tensor>> experts;
+  Parameters experts;
   int64_t first_expert = 0;
 };
 
 /// What a term looks at; refers to what the caller holds.
 struct BalanceInputs {
   const Routing& routing;
-  const RoutingContext& context;
+  const LayerContext& context;
   /// Null where nothing learns from a loss on weights (inference), which is 0 then, and where no
   /// term of the layer wants weights.
   const LayerWeights* weights = nullptr;
@@ -49,16 +48,17 @@ struct BalanceInputs {
 ///
 /// Two halves, so that ranks change nothing: `sums` gives local sums, which the layer adds over
 /// ranks in one all-reduce; `value` finishes them. Gradient flows through scores, logits and
-/// weights only, never through counts. Padding tokens take no part. `sums` and `value` change
-/// nothing and are thread-safe; state across steps lives in registered buffers, the same on every
-/// rank, and moves only in end_step.
-class Term : public torch::nn::Module {
+/// weights only, never through counts. `sums` and `value` change nothing and are thread-safe; state
+/// across steps lives in registered buffers, the same on every rank, and moves only in end_step.
+class Term : public Module {
  public:
+  explicit Term(const TermShape& shape) : Module(shape.tensors) {}
+
   /// 1-D local sums, differentiable, of a length that is the same on every rank and for any number
   /// of tokens. Routings without scores give zeros.
   virtual Tensor sums(const BalanceInputs& inputs) const = 0;
   /// () the loss before its coefficient. `sums` is 1-D as above, added over ranks.
-  virtual Tensor value(const Tensor& sums, const RoutingContext& context) const = 0;
+  virtual Tensor value(const Tensor& sums, const LayerContext& context) const = 0;
   /// What `value` returns when load and probability are uniform; NaN where that depends on the
   /// logits or weights.
   virtual double value_at_balance() const = 0;
@@ -73,18 +73,37 @@ using TermRegistry = Registry<Term, TermShape>;
 /// The built-in kinds of losses.def and those added at run time.
 TermRegistry& terms();
 
-/// Makes `Class(const TermShape&, const Options&)` known as `name`.
-template <class Class, class Options = NoOptions>
-void register_balance_term(const std::string& name, const std::string& help) {
-  terms().add(name, help, kind_of<Term, TermShape, Class, Options>());
+/// A balance term by name; the other keys are that kind's own options.
+struct BalanceSpec {
+  using Fields = SpecFields<terms>;
+
+  std::string kind = "switch";
+  double coefficient = 0.01;
+  Table options = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    Fields::kind(v, kind);
+    v("coefficient", coefficient, "factor of the term in the loss");
+    v.rest(options);
+  }
+  void find_unknown(UnknownKeys& unknown) const { Fields::find_unknown(*this, unknown); }
+  void validate(const std::string& place) const;
+  void resolve() { Fields::resolve(*this); }
+  std::shared_ptr<Term> make(const TermShape& shape) const { return Fields::make(*this, shape); }
+};
+
+/// The spec of kind `name` with `options`, which have a coefficient: what a public option struct
+/// converts to.
+template <class Options>
+BalanceSpec balance_spec_of(const std::string& name, const Options& options) {
+  BalanceSpec spec = spec_of<BalanceSpec>(name, options);
+  spec.coefficient = options.coefficient;
+  return spec;
 }
 
 }  // namespace moe::balance
 
-/// In kinds/NAME.cpp: what losses.def's X(NAME, "help") refers to.
-#define MOE_BALANCE_TERM(name, Class, Options)         \
-  namespace moe::balance::kinds {                      \
-  TermRegistry::Entry make_##name() {                  \
-    return kind_of<Term, TermShape, Class, Options>(); \
-  }                                                    \
-  }
+namespace moe {
+using balance::BalanceSpec;
+}  // namespace moe

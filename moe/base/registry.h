@@ -58,9 +58,9 @@ struct Kind {
   std::function<std::shared_ptr<Interface>(const Shape&, const Table& settings)> make;
 };
 
-/// The Kind of `Class`, made from (shape, options).
-template <class Interface, class Shape, class Class, class Options>
-Kind<Interface, Shape> kind_of() {
+/// The Kind whose members `make` makes, with options of type `Options`.
+template <class Interface, class Shape, class Options, class Make>
+Kind<Interface, Shape> kind_made_by(Make make) {
   const auto read = [](const Table& settings, const std::string& path) {
     Options options{};
     read_fields(options, settings, path);
@@ -76,9 +76,16 @@ Kind<Interface, Shape> kind_of() {
                 if constexpr (requires { options.resolve(); }) options.resolve();
                 return write_fields(options);
               },
-          .make = [read](const Shape& shape, const Table& settings) -> std::shared_ptr<Interface> {
-            return std::make_shared<Class>(shape, read(settings, ""));
-          }};
+          .make = [read, make = std::move(make)](const Shape& shape, const Table& settings)
+              -> std::shared_ptr<Interface> { return make(shape, read(settings, "")); }};
+}
+
+/// The Kind of `Class(const Shape&, const Options&)`.
+template <class Interface, class Shape, class Class, class Options>
+Kind<Interface, Shape> kind_of() {
+  return kind_made_by<Interface, Shape, Options>([](const Shape& shape, const Options& options) {
+    return std::make_shared<Class>(shape, options);
+  });
 }
 
 /// Named kinds of one family. Thread-safe.

@@ -1,4 +1,4 @@
-// T tokens, N pairs, E experts, G groups of S tokens.
+// T tokens, N pairs, E experts, G groups.
 #include <algorithm>
 #include <cmath>
 
@@ -35,12 +35,6 @@ Tensor selection_scores(const Routing& routing) {
                                            : routing.scores_TE;
 }
 
-/// (G,) int64 real tokens.
-Tensor real_tokens(const Routing& routing, int64_t groups, int64_t tokens_per_group) {
-  if (routing.valid_T.defined()) return routing.valid_T.reshape({groups, tokens_per_group}).sum(1);
-  return at::full({groups}, tokens_per_group, routing.experts_N.options());
-}
-
 }  // namespace
 
 Capacity::Capacity(const CapacityShape& shape, const CapacityOptions& options)
@@ -51,22 +45,22 @@ Capacity::Capacity(const CapacityShape& shape, const CapacityOptions& options)
                      shape.ranks, ". Set both.");
 }
 
-Routing Capacity::apply(Routing routing, const RoutingContext& context) const {
+Routing Capacity::apply(Routing routing, const LayerContext& context) const {
   if (!options_.limits(context.training)) return routing;
   check(routing.num_experts == shape_.num_experts, kPlaceOfCapacity, "expected a routing over ",
         shape_.num_experts, " experts, got one over ", routing.num_experts,
         ". Make router and capacity for the same number of experts.");
-  const int64_t S = tokens_per_group(routing.tokens(), context), G = routing.tokens() / S;
+  const Tensor groups_G1 =
+      groups(routing.tokens(), context.tokens).offsets(routing.experts_N.device());
   const Tensor scores_TE = options_.overflow == "next_best" ? selection_scores(routing) : Tensor();
-  const Tensor got_N =
-      ops::claim_room({.offsets_T1 = routing.offsets,
-                       .experts_N = routing.experts_N,
-                       .num_experts = routing.num_experts,
-                       .tokens_per_group = S,
-                       .room_G = room(real_tokens(routing, G, S), context.training),
-                       .urgency_T = urgency(routing, context),
-                       .token_by_token = options_.order == "token",
-                       .scores_TE = scores_TE});
+  const Tensor got_N = ops::claim_room({.offsets_T1 = routing.offsets,
+                                        .experts_N = routing.experts_N,
+                                        .num_experts = routing.num_experts,
+                                        .groups_G1 = groups_G1,
+                                        .room_G = room(groups_G1.diff(), context.training),
+                                        .urgency_T = urgency(routing, context),
+                                        .token_by_token = options_.order == "token",
+                                        .scores_TE = scores_TE});
   const Tensor before_N = routing.weights_N;
   if (scores_TE.defined()) routing.weights_N = moved_weights(routing, got_N, scores_TE);
   routing.experts_N = got_N;
@@ -77,41 +71,34 @@ Routing Capacity::apply(Routing routing, const RoutingContext& context) const {
 }
 
 Tensor Capacity::room(const Tensor& tokens_G, bool training) const {
-  const Tensor real_G = tokens_G.to(at::kDouble);
   if (options_.limit > 0) return at::full_like(tokens_G, options_.limit);
   const double factor = training ? options_.factor : options_.eval_factor;
   const auto E = static_cast<double>(shape_.num_experts);
   // No expert meets a token twice: room for every token is as good as any larger.
   const double per_token = std::min(factor * (options_.count_k ? shape_.choices : 1), E);
-  return ops::rounded(real_G * per_token / E, options_.rounding)
+  return ops::rounded(tokens_G.to(at::kDouble) * per_token / E, options_.rounding)
       .clamp_min(static_cast<double>(options_.minimum))
       .to(at::kLong);
 }
 
-int64_t Capacity::tokens_per_group(int64_t tokens, const RoutingContext& context) const {
-  const int64_t first = context.first_token;
-  const auto whole = [&](int64_t size) {
-    return tokens == 0 || (first % size == 0 && tokens % size == 0);
-  };
+Runs Capacity::groups(int64_t tokens, const TokenList& list) const {
   if (const int64_t S = options_.group_tokens; S > 0) {
-    check(whole(S), kPlaceOfCapacity, "expected whole groups of group_tokens=", S,
+    const int64_t first = list.first_token;
+    check(tokens == 0 || (first % S == 0 && tokens % S == 0), kPlaceOfCapacity,
+          "expected whole groups of group_tokens=", S,
           " tokens on every rank and in every micro-batch, got the tokens [", first, ", ",
           first + tokens,
-          "). Choose a divisor of the sequence length, or 0 for one group a "
-          "sequence.");
-    return S;
+          "). Choose a divisor of the sequence length, or 0 for one group a sequence.");
+    return Runs::equal(tokens / S, S);
   }
-  if (shape_.ranks == 1) return context.tokens_per_sequence(tokens);
   // How tokens are dealt to ranks must not decide what a group is.
-  check(context.sequence_length > 0, kPlaceOfCapacity, "expected a sequence_length with ",
-        shape_.ranks, " ranks, got 0. Set it in the context, or set group_tokens.");
-  check(whole(context.sequence_length), kPlaceOfCapacity, "expected whole sequences of ",
-        context.sequence_length, " tokens on every rank, got the tokens [", first, ", ",
-        first + tokens, "). Give each rank whole sequences.");
-  return context.sequence_length;
+  check(shape_.ranks == 1 || tokens == 0 || list.sequences.count() > 0, kPlaceOfCapacity,
+        "expected the sequences of the tokens with ", shape_.ranks,
+        " ranks, got none. Name them in the context, or set group_tokens.");
+  return list.rows(tokens);
 }
 
-Tensor Capacity::urgency(const Routing& routing, const RoutingContext& context) const {
+Tensor Capacity::urgency(const Routing& routing, const LayerContext& context) const {
   const auto options = routing.weights_N.options().requires_grad(false);
   if (options_.order == "priority") {
     const Tensor none_T = at::full({routing.tokens()}, -INFINITY, options.dtype(at::kDouble));
@@ -121,7 +108,7 @@ Tensor Capacity::urgency(const Routing& routing, const RoutingContext& context) 
   if (options_.order != "random") return {};
   Tensor drawn_T = at::empty({routing.tokens()}, options.dtype(at::kDouble));
   ops::fill_uniform_(drawn_T, RandomStream(context.random, Purpose::kRouting, kOrderPart), 0, 1,
-                     static_cast<uint64_t>(context.first_token));
+                     static_cast<uint64_t>(context.tokens.first_token));
   return drawn_T;
 }
 

@@ -18,17 +18,17 @@ struct CapacityShape {
   int64_t ranks = 1;
 };
 
-/// B17 (GShard, Switch, V-MoE): each expert takes at most C pairs of a group of tokens, where
+/// GShard, Switch, V-MoE: each expert takes at most C pairs of a group of tokens, where
 ///
-///   C = max(minimum, rounding(factor * K * T / E)),   T the real tokens of the group,
+///   C = max(minimum, rounding(factor * K * T / E)),   T the tokens of the group,
 ///
 /// and pairs beyond that are dropped (expert id E, weight 0), or moved to the next-best expert with
 /// room. A transform of routings, between any router and any dispatcher.
 ///
-/// Groups are sequences, or `group_tokens` consecutive tokens by global number, so that ranks and
-/// micro-batches change nothing as long as each holds whole groups; one that does not throws.
-/// Padding takes no room and does not count in T. A pair keeps its place in its token's order of
-/// choice; logits, scores and noise stay what the router said. Losses and loads are to be taken
+/// Groups are the rows of the call (context.tokens), whose lengths may differ, or `group_tokens`
+/// consecutive tokens by global number, so that ranks and micro-batches change nothing as long as
+/// each holds whole groups; one that does not throws. A pair keeps its place in its token's order
+/// of choice; logits, scores and noise stay what the router said. Losses and loads are to be taken
 /// from the routing before, drops from the one after.
 ///
 /// Stateless and thread-safe; the same for any number of threads.
@@ -39,15 +39,15 @@ class Capacity {
 
   /// The routing as it came when nothing is limited. Throws moe::Error when the call holds a part
   /// of a group, and when pairs are to move by scores that the router does not give.
-  Routing apply(Routing routing, const RoutingContext& context) const;
+  Routing apply(Routing routing, const LayerContext& context) const;
 
-  /// (G,) int64: C of groups with tokens_G (int64) real tokens; never more than they are, but for
+  /// (G,) int64: C of groups of tokens_G (int64) tokens; never more than they are, but for
   /// `minimum` and `limit`.
   Tensor room(const Tensor& tokens_G, bool training) const;
 
  private:
-  int64_t tokens_per_group(int64_t tokens, const RoutingContext& context) const;
-  Tensor urgency(const Routing& routing, const RoutingContext& context) const;
+  Runs groups(int64_t tokens, const TokenList& list) const;
+  Tensor urgency(const Routing& routing, const LayerContext& context) const;
 
   CapacityShape shape_;
   CapacityOptions options_;

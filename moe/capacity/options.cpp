@@ -26,7 +26,7 @@ void CapacityOptions::validate(const std::string&) const {
   check_one_of(kPlace, "overflow", overflow, {"drop", "next_best"});
 }
 
-double CapacityOptions::experts_per_token(double choices) const {
+double CapacityOptions::active_experts(double choices) const {
   if (factor == 0) return choices;
   return std::min(choices, factor * (count_k ? choices : 1));
 }

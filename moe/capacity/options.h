@@ -5,7 +5,7 @@
 
 namespace moe::capacity {
 
-/// How much of a group of tokens an expert takes, and what becomes of the rest (B17).
+/// How much of a group of tokens an expert takes, and what becomes of the rest.
 struct CapacityOptions {
   double factor = 0;
   double eval_factor = 0;
@@ -32,7 +32,7 @@ struct CapacityOptions {
     v("minimum", minimum, "least C by a factor");
     v("group_tokens", group_tokens,
       "a group is this many consecutive tokens of the data, which the tokens of every rank and "
-      "micro-batch must be a multiple of; 0: a group is a sequence");
+      "micro-batch must be a multiple of; 0: a group is a sequence, or a row of packed documents");
     v("order", order,
       "who takes room first: first choices of all tokens, then second ones, each in order of "
       "tokens "
@@ -49,10 +49,10 @@ struct CapacityOptions {
 
   /// Whether experts take less than all.
   bool limits(bool training) const { return limit > 0 || (training ? factor : eval_factor) > 0; }
-  /// Experts that meet a token in training, at most, when the router gives it `choices`: a factor
-  /// below 1 lets fewer through. Rounding, `minimum` and `limit` are left out of account, as they
-  /// depend on the size of groups.
-  double experts_per_token(double choices) const;
+  /// Experts that work for a token in training, at most, when the router gives it `choices`: a
+  /// factor below 1 lets fewer through. Rounding, `minimum` and `limit` are left out of account, as
+  /// they depend on the size of groups.
+  double active_experts(double choices) const;
 };
 
 }  // namespace moe::capacity

@@ -2,21 +2,9 @@
 
 namespace moe::dispatch {
 
-namespace kinds {
-#define X(name, help) DispatcherRegistry::Entry make_##name();
-#include <moe/dispatch/dispatchers.def>
-#undef X
-}  // namespace kinds
-
-DispatcherRegistry& dispatchers() {
-  static DispatcherRegistry* const registry = [] {
-    auto* made = new DispatcherRegistry("dispatcher");
-#define X(name, help) made->add(#name, help, kinds::make_##name());
-#include <moe/dispatch/dispatchers.def>
-#undef X
-    return made;
-  }();
-  return *registry;
-}
+#define MOE_REGISTRY dispatchers
+#define MOE_REGISTRY_NAMES "dispatcher"
+#define MOE_REGISTRY_TABLE <moe/dispatch/dispatchers.def>
+#include <moe/base/fill_registry.inc>
 
 }  // namespace moe::dispatch

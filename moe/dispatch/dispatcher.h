@@ -48,18 +48,4 @@ using DispatcherRegistry = Registry<Dispatcher, DispatcherShape>;
 /// The built-in kinds of dispatchers.def and those added at run time.
 DispatcherRegistry& dispatchers();
 
-/// Makes `Class(const DispatcherShape&, const Options&)` known as `name`.
-template <class Class, class Options = NoOptions>
-void register_dispatcher(const std::string& name, const std::string& help) {
-  dispatchers().add(name, help, kind_of<Dispatcher, DispatcherShape, Class, Options>());
-}
-
 }  // namespace moe::dispatch
-
-/// In kinds/NAME.cpp: what dispatchers.def's X(NAME, "help") refers to.
-#define MOE_DISPATCHER(name, Class, Options)                       \
-  namespace moe::dispatch::kinds {                                 \
-  DispatcherRegistry::Entry make_##name() {                        \
-    return kind_of<Dispatcher, DispatcherShape, Class, Options>(); \
-  }                                                                \
-  }

@@ -2,7 +2,7 @@
 
 namespace moe::experts {
 
-Experts::Experts(const ExpertsShape& shape) : shape_(shape) {
+Experts::Experts(const ExpertsShape& shape) : Module(shape.tensors), shape_(shape) {
   check<ConfigError>(shape.d_model > 0 && shape.d_ff > 0 && shape.num_experts > 0, "experts",
                      "expected d_model, d_ff and num_experts above 0, got ", shape.d_model, ", ",
                      shape.d_ff, " and ", shape.num_experts, ". Set them in the layer's options.");
@@ -12,31 +12,25 @@ Experts::Experts(const ExpertsShape& shape) : shape_(shape) {
 }
 
 Tensor Experts::forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
-                                 const RoutingContext& context) {
+                                 const LayerContext& context) {
   return ops::combine_rows(forward(rows, context), pairs);
 }
 
-std::vector<std::pair<std::string, Tensor>> Experts::stacked_parameters() const {
-  std::vector<std::pair<std::string, Tensor>> out;
-  for (const auto& item : named_parameters()) out.emplace_back(item.key(), item.value());
-  return out;
+Parameters Experts::stacked_parameters() const {
+  return parameters_of(*this);
 }
 
-namespace kinds {
-#define X(name, help) ExpertsRegistry::Entry make_##name();
-#include <moe/experts/experts.def>
-#undef X
-}  // namespace kinds
-
-ExpertsRegistry& expert_kinds() {
-  static ExpertsRegistry* const registry = [] {
-    auto* made = new ExpertsRegistry("expert");
-#define X(name, help) made->add(#name, help, kinds::make_##name());
-#include <moe/experts/experts.def>
-#undef X
-    return made;
-  }();
-  return *registry;
+ParameterInfo Experts::stacked(Role role) const {
+  return {.role = role,
+          .part = Part::kExperts,
+          .per_expert = true,
+          .sharded = true,
+          .first_expert = shape_.first};
 }
+
+#define MOE_REGISTRY expert_kinds
+#define MOE_REGISTRY_NAMES "expert"
+#define MOE_REGISTRY_TABLE <moe/experts/experts.def>
+#include <moe/base/fill_registry.inc>
 
 }  // namespace moe::experts

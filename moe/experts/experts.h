@@ -3,16 +3,13 @@
 // rows.
 
 #include <functional>
-#include <string>
-#include <utility>
-#include <vector>
-
-#include <torch/nn/module.h>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/flow/plan.h>
 #include <moe/ops/rows.h>
+#include <moe/parameters/list.h>
+#include <moe/parameters/module.h>
 
 namespace moe::experts {
 
@@ -26,6 +23,8 @@ struct ExpertsShape {
   int64_t num_experts = 0;
   int64_t first = 0;
   int64_t local = 0;  // 0: all
+  /// Of the parameters.
+  at::TensorOptions tensors = {};
 
   int64_t output() const { return d_out > 0 ? d_out : d_model; }
   int64_t held() const { return local > 0 ? local : num_experts; }
@@ -36,28 +35,31 @@ struct ExpertsShape {
 ///
 /// Takes lazy rows (source matrix + index); computes in the dtype of the source, whatever the
 /// parameters' dtype is. An expert may have no row.
-class Experts : public torch::nn::Module {
+class Experts : public Module {
  public:
   explicit Experts(const ExpertsShape& shape);
 
+  std::optional<Part> part() const final { return Part::kExperts; }
+
   /// (R, O) in the order of `rows`; rows behind the last offset are undefined. Weights are the
   /// dispatcher's business.
-  virtual Tensor forward(const ExpertRows& rows, const RoutingContext& context) = 0;
+  virtual Tensor forward(const ExpertRows& rows, const LayerContext& context) = 0;
   /// ops::combine_rows(forward(rows, context), pairs): (T, O) float32 or float64. Kinds that need
   /// no rows for the backward pass of the sum do both at once.
   virtual Tensor forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
-                                  const RoutingContext& context);
+                                  const LayerContext& context);
   /// Multiply-add pairs x 2 of one row's forward pass.
   virtual int64_t flops_per_row() const = 0;
-  /// Every parameter with this rank's experts stacked on dimension 0, by name: what terms on
-  /// weights look at. Throws where experts differ in shape.
-  virtual std::vector<std::pair<std::string, Tensor>> stacked_parameters() const;
-  /// True when the parameters come with their start: initialise() leaves them alone.
-  virtual bool keeps_its_start() const { return false; }
+  /// Every parameter with this rank's experts stacked on dimension 0: what terms on weights look
+  /// at. Throws where experts differ in shape.
+  virtual Parameters stacked_parameters() const;
 
   const ExpertsShape& shape() const { return shape_; }
 
  protected:
+  /// What a parameter of this rank's stack is: [L, …].
+  ParameterInfo stacked(Role role) const;
+
   ExpertsShape shape_;
 };
 
@@ -69,18 +71,41 @@ using ExpertsRegistry = Registry<Experts, ExpertsShape>;
 /// The built-in kinds of experts.def and those added at run time.
 ExpertsRegistry& expert_kinds();
 
-/// Makes `Class(const ExpertsShape&, const Options&)` known as `name`.
-template <class Class, class Options = NoOptions>
-void register_experts(const std::string& name, const std::string& help) {
-  expert_kinds().add(name, help, kind_of<Experts, ExpertsShape, Class, Options>());
+/// A kind of expert by name; the other keys are that kind's own options.
+struct ExpertSpec {
+  using Fields = SpecFields<expert_kinds>;
+
+  std::string kind = "gated";
+  int64_t d_ff = 0;
+  Table options = {};
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    Fields::kind(v, kind);
+    v("d_ff", d_ff,
+      "hidden units of one expert; 0: the default of the layer (4 d_model) or model (2 d_model)");
+    v.rest(options);
+  }
+  void find_unknown(UnknownKeys& unknown) const { Fields::find_unknown(*this, unknown); }
+  void validate(const std::string& place) const { Fields::validate(*this, place); }
+  void resolve() { Fields::resolve(*this); }
+  /// `shape` says how many hidden units, not d_ff.
+  std::shared_ptr<Experts> make(const ExpertsShape& shape) const {
+    return Fields::make(*this, shape);
+  }
+};
+
+/// The spec of kind `name` with `options`, which have a d_ff: what a public option struct converts
+/// to.
+template <class Options>
+ExpertSpec expert_spec_of(const std::string& name, const Options& options) {
+  ExpertSpec spec = spec_of<ExpertSpec>(name, options);
+  spec.d_ff = options.d_ff;
+  return spec;
 }
 
 }  // namespace moe::experts
 
-/// In kinds/NAME.cpp: what experts.def's X(NAME, "help") refers to.
-#define MOE_EXPERTS(name, Class, Options)                    \
-  namespace moe::experts::kinds {                            \
-  ExpertsRegistry::Entry make_##name() {                     \
-    return kind_of<Experts, ExpertsShape, Class, Options>(); \
-  }                                                          \
-  }
+namespace moe {
+using experts::ExpertSpec;
+}  // namespace moe

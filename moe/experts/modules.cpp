@@ -21,6 +21,12 @@ at::ScalarType type_of(const torch::nn::Module& module, at::ScalarType otherwise
   return otherwise;
 }
 
+bool same_shapes(const Parameters& a, const Parameters& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const auto& x, const auto& y) {
+    return x.name == y.name && x.tensor.sizes() == y.tensor.sizes();
+  });
+}
+
 }  // namespace
 
 ModuleExperts::ModuleExperts(const ExpertsShape& shape, const ModuleFactory& factory)
@@ -34,7 +40,7 @@ ModuleExperts::ModuleExperts(const ExpertsShape& shape, const ModuleFactory& fac
     check<ConfigError>(twin == modules_.end(), kModules, "expected a module of its own for expert ",
                        e, ", got that of expert ", shape.first + (twin - modules_.begin()),
                        ". Make or clone one for each expert.");
-    register_module(std::to_string(e), expert.module());
+    add_foreign(std::to_string(e), expert.module(), {.expert = e});
     modules_.push_back(std::move(expert));
   }
 }
@@ -51,7 +57,7 @@ Tensor ModuleExperts::run(size_t local, const Tensor& x_MD, bool training) {
   return out_MO.to(x_MD.scalar_type());
 }
 
-Tensor ModuleExperts::forward(const ExpertRows& rows, const RoutingContext& context) {
+Tensor ModuleExperts::forward(const ExpertRows& rows, const LayerContext& context) {
   const Tensor host = rows.offsets_L.to(at::kCPU).contiguous();
   const int64_t* offsets_L = host.const_data_ptr<int64_t>();
   const int64_t N = offsets_L[modules_.size()];
@@ -76,26 +82,22 @@ int64_t ModuleExperts::flops_per_row() const {
   return 2 * numbers / static_cast<int64_t>(modules_.size());
 }
 
-std::vector<std::pair<std::string, Tensor>> ModuleExperts::stacked_parameters() const {
-  std::vector<std::pair<std::string, std::vector<Tensor>>> stacks;
-  for (size_t l = 0; l < modules_.size(); ++l) {
-    const auto parameters = modules_[l].module()->named_parameters();
-    bool equal = l == 0 || parameters.size() == stacks.size();
-    for (size_t i = 0; equal && i < parameters.size(); ++i) {
-      const auto& [name, parameter] = parameters[i].pair();
-      if (l == 0) stacks.emplace_back(name, std::vector<Tensor>());
-      auto& [stack_name, stack] = stacks[i];
-      equal = name == stack_name && (stack.empty() || stack[0].sizes() == parameter.sizes());
-      stack.push_back(parameter);
-    }
-    check<ConfigError>(equal, kModules,
-                       "expected experts of one shape for a term on their weights, "
-                       "got another one from expert ",
+Parameters ModuleExperts::stacked_parameters() const {
+  std::vector<Parameters> of_experts;
+  for (const ModuleExpert& expert : modules_) of_experts.push_back(parameters_of(*expert.module()));
+  Parameters out = of_experts.front();
+  for (size_t l = 1; l < of_experts.size(); ++l)
+    check<ConfigError>(same_shapes(of_experts[l], out), kModules,
+                       "expected experts of one shape for a term on their weights, got another one "
+                       "from expert ",
                        number(l),
                        " on. Take such terms (expert_l2, orthogonality of experts) out.");
+  for (size_t i = 0; i < out.size(); ++i) {
+    std::vector<Tensor> stack;
+    for (const Parameters& mine : of_experts) stack.push_back(mine[i].tensor);
+    out[i].tensor = at::stack(stack);
+    out[i].info = stacked(out[i].info.role);
   }
-  std::vector<std::pair<std::string, Tensor>> out;
-  for (const auto& [name, stack] : stacks) out.emplace_back(name, at::stack(stack));
   return out;
 }
 
@@ -117,26 +119,10 @@ ExpertsMaker modules(std::vector<ModuleExpert> experts) {
 
 void register_module_experts(const std::string& name, const std::string& help,
                              ModuleFactory factory) {
-  const auto refuse_options = [](const Table& settings, const std::string& path) {
-    NoOptions none;
-    read_fields(none, settings, path);
-  };
   expert_kinds().add(name, help,
-                     {.help = "",
-                      .fields = describe_fields<NoOptions>,
-                      .find_unknown = find_unknown_keys<NoOptions>,
-                      .check = refuse_options,
-                      .resolve =
-                          [=](const Table& settings) {
-                            refuse_options(settings, "");
-                            return Table();
-                          },
-                      .make =
-                          [=, make = modules(std::move(factory))](const ExpertsShape& shape,
-                                                                  const Table& settings) {
-                            refuse_options(settings, "");
-                            return make(shape);
-                          }});
+                     kind_made_by<Experts, ExpertsShape, NoOptions>(
+                         [make = modules(std::move(factory))](
+                             const ExpertsShape& shape, const NoOptions&) { return make(shape); }));
 }
 
 }  // namespace moe::experts

@@ -6,9 +6,8 @@
 //     return torch::nn::Sequential(torch::nn::Linear(64, hidden), torch::nn::ReLU(),
 //                                  torch::nn::Linear(hidden, 64));
 //   };
-//   moe::MoELayer layer(options, moe::parallel::local(), moe::experts::modules(net));
+//   moe::MoELayer layer(options, moe::experts::modules(net));
 
-#include <torch/nn/module.h>
 #include <torch/nn/pimpl.h>
 
 #include <moe/experts/experts.h>
@@ -46,7 +45,7 @@ class ModuleExpert {
 /// anywhere.
 using ModuleFactory = std::function<ModuleExpert(int64_t expert)>;
 
-/// E13: expert e is any module whose forward takes one tensor (M, D) and returns (M, O); the
+/// Expert e is any module whose forward takes one tensor (M, D) and returns (M, O); the
 /// modules may be of different classes and sizes. Rows are gathered once, and each module sees
 /// those of its tokens together.
 ///
@@ -65,13 +64,12 @@ class ModuleExperts final : public Experts {
   /// Throws ConfigError for an empty module and for one that is given twice.
   ModuleExperts(const ExpertsShape& shape, const ModuleFactory& factory);
 
-  Tensor forward(const ExpertRows& rows, const RoutingContext& context) override;
+  Tensor forward(const ExpertRows& rows, const LayerContext& context) override;
   /// 2 x the numbers of an expert's parameters with two or more dimensions, a mean over the experts
   /// of this rank: right for modules that use each of them once a row.
   int64_t flops_per_row() const override;
   /// Throws ConfigError unless all modules have the same parameter names and shapes.
-  std::vector<std::pair<std::string, Tensor>> stacked_parameters() const override;
-  bool keeps_its_start() const override { return true; }
+  Parameters stacked_parameters() const override;
 
  private:
   /// (M, O) in the dtype of x_MD.

@@ -1,6 +1,4 @@
 // L experts on this rank, D in, F hidden, H = F or 2F, O out, R rows.
-#include <ATen/ops/empty.h>
-
 #include <moe/experts/dropout.h>
 #include <moe/experts/stacked.h>
 #include <moe/ops/cpu/instruction_set.h>
@@ -15,11 +13,15 @@ StackedExperts::StackedExperts(const ExpertsShape& shape, const FeedForwardOptio
       inner_(inner) {
   const int64_t L = shape_.held(), D = shape_.d_model, F = shape_.d_ff, H = inner * F,
                 O = shape_.output();
-  w_in = register_parameter("w_in", at::empty({L, H, D}));
-  w_out = register_parameter("w_out", at::empty({L, O, F}));
+  ParameterInfo in = stacked(Role::kMatrix), out = stacked(Role::kMatrix);
+  ParameterInfo bias_in = stacked(Role::kBias);
+  if (inner == 2) in.fused = bias_in.fused = {F, F};
+  out.residual = true;
+  w_in = add_parameter("w_in", {L, H, D}, in);
+  w_out = add_parameter("w_out", {L, O, F}, out);
   if (options_.bias) {
-    b_in = register_parameter("b_in", at::empty({L, H}));
-    b_out = register_parameter("b_out", at::empty({L, O}));
+    b_in = add_parameter("b_in", {L, H}, bias_in);
+    b_out = add_parameter("b_out", {L, O}, stacked(Role::kBias));
   }
 }
 
@@ -27,7 +29,7 @@ int64_t StackedExperts::flops_per_row() const {
   return 2 * shape_.d_ff * (inner_ * shape_.d_model + shape_.output());
 }
 
-Tensor StackedExperts::keep_mask(const ExpertRows& rows, const RoutingContext& context) const {
+Tensor StackedExperts::keep_mask(const ExpertRows& rows, const LayerContext& context) const {
   return dropout_mask(rows, shape_, shape_.d_ff, options_.dropout, context);
 }
 
@@ -35,13 +37,13 @@ ops::MlpParameters MlpExperts::mlp() const {
   return {w_in, b_in, w_out, b_out, activation_, inner_ == 2, options_.recompute, sinks_};
 }
 
-Tensor MlpExperts::forward(const ExpertRows& rows, const RoutingContext& context) {
+Tensor MlpExperts::forward(const ExpertRows& rows, const LayerContext& context) {
   return ops::grouped_mlp(rows.source_SD, rows.index_R, rows.offsets_L, mlp(),
                           keep_mask(rows, context));
 }
 
 Tensor MlpExperts::forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
-                                    const RoutingContext& context) {
+                                    const LayerContext& context) {
   return ops::grouped_mlp_combined(rows.source_SD, rows.index_R, rows.offsets_L, mlp(),
                                    keep_mask(rows, context), pairs);
 }

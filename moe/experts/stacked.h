@@ -20,7 +20,7 @@ class StackedExperts : public Experts {
 
  protected:
   /// (R, F) dropout multipliers of the hidden units in training, else undefined.
-  Tensor keep_mask(const ExpertRows& rows, const RoutingContext& context) const;
+  Tensor keep_mask(const ExpertRows& rows, const LayerContext& context) const;
 
   FeedForwardOptions options_;
   ops::Activation activation_;
@@ -34,9 +34,9 @@ class MlpExperts : public StackedExperts {
  public:
   using StackedExperts::StackedExperts;
 
-  Tensor forward(const ExpertRows& rows, const RoutingContext& context) override;
+  Tensor forward(const ExpertRows& rows, const LayerContext& context) override;
   Tensor forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
-                          const RoutingContext& context) override;
+                          const LayerContext& context) override;
   /// From here on the gradients of w_in and w_out go through sinks, which are added to `sinks`; but
   /// not those of parameters that a sink cannot serve.
   void use_sinks(ops::GradientSinks& sinks);

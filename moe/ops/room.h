@@ -1,5 +1,5 @@
 #pragma once
-// T tokens, N pairs, E experts, G groups of S tokens.
+// T tokens, N pairs, E experts, G groups of tokens.
 
 #include <ATen/core/Tensor.h>
 
@@ -14,8 +14,8 @@ struct Claims {
   /// (N,) int64: the expert that each pair asks for; one outside [0, E) asks for nothing.
   Tensor experts_N;
   int64_t num_experts = 0;
-  /// S: group g is the tokens g S .. (g + 1) S.
-  int64_t tokens_per_group = 1;
+  /// (G+1,) int64, rising from 0 to T: group g is the tokens groups_G1[g] .. groups_G1[g + 1].
+  Tensor groups_G1;
   /// (G,) int64: how many pairs of group g each expert takes.
   Tensor room_G;
   /// (T,) float64: within a group the token with the largest goes first, ties to the earlier one,

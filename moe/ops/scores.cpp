@@ -1,19 +1,20 @@
-// T tokens, E experts, G groups of S tokens.
-#include <optional>
+// T tokens, E experts, G groups.
+#include <algorithm>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/logsumexp.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
+#include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <moe/base/error.h>
 #include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/cpu/loops.h>
 #include <moe/ops/cpu/scores.h>
-#include <moe/ops/grouped_segments.h>
 #include <moe/ops/scores.h>
 
 namespace moe::ops {
@@ -25,27 +26,24 @@ using torch::autograd::variable_list;
 
 constexpr const char* kPlaceOfScores = "ops/scores";
 
-cpu::ScoreRows score_rows(const Tensor& scores_TE, const Tensor& valid_T, bool normalise,
-                          int64_t groups) {
+cpu::ScoreRows score_rows(const Tensor& scores_TE, const Tensor& groups_G1, bool normalise) {
   return {scores_TE.size(0),
           scores_TE.size(1),
-          groups,
+          groups_G1.size(0) - 1,
           scores_TE.const_data_ptr<float>(),
-          valid_T.defined() ? valid_T.const_data_ptr<bool>() : nullptr,
+          groups_G1.const_data_ptr<int64_t>(),
           normalise};
 }
 
 struct ProbabilitySums : torch::autograd::Function<ProbabilitySums> {
-  static Tensor forward(AutogradContext* ctx, const Tensor& scores_TE,
-                        const std::optional<Tensor>& valid_T, bool normalise, int64_t groups) {
-    const Tensor sums_GE =
-        at::empty({groups, scores_TE.size(1)}, scores_TE.options().dtype(at::kDouble));
-    cpu::probability_sums(cpu::kernels().choice,
-                          score_rows(scores_TE, valid_T.value_or(Tensor()), normalise, groups),
+  static Tensor forward(AutogradContext* ctx, const Tensor& scores_TE, const Tensor& groups_G1,
+                        bool normalise) {
+    const Tensor sums_GE = at::empty({groups_G1.size(0) - 1, scores_TE.size(1)},
+                                     scores_TE.options().dtype(at::kDouble));
+    cpu::probability_sums(cpu::kernels().choice, score_rows(scores_TE, groups_G1, normalise),
                           sums_GE.mutable_data_ptr<double>());
-    ctx->save_for_backward({scores_TE, valid_T.value_or(Tensor())});
+    ctx->save_for_backward({scores_TE, groups_G1});
     ctx->saved_data["normalise"] = normalise;
-    ctx->saved_data["groups"] = groups;
     return sums_GE;
   }
 
@@ -55,10 +53,9 @@ struct ProbabilitySums : torch::autograd::Function<ProbabilitySums> {
     const Tensor dscores_TE = at::empty_like(saved[0]), dsums_GE = gradients[0].contiguous();
     cpu::probability_sums_backward(
         cpu::kernels().choice,
-        score_rows(saved[0], saved[1], ctx->saved_data["normalise"].toBool(),
-                   ctx->saved_data["groups"].toInt()),
+        score_rows(saved[0], saved[1], ctx->saved_data["normalise"].toBool()),
         dsums_GE.const_data_ptr<double>(), dscores_TE.mutable_data_ptr<float>());
-    return {dscores_TE, Tensor(), Tensor(), Tensor()};
+    return {dscores_TE, Tensor(), Tensor()};
   }
 };
 
@@ -83,29 +80,41 @@ struct LogSumExp : torch::autograd::Function<LogSumExp> {
   }
 };
 
-}  // namespace
-
-Tensor probabilities(const Tensor& scores_TE, const Tensor& valid_T, bool normalise) {
-  Tensor p_TE = scores_TE;
-  if (normalise) p_TE = p_TE / p_TE.sum(1, /*keepdim=*/true).clamp_min(1e-20);
-  return valid_T.defined() ? at::where(valid_T.unsqueeze(1), p_TE, at::zeros_like(p_TE)) : p_TE;
+/// (G+1,) on the CPU, checked.
+Tensor bounds_of(const Tensor& groups_G1, int64_t T) {
+  if (!groups_G1.defined()) return at::arange(2, at::kLong).mul_(T);
+  check(groups_G1.dim() == 1 && groups_G1.size(0) >= 1 && groups_G1.scalar_type() == at::kLong,
+        kPlaceOfScores, "expected bounds of groups (G+1) in int64, got ", groups_G1.scalar_type(),
+        ' ', groups_G1.sizes(), ". Pass where each begins, and the end of the last.");
+  const Tensor bounds_G1 = groups_G1.to(at::kCPU).contiguous();
+  const int64_t* const bounds = bounds_G1.const_data_ptr<int64_t>();
+  const int64_t G = bounds_G1.size(0) - 1;
+  check(bounds[0] == 0 && bounds[G] == T && std::is_sorted(bounds, bounds + G + 1), kPlaceOfScores,
+        "expected bounds of groups that rise from 0 to T=", T,
+        ", got others. Let the groups follow "
+        "each other.");
+  return bounds_G1;
 }
 
-Tensor probability_sums(const Tensor& scores_TE, const Tensor& valid_T, bool normalise,
-                        int64_t groups) {
-  check(scores_TE.dim() == 2 && groups >= 0, kPlaceOfScores,
-        "expected scores (T, E) and a number of groups, got ", scores_TE.sizes(), " and ", groups,
+}  // namespace
+
+Tensor probabilities(const Tensor& scores_TE, bool normalise) {
+  if (!normalise) return scores_TE;
+  return scores_TE / scores_TE.sum(1, /*keepdim=*/true).clamp_min(1e-20);
+}
+
+Tensor probability_sums(const Tensor& scores_TE, bool normalise, const Tensor& groups_G1) {
+  check(scores_TE.dim() == 2, kPlaceOfScores, "expected scores (T, E), got ", scores_TE.sizes(),
         ". Flatten batch and sequence first.");
-  const int64_t T = scores_TE.size(0), S = groups > 0 ? T / groups : 0;
-  check(groups * S == T, kPlaceOfScores, "expected tokens in ", groups,
-        " groups of equal size, got ", T, ". Pad the last group and mark the padding in valid_T.");
+  const Tensor bounds_G1 = bounds_of(groups_G1, scores_TE.size(0));
   if (cpu::loops_take(scores_TE))
-    return ProbabilitySums::apply(scores_TE.contiguous(),
-                                  given(valid_T.defined() ? valid_T.contiguous() : valid_T),
-                                  normalise, groups);
-  return probabilities(scores_TE, valid_T, normalise)
-      .reshape({groups, S, scores_TE.size(1)})
-      .sum(1, /*keepdim=*/false, at::kDouble);
+    return ProbabilitySums::apply(scores_TE.contiguous(), bounds_G1, normalise);
+  const Tensor p_TE = probabilities(scores_TE, normalise);
+  const int64_t* const bounds = bounds_G1.const_data_ptr<int64_t>();
+  std::vector<Tensor> sums = {at::zeros({0, scores_TE.size(1)}, p_TE.options().dtype(at::kDouble))};
+  for (int64_t g = 0; g + 1 < bounds_G1.size(0); ++g)
+    sums.push_back(p_TE.slice(0, bounds[g], bounds[g + 1]).sum({0}, /*keepdim=*/true, at::kDouble));
+  return at::cat(sums);
 }
 
 Tensor log_sum_exp(const Tensor& logits_TE) {

@@ -3,6 +3,7 @@
 
 #include <ATen/TensorOperators.h>
 
+#include <moe/balance/kinds/entropy.h>
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 
@@ -10,18 +11,19 @@ namespace moe::balance {
 
 namespace {
 
-/// B4: sum_e P_e ln P_e, the negative entropy of the mean probabilities over the tokens of all
+/// sum_e P_e ln P_e, the negative entropy of the mean probabilities over the tokens of all
 /// ranks. -ln E at balance, which is its minimum; 0 when one expert has all probability. Sums:
 /// [p_E, tokens].
 class EntropyTerm final : public Term {
  public:
-  EntropyTerm(const TermShape& shape, const NoOptions&) : experts_(shape.num_experts) {}
+  EntropyTerm(const TermShape& shape, const EntropyLoss&)
+      : Term(shape), experts_(shape.num_experts) {}
 
   Tensor sums(const BalanceInputs& inputs) const override {
     return probability_sums(inputs.routing);
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+  Tensor value(const Tensor& sums, const LayerContext&) const override {
     return p_log_p(mean_probability(sums)).sum();
   }
 
@@ -33,6 +35,6 @@ class EntropyTerm final : public Term {
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, entropy, EntropyTerm, EntropyLoss)
 
-MOE_BALANCE_TERM(entropy, EntropyTerm, NoOptions)
+}  // namespace moe::balance

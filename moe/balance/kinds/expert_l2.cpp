@@ -4,6 +4,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/balance/kinds/expert_l2.h>
 #include <moe/balance/term.h>
 #include <moe/ops/sums.h>
 
@@ -11,43 +12,34 @@ namespace moe::balance {
 
 namespace {
 
-struct ExpertL2Options {
-  bool biases = false;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("biases", biases, "count the experts' biases too, not their matrices only");
-  }
-};
-
-/// B13: half the sum of squares of the weights of all experts, so that the coefficient is a weight
+/// Half the sum of squares of the weights of all experts, so that the coefficient is a weight
 /// decay of the experts alone (its gradient is coefficient * w). Vectors of an expert (biases) take
 /// part if asked for. Sums: [sum of squares of this rank's experts].
 class ExpertL2Term final : public Term {
  public:
-  ExpertL2Term(const TermShape&, const ExpertL2Options& options)
-      : smallest_(options.biases ? 1 : 3) {}
+  ExpertL2Term(const TermShape& shape, const ExpertL2Loss& options)
+      : Term(shape), biases_(options.biases) {}
 
   Tensor sums(const BalanceInputs& inputs) const override {
     Tensor total = at::zeros({1}, inputs.routing.experts_N.options().dtype(at::kDouble));
     if (!inputs.weights) return total;
-    for (const auto& [name, stacked] : inputs.weights->experts)
-      if (stacked.dim() >= smallest_) total = total + ops::sum_of_all(stacked.square());
+    for (const auto& [name, stacked, info] : inputs.weights->experts)
+      if (biases_ || info.role == Role::kMatrix) total = total + ops::sum_of_all(stacked.square());
     return total;
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext&) const override { return sums[0] / 2; }
+  Tensor value(const Tensor& sums, const LayerContext&) const override { return sums[0] / 2; }
 
   bool wants_weights() const override { return true; }
 
   double value_at_balance() const override { return std::numeric_limits<double>::quiet_NaN(); }
 
  private:
-  int64_t smallest_;
+  bool biases_;
 };
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, expert_l2, ExpertL2Term, ExpertL2Loss)
 
-MOE_BALANCE_TERM(expert_l2, ExpertL2Term, ExpertL2Options)
+}  // namespace moe::balance

@@ -1,6 +1,7 @@
 // T tokens, E experts.
 #include <ATen/TensorOperators.h>
 
+#include <moe/balance/kinds/importance.h>
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 
@@ -8,18 +9,18 @@ namespace moe::balance {
 
 namespace {
 
-/// B5 (Shazeer 2017, V-MoE): (std / mean)^2 over experts of the importance sum_t p_te, with the
+/// Shazeer et al. 2017, V-MoE: (std / mean)^2 over experts of the importance sum_t p_te, with the
 /// population variance, over the tokens of all ranks. 0 at balance, E - 1 when one expert has all
 /// probability. Sums: [p_E, tokens].
 class ImportanceTerm final : public Term {
  public:
-  ImportanceTerm(const TermShape&, const NoOptions&) {}
+  ImportanceTerm(const TermShape& shape, const ImportanceLoss&) : Term(shape) {}
 
   Tensor sums(const BalanceInputs& inputs) const override {
     return probability_sums(inputs.routing);
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+  Tensor value(const Tensor& sums, const LayerContext&) const override {
     return squared_variation(mean_probability(sums));
   }
 
@@ -28,6 +29,6 @@ class ImportanceTerm final : public Term {
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, importance, ImportanceTerm, ImportanceLoss)
 
-MOE_BALANCE_TERM(importance, ImportanceTerm, NoOptions)
+}  // namespace moe::balance

@@ -6,42 +6,30 @@
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
+#include <moe/balance/kinds/load.h>
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 #include <moe/ops/order.h>
 #include <moe/ops/sums.h>
 
+namespace moe {
+
+void LoadLoss::validate(const std::string&) const {
+  check_one_of("balance/load", "form", form, {"shazeer", "vmoe"});
+  check<ConfigError>(noise_std >= 0, "balance/load", "expected noise_std >= 0, got ", noise_std,
+                     ". Use 0 for 1/E.");
+}
+
+}  // namespace moe
+
 namespace moe::balance {
 
 namespace {
 
-struct LoadOptions {
-  std::string form = "shazeer";
-  double noise_std = 0;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("form", form,
-      "what an expert must beat to be chosen: the K-th largest noisy logit of the other experts "
-      "(\"shazeer\"), or of all experts (\"vmoe\")");
-    v("noise_std", noise_std,
-      "standard deviation of the noise where the router reports none (without noise, in "
-      "evaluation); 0: 1/E");
-  }
-
-  void validate(const std::string&) const {
-    check_one_of("balance/load", "form", form, {"shazeer", "vmoe"});
-    check<ConfigError>(noise_std >= 0, "balance/load", "expected noise_std >= 0, got ", noise_std,
-                       ". Use 0 for 1/E.");
-  }
-};
-
-/// B6: (std / mean)^2 over experts, with the population variance, of the smooth load sum_t
-/// Phi((l_te
-/// - threshold_te) / sigma_te): the chance that e would be among the K best of token t were its
-/// noise drawn anew. 0 at balance.
+/// (std / mean)^2 over experts, with the population variance, of the smooth load
+/// sum_t Phi((l_te - threshold_te) / sigma_te): the chance that e would be among the K best of
+/// token t were its noise drawn anew. 0 at balance.
 ///
 /// l are the logits without noise. Thresholds come from the noisy logits: the K-th largest without
 /// e (Shazeer 2017; every expert is chosen when K = E), or the K-th largest (V-MoE, Riquelme 2021).
@@ -49,8 +37,9 @@ struct LoadOptions {
 /// logits, thresholds and sigma. Sums: the load (E).
 class LoadTerm final : public Term {
  public:
-  LoadTerm(const TermShape& shape, const LoadOptions& options)
-      : shape_(shape),
+  LoadTerm(const TermShape& shape, const LoadLoss& options)
+      : Term(shape),
+        shape_(shape),
         all_(options.form == "vmoe"),
         noise_std_(options.noise_std > 0 ? options.noise_std
                                          : 1 / static_cast<double>(shape.num_experts)) {}
@@ -59,13 +48,10 @@ class LoadTerm final : public Term {
     const Routing& routing = inputs.routing;
     if (!routing.logits_TE.defined())
       return at::zeros({shape_.num_experts}, routing.experts_N.options().dtype(at::kDouble));
-    Tensor chance_TE = chance(routing);
-    if (routing.valid_T.defined())
-      chance_TE = at::where(routing.valid_T.unsqueeze(1), chance_TE, at::zeros_like(chance_TE));
-    return ops::column_sums(chance_TE);
+    return ops::column_sums(chance(routing));
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+  Tensor value(const Tensor& sums, const LayerContext&) const override {
     return squared_variation(sums);
   }
 
@@ -101,6 +87,6 @@ class LoadTerm final : public Term {
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, load, LoadTerm, LoadLoss)
 
-MOE_BALANCE_TERM(load, LoadTerm, LoadOptions)
+}  // namespace moe::balance

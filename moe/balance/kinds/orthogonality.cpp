@@ -10,33 +10,23 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <moe/balance/kinds/orthogonality.h>
 #include <moe/balance/term.h>
+
+namespace moe {
+
+void OrthogonalityLoss::validate(const std::string&) const {
+  check_one_of("balance/orthogonality", "of", of, {"router", "experts"});
+  check_one_of("balance/orthogonality", "form", form, {"squared", "signed"});
+}
+
+}  // namespace moe
 
 namespace moe::balance {
 
 namespace {
 
-struct OrthogonalityOptions {
-  std::string of = "router";
-  std::string form = "squared";
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("of", of,
-      "whose weights are pushed apart: each expert's row of the \"router\"'s weight, or all "
-      "matrices of each of the \"experts\" (costs a copy of them in each call, over ranks too)");
-    v("form", form,
-      "\"squared\" cosines, which are smallest when weights are orthogonal, or \"signed\" ones, "
-      "which reward opposite weights too");
-  }
-
-  void validate(const std::string&) const {
-    check_one_of("balance/orthogonality", "of", of, {"router", "experts"});
-    check_one_of("balance/orthogonality", "form", form, {"squared", "signed"});
-  }
-};
-
-/// B12: mean over pairs of experts of cos(w_i, w_j)^2, or of cos(w_i, w_j), where w_i are all
+/// Mean over pairs of experts of cos(w_i, w_j)^2, or of cos(w_i, w_j), where w_i are all
 /// numbers of expert i in one row. 0 when the weights are orthogonal, 1 when they are parallel;
 /// signed cosines go down to -1/(E-1).
 ///
@@ -44,8 +34,9 @@ struct OrthogonalityOptions {
 /// from the first rank), so that adding over ranks gathers them.
 class OrthogonalityTerm final : public Term {
  public:
-  OrthogonalityTerm(const TermShape& shape, const OrthogonalityOptions& options)
-      : experts_(shape.num_experts),
+  OrthogonalityTerm(const TermShape& shape, const OrthogonalityLoss& options)
+      : Term(shape),
+        experts_(shape.num_experts),
         of_router_(options.of == "router"),
         squared_(options.form == "squared") {}
 
@@ -57,7 +48,7 @@ class OrthogonalityTerm final : public Term {
     return (w_EP / squares_E1.clamp_min(1e-24).sqrt()).to(at::kDouble).flatten();
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+  Tensor value(const Tensor& sums, const LayerContext&) const override {
     if (sums.numel() == 0) return at::zeros({}, sums.options());
     const Tensor unit_EP = sums.reshape({experts_, -1});
     const Tensor cosine_EE = at::triu(at::matmul(unit_EP, unit_EP.t()), /*diagonal=*/1);
@@ -72,10 +63,10 @@ class OrthogonalityTerm final : public Term {
  private:
   /// (E, P), zeros on all ranks but the first.
   Tensor router_rows(const BalanceInputs& inputs) const {
-    for (const auto& [name, weight] : inputs.weights->router)
-      if (name == "weight" && weight.dim() >= 2 && weight.size(0) == experts_)
+    for (const auto& [name, weight, info] : inputs.weights->router)
+      if (info.role == Role::kScores && info.per_expert)
         return inputs.first_rank ? weight.flatten(1) : at::zeros_like(weight.flatten(1));
-    fail<ConfigError>("balance/orthogonality", "expected a router with a parameter 'weight' of ",
+    fail<ConfigError>("balance/orthogonality", "expected a router with a matrix of scores of ",
                       experts_,
                       " rows, one an expert, got none. Take of = \"experts\", or another router.");
   }
@@ -83,8 +74,8 @@ class OrthogonalityTerm final : public Term {
   /// (E, P), zeros for the experts of other ranks.
   Tensor expert_rows(const LayerWeights& weights) const {
     std::vector<Tensor> parts;
-    for (const auto& [name, stacked] : weights.experts)
-      if (stacked.dim() >= 3) parts.push_back(stacked.flatten(1));
+    for (const auto& [name, stacked, info] : weights.experts)
+      if (info.role == Role::kMatrix) parts.push_back(stacked.flatten(1));
     check<ConfigError>(!parts.empty(), "balance/orthogonality",
                        "expected experts with stacked matrices (L, rows, columns), got none. Take "
                        "of = \"router\".");
@@ -99,6 +90,6 @@ class OrthogonalityTerm final : public Term {
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, orthogonality, OrthogonalityTerm, OrthogonalityLoss)
 
-MOE_BALANCE_TERM(orthogonality, OrthogonalityTerm, OrthogonalityOptions)
+}  // namespace moe::balance

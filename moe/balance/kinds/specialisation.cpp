@@ -5,30 +5,24 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/balance/kinds/specialisation.h>
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 #include <moe/ops/sums.h>
+
+namespace moe {
+
+void SpecialisationLoss::validate(const std::string&) const {
+  check_one_of("balance/specialisation", "over", over, {"tokens", "domains"});
+}
+
+}  // namespace moe
 
 namespace moe::balance {
 
 namespace {
 
-struct SpecialisationOptions {
-  std::string over = "tokens";
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("over", over,
-      "what the expert should tell apart: \"tokens\", or the \"domains\" that the data says they "
-      "come from");
-  }
-
-  void validate(const std::string&) const {
-    check_one_of("balance/specialisation", "over", over, {"tokens", "domains"});
-  }
-};
-
-/// B11: minus the mutual information in nats of expert and token, mean_t H(p_t) - H(mean_t p_t), or
+/// Minus the mutual information in nats of expert and token, mean_t H(p_t) - H(mean_t p_t), or
 /// of expert and domain, sum_c n_c/n H(mean_{t in c} p_t) - H(mean_t p_t), over the tokens of all
 /// ranks.
 ///
@@ -42,8 +36,8 @@ struct SpecialisationOptions {
 /// then.
 class SpecialisationTerm final : public Term {
  public:
-  SpecialisationTerm(const TermShape& shape, const SpecialisationOptions& options)
-      : experts_(shape.num_experts), by_domain_(options.over == "domains") {}
+  SpecialisationTerm(const TermShape& shape, const SpecialisationLoss& options)
+      : Term(shape), experts_(shape.num_experts), by_domain_(options.over == "domains") {}
 
   Tensor sums(const BalanceInputs& inputs) const override {
     const Routing& routing = inputs.routing;
@@ -55,7 +49,7 @@ class SpecialisationTerm final : public Term {
     return at::cat({totals, certainty});
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+  Tensor value(const Tensor& sums, const LayerContext&) const override {
     if (by_domain_) return value_by_domain(sums.reshape({-1, experts_ + 1}));
     const Tensor tokens = sums[experts_], certainty = sums[experts_ + 1] / tokens.clamp_min(1);
     const Tensor evenness = p_log_p(mean_probability(sums.slice(0, 0, experts_ + 1))).sum();
@@ -67,14 +61,14 @@ class SpecialisationTerm final : public Term {
 
  private:
   /// (C (E + 1)) of the context's C domains.
-  Tensor sums_by_domain(const Routing& routing, const RoutingContext& context) const {
-    const Tensor& domains_T = context.domains_T;
-    const int64_t C = context.num_domains, T = routing.tokens();
+  Tensor sums_by_domain(const Routing& routing, const LayerContext& context) const {
+    const Tensor& domains_T = context.tokens.domains_T;
+    const int64_t C = context.tokens.num_domains, T = routing.tokens();
     const auto wide = routing.experts_N.options().dtype(at::kDouble);
     check<ConfigError>(!context.training || (domains_T.defined() && C > 0),
                        "balance/specialisation",
                        "expected the domain of each token for over = \"domains\", got none. Give "
-                       "domains_T and num_domains in the context, or take over = \"tokens\".");
+                       "domains_T and num_domains in context.tokens, or take over = \"tokens\".");
     if (!domains_T.defined() || !routing.scores_TE.defined())
       return at::zeros({C * (experts_ + 1)}, wide);
     check(domains_T.dim() == 1 && domains_T.size(0) == T && domains_T.scalar_type() == at::kLong,
@@ -82,12 +76,8 @@ class SpecialisationTerm final : public Term {
           domains_T.scalar_type(), ' ', domains_T.sizes(), '.');
     check(T == 0 || domains_T.max().item<int64_t>() < C, "balance/specialisation",
           "expected domains below num_domains=", C, ", got a higher one. Raise num_domains.");
-    Tensor known_T = domains_T.ge(0);
-    if (routing.valid_T.defined()) known_T = known_T.logical_and(routing.valid_T);
-    const Tensor in_TC = domains_T.unsqueeze(1)
-                             .eq(at::arange(C, domains_T.options()))
-                             .logical_and(known_T.unsqueeze(1))
-                             .to(at::kDouble);
+    const Tensor in_TC =
+        domains_T.unsqueeze(1).eq(at::arange(C, domains_T.options())).to(at::kDouble);
     const Tensor p_CE = at::matmul(in_TC.t(), probabilities(routing).to(at::kDouble));
     return at::cat({p_CE, in_TC.sum(0).unsqueeze(1)}, 1).flatten();
   }
@@ -105,6 +95,6 @@ class SpecialisationTerm final : public Term {
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, specialisation, SpecialisationTerm, SpecialisationLoss)
 
-MOE_BALANCE_TERM(specialisation, SpecialisationTerm, SpecialisationOptions)
+}  // namespace moe::balance

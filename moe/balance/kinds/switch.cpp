@@ -3,44 +3,38 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/balance/kinds/switch.h>
 #include <moe/balance/load_times_probability.h>
+#include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
 #include <moe/ops/scores.h>
+
+namespace moe {
+
+void SwitchLoss::validate(const std::string&) const {
+  check_one_of("balance/switch", "scope", scope, {"batch", "sequence", "global"});
+}
+
+}  // namespace moe
 
 namespace moe::balance {
 
 namespace {
 
-struct SwitchTermOptions {
-  std::string scope = "batch";
-  bool normalise = true;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("scope", scope,
-      "where f and P are taken: the micro-\"batch\" over all ranks, each \"sequence\", or "
-      "\"global\": f over all "
-      "micro-batches of the optimizer step so far");
-    v("normalise", normalise,
-      "divide each token's scores by their sum first (sigmoid scores need it)");
-  }
-
-  void validate(const std::string&) const {
-    check_one_of("balance/switch", "scope", scope, {"batch", "sequence", "global"});
-  }
-};
-
-/// B1 (Switch, GShard): E * sum_e f_e P_e with f_e = pairs of e / all pairs and P_e the mean
+/// Switch, GShard: E * sum_e f_e P_e with f_e = pairs of e / all pairs and P_e the mean
 /// probability of e; 1 at balance for any K, E and T. f carries no gradient.
 ///
 /// Probabilities are the routing's scores, by default divided by their row sum: nothing changes for
 /// a softmax, and sigmoid scores become comparable. Scope "sequence" averages the loss of each
-/// sequence (those of padding only take no part); the other scopes use f and P over the tokens of
-/// all ranks. Sums: [c_E, p_E, tokens], or [loss, sequences]; float64.
+/// row of tokens; the other scopes use f and P over the tokens of
+/// all ranks. Sums: [c_E, p_E, tokens], or [loss, rows]; float64.
 class SwitchTerm final : public Term {
  public:
-  SwitchTerm(const TermShape& shape, const SwitchTermOptions& options)
-      : experts_(shape.num_experts), options_(options), by_sequence_(options.scope == "sequence") {}
+  SwitchTerm(const TermShape& shape, const SwitchLoss& options)
+      : Term(shape),
+        experts_(shape.num_experts),
+        options_(options),
+        by_sequence_(options.scope == "sequence") {}
 
   Tensor sums(const BalanceInputs& inputs) const override {
     const Routing& routing = inputs.routing;
@@ -49,14 +43,12 @@ class SwitchTerm final : public Term {
                        routing.experts_N.options().dtype(at::kDouble));
     if (by_sequence_)
       return load_times_probability_by_sequence(routing, routing, options_.normalise,
-                                                inputs.context);
-    const Tensor p_1E =
-        ops::probability_sums(routing.scores_TE, routing.valid_T, options_.normalise);
-    return at::cat({routing.counts_E().to(at::kDouble), p_1E.squeeze(0),
-                    routing.valid_tokens().to(at::kDouble).reshape({1})});
+                                                inputs.context.tokens);
+    const Tensor p_1E = ops::probability_sums(routing.scores_TE, options_.normalise);
+    return at::cat({routing.counts_E().to(at::kDouble), p_1E.squeeze(0), tokens_of(routing)});
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext& context) const override {
+  Tensor value(const Tensor& sums, const LayerContext& context) const override {
     if (by_sequence_) return sums[0] / sums[1].clamp_min(1);
     Tensor counts_E = sums.slice(0, 0, experts_).detach();
     if (options_.scope == "global" && context.counts_so_far_E.defined())
@@ -69,12 +61,12 @@ class SwitchTerm final : public Term {
 
  private:
   int64_t experts_;
-  SwitchTermOptions options_;
+  SwitchLoss options_;
   bool by_sequence_;
 };
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, switch, SwitchTerm, SwitchLoss)
 
-MOE_BALANCE_TERM(switch, SwitchTerm, SwitchTermOptions)
+}  // namespace moe::balance

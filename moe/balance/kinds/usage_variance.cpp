@@ -2,38 +2,27 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/full.h>
-#include <ATen/ops/zeros.h>
 
+#include <moe/balance/kinds/usage_variance.h>
 #include <moe/balance/probabilities.h>
 #include <moe/balance/term.h>
+
+namespace moe {
+
+void UsageVarianceLoss::validate(const std::string&) const {
+  check_one_of("balance/usage_variance", "average", average, {"exponential", "cumulative"});
+  check<ConfigError>(decay >= 0 && decay < 1, "balance/usage_variance",
+                     "expected decay in [0, 1), got ", decay,
+                     ". With 1 the present would have no part in the loss.");
+}
+
+}  // namespace moe
 
 namespace moe::balance {
 
 namespace {
 
-struct UsageVarianceOptions {
-  std::string average = "exponential";
-  double decay = 0.99;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("average", average,
-      "how usage runs over optimizer steps: \"exponential\", or \"cumulative\" (the mean of all "
-      "steps so far)");
-    v("decay", decay,
-      "weight of the past in the exponential average, in [0, 1); gradients are those of the "
-      "present's share, 1 - decay");
-  }
-
-  void validate(const std::string&) const {
-    check_one_of("balance/usage_variance", "average", average, {"exponential", "cumulative"});
-    check<ConfigError>(decay >= 0 && decay < 1, "balance/usage_variance",
-                       "expected decay in [0, 1), got ", decay,
-                       ". With 1 the present would have no part in the loss.");
-  }
-};
-
-/// B10: mean_e (u_e - mean u)^2 of the running usage u_e = (1 - a) h_e + a P_e, where P_e is the
+/// mean_e (u_e - mean u)^2 of the running usage u_e = (1 - a) h_e + a P_e, where P_e is the
 /// mean probability of e over this call's tokens of all ranks and h_e the usage of earlier steps. 0
 /// at balance.
 ///
@@ -43,18 +32,20 @@ struct UsageVarianceOptions {
 /// count. Gradient flows through P only. Sums: [p_E, tokens].
 class UsageVarianceTerm final : public Term {
  public:
-  UsageVarianceTerm(const TermShape& shape, const UsageVarianceOptions& options)
-      : experts_(shape.num_experts), options_(options) {
-    usage_E_ = register_buffer("usage",
-                               at::full({experts_}, 1 / static_cast<double>(experts_), at::kFloat));
-    steps_ = register_buffer("steps", at::zeros({}, at::kFloat));
+  UsageVarianceTerm(const TermShape& shape, const UsageVarianceLoss& options)
+      : Term(shape), experts_(shape.num_experts), options_(options) {
+    const auto even = [E = experts_](const Tensor& usage_E, const RandomStream&) {
+      Tensor(usage_E).fill_(1 / static_cast<double>(E));
+    };
+    usage_E_ = add_buffer("usage", {experts_}, at::kFloat, {.per_expert = true, .start = even});
+    steps_ = add_buffer("steps", {}, at::kFloat);
   }
 
   Tensor sums(const BalanceInputs& inputs) const override {
     return probability_sums(inputs.routing);
   }
 
-  Tensor value(const Tensor& sums, const RoutingContext&) const override {
+  Tensor value(const Tensor& sums, const LayerContext&) const override {
     const Tensor past_E = usage_E_.to(sums.options());
     const Tensor usage_E =
         past_E + (mean_probability(sums) - past_E) * weight_of_present().to(sums.options());
@@ -86,12 +77,12 @@ class UsageVarianceTerm final : public Term {
   }
 
   int64_t experts_;
-  UsageVarianceOptions options_;
+  UsageVarianceLoss options_;
   Tensor usage_E_, steps_;
 };
 
 }  // namespace
 
-}  // namespace moe::balance
+MOE_KIND(terms, usage_variance, UsageVarianceTerm, UsageVarianceLoss)
 
-MOE_BALANCE_TERM(usage_variance, UsageVarianceTerm, UsageVarianceOptions)
+}  // namespace moe::balance

@@ -110,6 +110,6 @@ class AllToAllDispatcher final : public Dispatcher {
 
 }  // namespace
 
-}  // namespace moe::dispatch
+MOE_KIND(dispatchers, all_to_all, AllToAllDispatcher, NoOptions)
 
-MOE_DISPATCHER(all_to_all, AllToAllDispatcher, NoOptions)
+}  // namespace moe::dispatch

@@ -54,6 +54,6 @@ class LocalDispatcher final : public Dispatcher {
 
 }  // namespace
 
-}  // namespace moe::dispatch
+MOE_KIND(dispatchers, local, LocalDispatcher, NoOptions)
 
-MOE_DISPATCHER(local, LocalDispatcher, NoOptions)
+}  // namespace moe::dispatch

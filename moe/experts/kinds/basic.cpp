@@ -1,34 +1,30 @@
 // L experts on this rank, D in, O out, R rows.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/empty.h>
 
 #include <moe/experts/dropout.h>
-#include <moe/experts/feed_forward_options.h>
+#include <moe/experts/kinds/basic.h>
 #include <moe/ops/grouped.h>
 
 namespace moe::experts {
 
 namespace {
 
-/// One linear map has a bias, as usual.
-struct BasicOptions : FeedForwardOptions {
-  BasicOptions() { bias = true; }
-};
-
-/// E3, basic: out = act(w_out x + b_out), with w_out (L, O, D) and b_out (L, O). There are no
+/// out = act(w_out x + b_out), with w_out (L, O, D) and b_out (L, O). There are no
 /// hidden units: d_ff plays no part, and dropout acts on the outputs.
-class BasicExperts final : public Experts {
+class Basic final : public Experts {
  public:
-  BasicExperts(const ExpertsShape& shape, const BasicOptions& options)
+  Basic(const ExpertsShape& shape, const BasicExpert& options)
       : Experts(shape),
         dropout_(options.dropout),
         activation_(ops::parse_activation(options.activation, "experts/basic")) {
     const int64_t L = shape_.held(), D = shape_.d_model, O = shape_.output();
-    w_out = register_parameter("w_out", at::empty({L, O, D}));
-    if (options.bias) b_out = register_parameter("b_out", at::empty({L, O}));
+    ParameterInfo info = stacked(Role::kMatrix);
+    info.residual = true;
+    w_out = add_parameter("w_out", {L, O, D}, info);
+    if (options.bias) b_out = add_parameter("b_out", {L, O}, stacked(Role::kBias));
   }
 
-  Tensor forward(const ExpertRows& rows, const RoutingContext& context) override {
+  Tensor forward(const ExpertRows& rows, const LayerContext& context) override {
     const Tensor out_RO = ops::activate(
         ops::grouped_matmul(rows.source_SD, rows.index_R, rows.offsets_L, w_out, b_out),
         activation_);
@@ -46,6 +42,6 @@ class BasicExperts final : public Experts {
 
 }  // namespace
 
-}  // namespace moe::experts
+MOE_KIND(expert_kinds, basic, Basic, BasicExpert)
 
-MOE_EXPERTS(basic, BasicExperts, BasicOptions)
+}  // namespace moe::experts

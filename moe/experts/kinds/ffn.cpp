@@ -1,19 +1,20 @@
 // L experts on this rank, D in, F hidden, O out, R rows.
+#include <moe/experts/kinds/ffn.h>
 #include <moe/experts/stacked.h>
 
 namespace moe::experts {
 
 namespace {
 
-/// E1: out = w_out act(w_in x + b_in) + b_out, with w_in (L, F, D) and w_out (L, O, F).
-class FeedForwardExperts final : public MlpExperts {
+/// out = w_out act(w_in x + b_in) + b_out, with w_in (L, F, D) and w_out (L, O, F).
+class Ffn final : public MlpExperts {
  public:
-  FeedForwardExperts(const ExpertsShape& shape, const FeedForwardOptions& options)
-      : MlpExperts(shape, options, /*inner=*/1, "experts/ffn") {}
+  Ffn(const ExpertsShape& shape, const FfnExpert& options)
+      : MlpExperts(shape, FeedForwardOptions::of(options), /*inner=*/1, "experts/ffn") {}
 };
 
 }  // namespace
 
-}  // namespace moe::experts
+MOE_KIND(expert_kinds, ffn, Ffn, FfnExpert)
 
-MOE_EXPERTS(ffn, FeedForwardExperts, FeedForwardOptions)
+}  // namespace moe::experts

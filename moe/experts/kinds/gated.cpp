@@ -1,20 +1,21 @@
 // L experts on this rank, D in, F hidden, O out, R rows.
+#include <moe/experts/kinds/gated.h>
 #include <moe/experts/stacked.h>
 
 namespace moe::experts {
 
 namespace {
 
-/// E2: out = w_out (act(g) * u) + b_out with [g; u] = w_in x + b_in; w_in (L, 2F, D): gate rows,
-/// then up rows. The activation makes it SwiGLU (silu), GEGLU (gelu) or ReGLU (relu). Shazeer 2020.
-class GatedExperts final : public MlpExperts {
+/// Shazeer 2020: out = w_out (act(g) * u) + b_out with [g; u] = w_in x + b_in; w_in (L, 2F, D):
+/// gate rows, then up rows.
+class Gated final : public MlpExperts {
  public:
-  GatedExperts(const ExpertsShape& shape, const GatedOptions& options)
-      : MlpExperts(shape, options, /*inner=*/2, "experts/gated") {}
+  Gated(const ExpertsShape& shape, const GatedExpert& options)
+      : MlpExperts(shape, FeedForwardOptions::of(options), /*inner=*/2, "experts/gated") {}
 };
 
 }  // namespace
 
-}  // namespace moe::experts
+MOE_KIND(expert_kinds, gated, Gated, GatedExpert)
 
-MOE_EXPERTS(gated, GatedExperts, GatedOptions)
+}  // namespace moe::experts

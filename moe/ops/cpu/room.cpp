@@ -1,4 +1,4 @@
-// T tokens, N pairs, E experts, G groups of S tokens.
+// T tokens, N pairs, E experts, G groups of tokens.
 #include <algorithm>
 #include <numeric>
 #include <utility>
@@ -53,9 +53,9 @@ class RoomWalk {
 
  private:
   void order_tokens(int64_t group) {
-    const int64_t S = claims_.tokens_per_group;
-    tokens_.resize(static_cast<size_t>(S));
-    std::iota(tokens_.begin(), tokens_.end(), group * S);
+    const int64_t* const bounds = claims_.groups_G1.const_data_ptr<int64_t>() + group;
+    tokens_.resize(static_cast<size_t>(bounds[1] - bounds[0]));
+    std::iota(tokens_.begin(), tokens_.end(), bounds[0]);
     if (urgency_)
       std::stable_sort(tokens_.begin(), tokens_.end(), [this](int64_t a, int64_t b) {
         return ranks_above(urgency_[a], urgency_[b]);
@@ -121,12 +121,12 @@ class RoomWalk {
 
 template <class Scalar>
 void serve_groups(const Claims& claims, int64_t* got) {
-  const int64_t cost = claims.tokens_per_group + claims.num_experts;
-  at::parallel_for(0, claims.room_G.size(0), std::max<int64_t>(1, 16384 / cost),
-                   [&](int64_t begin, int64_t end) {
-                     RoomWalk<Scalar> walk(claims, got);
-                     for (int64_t group = begin; group < end; ++group) walk.serve(group);
-                   });
+  const int64_t G = claims.room_G.size(0), T = claims.offsets_T1.size(0) - 1;
+  const int64_t cost = (G > 0 ? T / G : 0) + claims.num_experts;
+  at::parallel_for(0, G, std::max<int64_t>(1, 16384 / cost), [&](int64_t begin, int64_t end) {
+    RoomWalk<Scalar> walk(claims, got);
+    for (int64_t group = begin; group < end; ++group) walk.serve(group);
+  });
 }
 
 }  // namespace

@@ -9,8 +9,8 @@ namespace moe::ops::cpu {
 struct ScoreRows {
   int64_t T, E, G;
   const float* scores_TE;
-  /// Null: all true.
-  const bool* valid_T;
+  /// Group g is the tokens groups_G1[g] .. groups_G1[g + 1].
+  const int64_t* groups_G1;
   bool normalise;
 };
 

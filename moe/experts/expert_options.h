@@ -1,0 +1,7 @@
+#pragma once
+// The options of every built-in kind of expert, for MoELayerOptions::expert.
+
+#include <moe/experts/kinds/advanced.h>
+#include <moe/experts/kinds/basic.h>
+#include <moe/experts/kinds/ffn.h>
+#include <moe/experts/kinds/gated.h>
