@@ -5,8 +5,13 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 
 find_program(MOE_CCACHE ccache)
+if(MOE_CCACHE)
+  set(moe_ccache ${MOE_CCACHE})
+endif()
 if(MOE_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
-  set(CMAKE_CXX_COMPILER_LAUNCHER "${MOE_CCACHE}")
+  # What ccache must overlook to keep results that were compiled with precompiled headers.
+  set(CMAKE_CXX_COMPILER_LAUNCHER "${CMAKE_COMMAND}" -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime "${MOE_CCACHE}")
 endif()
 
 find_program(MOE_MOLD mold)
@@ -14,14 +19,13 @@ if(MOE_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
-# Two of our translation units fit in memory beside each other on the smallest machine we build on.
-set_property(GLOBAL PROPERTY JOB_POOLS compile=2)
-set(CMAKE_JOB_POOL_COMPILE compile)
-
-# GCC 12 warns falsely of overlap in "literal" + std::string: -Wno-restrict.
+# GCC 12 warns falsely of overlap and overflow in "literal" + std::string: -Wno-restrict, -Wno-stringop-overflow.
 add_library(moe_flags INTERFACE)
-target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow>
                                            $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
+if(MOE_WERROR)
+  target_compile_options(moe_flags INTERFACE -Werror)
+endif()
 if(MOE_SANITIZE)
   target_compile_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE} -fno-omit-frame-pointer)
   target_link_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE})
