@@ -2,8 +2,7 @@
 #include <array>
 #include <cmath>
 
-#include <moe/models/load.h>
-#include <moe/models/tensors.h>
+#include <moe/models/twin.h>
 #include <moe/train/compare.h>
 #include <moe/train/groups.h>
 
@@ -18,11 +17,21 @@ constexpr std::array<double, 10> kStudent = {12.706, 4.303, 3.182, 2.776, 2.571,
 RunSummary train_one(const RunOptions& options, const Path& folder, RunControls controls,
                      const std::string& name) {
   controls.label = name;
-  controls.report = false;  // the pair has one of its own
   return Run(options, folder).resume_or_start(controls);
 }
 
 }  // namespace
+
+models::ModelSpec dense_twin(const models::ModelSpec& spec) {
+  check<ConfigError>(spec.architecture == "decoder", "train/compare",
+                     "expected model.architecture = \"decoder\", got \"", spec.architecture,
+                     "\", which has no dense twin. Compare decoders.");
+  models::DecoderOptions options;
+  read_fields(options, spec.options, "model");
+  models::ModelSpec out = spec;
+  out.options = write_fields(models::dense_twin(options));
+  return out;
+}
 
 Interval confidence_interval(const std::vector<double>& values) {
   const auto n = static_cast<double>(values.size());
@@ -49,14 +58,11 @@ PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t s
   moe.train.seed = seed;
   // Writing text takes the two models different times, and it is training that is timed.
   moe.train.tensorboard.sample_tokens = 0;
-  models::ModelOptions model;
-  read_fields(model, options.model.options, "model");
   RunOptions dense = moe;
-  dense.model.options = write_fields(models::dense_twin(model));
+  dense.model = dense_twin(options.model);
   auto& groups = dense.train.optimizer.groups;
   if (!groups.empty())  // the twin has no experts that a pattern could fit
-    groups = fitting(groups, models::named_parameters(*models::make_model(
-                                 write_fields(dense.model), {.group = parallel::local()})));
+    groups = fitting(groups, parameters_of(*models::make_model(dense.model)));
 
   PairResult result{.seed = seed};
   const auto first = train_one(moe, folder / "moe", controls, "MoE  ");

@@ -31,6 +31,9 @@ Interval confidence_interval(const std::vector<double>& values);
 /// The evaluations a run logged, in order. Throws moe::Error when there are none.
 std::vector<LossPoint> read_evaluations(const Path& metrics);
 
+/// The dense model of equal active FLOPs. Throws ConfigError for other architectures than decoders.
+models::ModelSpec dense_twin(const models::ModelSpec& spec);
+
 /// Trains the MoE model of `options` and its dense twin of equal active FLOPs, both with `seed` and
 /// the same data order, in folder/moe and folder/dense. Goes on where checkpoints are.
 PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t seed,

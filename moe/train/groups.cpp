@@ -7,21 +7,21 @@ namespace moe::train {
 
 namespace {
 
-bool fits(const ParameterGroup& group, const NamedTensors& parameters) {
+bool fits(const ParameterGroup& group, const Parameters& parameters) {
   return std::any_of(parameters.begin(), parameters.end(), [&](const auto& parameter) {
-    return glob_match(group.match, parameter.first);
+    return glob_match(group.match, parameter.name);
   });
 }
 
 /// Names that share a component with the pattern, or all when none does.
-std::vector<std::string> near(const std::string& pattern, const NamedTensors& parameters) {
+std::vector<std::string> near(const std::string& pattern, const Parameters& parameters) {
   std::vector<std::string> components;
   std::istringstream text(pattern);
   for (std::string component; std::getline(text, component, '.');)
     if (component.find_first_not_of("*?0123456789") != std::string::npos)
       components.push_back(component);
   std::vector<std::pair<int64_t, std::string>> scored;
-  for (const auto& [name, parameter] : parameters) {
+  for (const auto& [name, tensor, info] : parameters) {
     int64_t shared = 0;
     const std::string dotted = concat('.', name, '.');
     for (const auto& component : components)
@@ -44,7 +44,7 @@ const ParameterGroup* group_of(const std::vector<ParameterGroup>& groups, const 
   return last == groups.rend() ? nullptr : &*last;
 }
 
-int64_t freeze(const NamedTensors& parameters, const std::vector<ParameterGroup>& groups) {
+int64_t freeze(const Parameters& parameters, const std::vector<ParameterGroup>& groups) {
   constexpr size_t kNamesShown = 8;
   for (const auto& group : groups) {
     if (fits(group, parameters)) continue;
@@ -55,10 +55,10 @@ int64_t freeze(const NamedTensors& parameters, const std::vector<ParameterGroup>
                       indented_list(near(group.match, parameters), kNamesShown));
   }
   int64_t numbers = 0;
-  for (const auto& [name, parameter] : parameters) {
+  for (const auto& [name, tensor, info] : parameters) {
     const auto* group = group_of(groups, name);
-    if (group && group->frozen) parameter.set_requires_grad(false);
-    if (parameter.requires_grad()) numbers += parameter.numel();
+    if (group && group->frozen) tensor.set_requires_grad(false);
+    if (tensor.requires_grad()) numbers += tensor.numel();
   }
   check<ConfigError>(numbers > 0, "train/groups", "expected parameters to train, got ",
                      parameters.size(),
@@ -67,7 +67,7 @@ int64_t freeze(const NamedTensors& parameters, const std::vector<ParameterGroup>
 }
 
 std::vector<ParameterGroup> fitting(const std::vector<ParameterGroup>& groups,
-                                    const NamedTensors& parameters) {
+                                    const Parameters& parameters) {
   std::vector<ParameterGroup> out;
   std::copy_if(groups.begin(), groups.end(), std::back_inserter(out),
                [&](const auto& group) { return fits(group, parameters); });

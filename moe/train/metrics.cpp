@@ -1,3 +1,5 @@
+// E experts.
+#include <algorithm>
 #include <cmath>
 
 #include <nlohmann/json.hpp>
@@ -15,17 +17,99 @@ Json number(double value) {
   return std::isfinite(value) ? Json(value) : Json(nullptr);
 }
 
-Json layer_json(const LayerLoad& layer) {
+/// (E,) share of the pairs of each expert.
+std::vector<double> shares(const LayerLoad& layer) {
   const double total = layer.load_E.sum().item<double>();
-  Json load = Json::array();
+  std::vector<double> out;
   for (int64_t e = 0; e < layer.load_E.size(0); ++e)
-    load.push_back(total > 0 ? layer.load_E[e].item<double>() / total : 0.0);
-  return {{"layer", layer.layer},
-          {"load", load},
-          {"max_over_mean", number(layer.max_over_mean())},
-          {"entropy", number(layer.entropy())},
+    out.push_back(total > 0 ? layer.load_E[e].item<double>() / total : 0.0);
+  return out;
+}
+
+/// The numbers of a line beside the load, which a layer and a whole step have.
+using Numbers = std::vector<std::pair<std::string, double>>;
+
+Numbers numbers_of(const LayerLoad& layer) {
+  return {{"max_over_mean", layer.max_over_mean()},
+          {"entropy", layer.entropy()},
           {"dropped", layer.dropped},
-          {"unused", layer.unused()}};
+          {"unused", static_cast<double>(layer.unused())}};
+}
+
+Json layer_json(const LayerLoad& layer) {
+  Json out = {{"layer", layer.layer}, {"load", shares(layer)}};
+  for (const auto& [name, value] : numbers_of(layer)) out[name] = number(value);
+  out["unused"] = layer.unused();
+  return out;
+}
+
+Json json_of(const LoggedStep& line) {
+  Json balance = Json::object(), layers = Json::array();
+  for (const auto& [name, value] : line.result.balance) balance[name] = number(value);
+  for (const auto& layer : line.result.layers) layers.push_back(layer_json(layer));
+  return {{"step", line.step},
+          {"tokens", line.tokens},
+          {"loss", number(line.result.loss)},
+          {"task_loss", number(line.result.task_loss)},
+          {"balance", balance},
+          {"grad_norm", number(line.result.gradient_norm)},
+          {"lr", line.lr},
+          {"tokens_per_second", number(line.tokens_per_second)},
+          {"seconds", number(line.seconds)},
+          {"layers", layers}};
+}
+
+Json json_of(const LoggedEvaluation& line) {
+  Json eval = Json::object(), domains = Json::object();
+  for (const auto& [name, value] : line.result.metrics) eval[name] = number(value);
+  for (const auto& set : line.result.sets) domains[set.name] = number(set.loss);
+  eval["domains"] = domains;
+  return {{"step", line.step}, {"eval", eval}, {"seconds", number(line.seconds)}};
+}
+
+/// Adds values in the order in which they are found when a line is read back: that of their names.
+class RecordWriter {
+ public:
+  explicit RecordWriter(analyze::MetricsLine& record) : record_(record) {}
+
+  void add(const std::string& name, double value) {
+    record_.values.emplace_back(name, std::isfinite(value) ? value : std::nan(""));
+  }
+  void add(const std::string& prefix, Numbers numbers) {
+    std::sort(numbers.begin(), numbers.end());
+    for (const auto& [name, value] : numbers) add(prefix + name, value);
+  }
+
+ private:
+  analyze::MetricsLine& record_;
+};
+
+analyze::MetricsLine record_of(const LoggedStep& line) {
+  analyze::MetricsLine out{.step = line.step};
+  RecordWriter writer(out);
+  writer.add("balance.", line.result.balance);
+  writer.add("grad_norm", line.result.gradient_norm);
+  for (const auto& layer : line.result.layers) {
+    writer.add(concat("layers.", layer.layer, '.'), numbers_of(layer));
+    out.loads.emplace_back(layer.layer, shares(layer));
+  }
+  writer.add("", {{"loss", line.result.loss},
+                  {"lr", line.lr},
+                  {"seconds", line.seconds},
+                  {"task_loss", line.result.task_loss},
+                  {"tokens", static_cast<double>(line.tokens)},
+                  {"tokens_per_second", line.tokens_per_second}});
+  return out;
+}
+
+analyze::MetricsLine record_of(const LoggedEvaluation& line) {
+  analyze::MetricsLine out{.step = line.step, .is_evaluation = true};
+  Numbers numbers = line.result.metrics;
+  for (const auto& set : line.result.sets) numbers.emplace_back("domains." + set.name, set.loss);
+  RecordWriter writer(out);
+  writer.add("eval.", numbers);
+  writer.add("seconds", line.seconds);
+  return out;
 }
 
 }  // namespace
@@ -49,44 +133,24 @@ void MetricsLog::keep_up_to(int64_t step, int64_t evaluation) {
   if (board_) board_->keep_up_to(step, evaluation);
 }
 
-void MetricsLog::write(const std::string& line) {
+void MetricsLog::write(const std::string& line, const analyze::MetricsLine& record) {
   out_ << line << '\n' << std::flush;
   check(out_.good(), "train/metrics", "could not write to ", path_.string(),
         ". Free space on the disk, or choose another --out.");
-  const auto read = analyze::parse_metrics_line(line, "the line just written");
-  summary_.add(read);
-  if (board_) board_->add(read);
+  summary_.add(record);
+  if (board_) board_->add(record);
 }
 
 void MetricsLog::text(int64_t step, std::string_view tag, std::string_view text) {
   if (board_) board_->text(step, tag, verbatim(text));
 }
 
-void MetricsLog::step(int64_t step, int64_t tokens, const StepResult& result, double lr,
-                      double tokens_per_second, double seconds) {
-  Json balance = Json::object(), layers = Json::array();
-  for (const auto& [name, value] : result.balance) balance[name] = number(value);
-  for (const auto& layer : result.layers) layers.push_back(layer_json(layer));
-  write(Json{{"step", step},
-             {"tokens", tokens},
-             {"loss", number(result.loss)},
-             {"lm_loss", number(result.lm_loss)},
-             {"balance", balance},
-             {"grad_norm", number(result.gradient_norm)},
-             {"lr", lr},
-             {"tokens_per_second", number(tokens_per_second)},
-             {"seconds", number(seconds)},
-             {"layers", layers}}
-            .dump());
+void MetricsLog::step(const LoggedStep& step) {
+  write(json_of(step).dump(), record_of(step));
 }
 
-void MetricsLog::evaluation(int64_t step, const EvalResult& result, double seconds) {
-  Json domains = Json::object();
-  for (const auto& domain : result.domains) domains[domain.name] = number(domain.loss);
-  const Json eval = {{"loss", number(result.loss)},
-                     {"perplexity", number(result.perplexity)},
-                     {"domains", domains}};
-  write(Json{{"step", step}, {"eval", eval}, {"seconds", number(seconds)}}.dump());
+void MetricsLog::evaluation(const LoggedEvaluation& evaluation) {
+  write(json_of(evaluation).dump(), record_of(evaluation));
 }
 
 }  // namespace moe::train

@@ -6,14 +6,31 @@
 
 #include <moe/analyze/metric_summary.h>
 #include <moe/base/files.h>
-#include <moe/train/evaluate.h>
+#include <moe/objectives/evaluate.h>
 #include <moe/train/step.h>
 #include <moe/train/tensorboard_log.h>
 
 namespace moe::train {
 
+/// A step as it is logged.
+struct LoggedStep {
+  int64_t step = 0;
+  int64_t tokens = 0;
+  double lr = 0;
+  double tokens_per_second = 0;
+  double seconds = 0;
+  const StepResult& result;
+};
+
+/// An evaluation as it is logged.
+struct LoggedEvaluation {
+  int64_t step = 0;
+  double seconds = 0;
+  const objectives::EvalResult& result;
+};
+
 /// `metrics.jsonl`: one JSON object a logged step, one an evaluation, as docs/metrics.md says; and
-/// the same for TensorBoard.
+/// the same for TensorBoard and the summary.
 class MetricsLog {
  public:
   /// `tensorboard` is the folder of its event files; empty: none.
@@ -25,9 +42,8 @@ class MetricsLog {
   /// goes on behind the rest. To be called before the first line.
   void keep_up_to(int64_t step, int64_t evaluation);
 
-  void step(int64_t step, int64_t tokens, const StepResult& result, double lr,
-            double tokens_per_second, double seconds);
-  void evaluation(int64_t step, const EvalResult& result, double seconds);
+  void step(const LoggedStep& step);
+  void evaluation(const LoggedEvaluation& evaluation);
 
   /// Text for TensorBoard alone, shown as it stands.
   void text(int64_t step, std::string_view tag, std::string_view text);
@@ -36,7 +52,7 @@ class MetricsLog {
   const analyze::MetricSummary& summary() const { return summary_; }
 
  private:
-  void write(const std::string& line);
+  void write(const std::string& line, const analyze::MetricsLine& record);
 
   Path path_;
   std::ofstream out_;

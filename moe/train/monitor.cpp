@@ -3,6 +3,10 @@
 
 namespace moe::train {
 
+void ExpertMonitor::warn(const std::string& text) const {
+  if (warns_) log::warn(text);
+}
+
 std::vector<DeadExpert> ExpertMonitor::observe(const std::vector<LayerLoad>& layers, int64_t step) {
   std::vector<DeadExpert> dead;
   unused_.resize(layers.size());
@@ -21,16 +25,16 @@ std::vector<DeadExpert> ExpertMonitor::observe(const std::vector<LayerLoad>& lay
       auto& since = unused[static_cast<size_t>(e)];
       since = load == 0 ? since + 1 : 0;
       if (options_.unused_steps > 0 && since == options_.unused_steps) {
-        log::warn(concat("step ", step, ": expert ", e, " of layer ", layer, " got no token for ",
-                         since, " steps. Raise the balance loss, or set train.monitor.revive."));
-        dead.push_back({i, layer, e, load_E.argmax().item<int64_t>()});
+        warn(concat("step ", step, ": expert ", e, " of layer ", layer, " got no token for ", since,
+                    " steps. Raise the balance loss, or set train.monitor.revive."));
+        dead.push_back({layer, e, load_E.argmax().item<int64_t>()});
       }
       if (options_.overload <= 0 || mean == 0) continue;
       if (load <= options_.overload * mean)
         overloaded_.erase({layer, e});
       else if (overloaded_.insert({layer, e}).second)
-        log::warn(concat("step ", step, ": expert ", e, " of layer ", layer, " takes ", load / mean,
-                         " times the mean load. Raise the balance loss."));
+        warn(concat("step ", step, ": expert ", e, " of layer ", layer, " takes ", load / mean,
+                    " times the mean load. Raise the balance loss."));
     }
   }
   return dead;

@@ -1,61 +1,69 @@
 #pragma once
 
-#include <string>
-#include <utility>
+#include <memory>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
-#include <moe/ops/gradient_sink.h>
+#include <moe/parameters/list.h>
 #include <moe/train/options.h>
 
 namespace moe::train {
 
-using at::Tensor;
-using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
+/// What every optimizer is made for.
+struct OptimizerShape {
+  /// Those that learn.
+  Parameters parameters;
+  /// What is not the kind's own: rates and decay.
+  OptimizerOptions options;
+};
 
-/// AdamW over named parameters:
-///   m = b1 m + (1 - b1) g,  v = b2 v + (1 - b2) g²,  p -= lr (m̂ / (sqrt(v̂) + eps) + decay p).
+/// Changes parameters by their gradients. A swap point: one file in optimizers/ and one line in
+/// optimizers.def add a kind.
 ///
-/// Groups by name: routers ("router") and experts ("experts") have learning rates of their own;
-/// matrices decay, but for "embedding" and whatever has one dimension. Then options.groups (see
-/// groups.h) have their say. Parameters that need no gradient (frozen ones) are not its business;
-/// those whose gradient is undefined stay as they are.
-///
-/// Experts whose gradient `sinks` know to be zero are updated all the same (their moments fade and
-/// their weights decay), to the bits that zeros in memory give, but the zeros are not read.
-class AdamW {
+/// What all kinds share is here: routers and experts (ParameterInfo::part) have learning rates of
+/// their own, routers warm up, what decays() decays, and options.groups have their say by name
+/// (groups.h). Parameters without a gradient stay as they are. Every rank has an optimizer for what
+/// it holds; gradients are reduced before.
+class Optimizer {
  public:
-  AdamW(NamedTensors parameters, const OptimizerOptions& options, ops::GradientSinks sinks = {});
+  explicit Optimizer(const OptimizerShape& shape);
+  virtual ~Optimizer() = default;
 
-  /// One update at learning rate `lr`; `step` (from 0) is for the routers' warm-up.
+  /// One update at learning rate `lr`; `step` (from 0) is for warm-ups.
   void step(double lr, int64_t step);
   void zero_gradients();
 
-  const NamedTensors& parameters() const { return parameters_; }
-  const ops::GradientSinks& sinks() const { return sinks_; }
-  /// The moments ("NAME.exp_avg", "NAME.exp_avg_sq") and the updates each parameter has seen
-  /// ("steps", (P,); "NAME.steps", () for parameters of one expert, which differ from rank to
-  /// rank), as checkpoints keep them.
-  NamedTensors state() const;
+  const Parameters& parameters() const { return parameters_; }
+  /// Everything that `step` reads and changes beside the parameters, as checkpoints keep it. What
+  /// belongs to a parameter has its info and a name that begins with its name.
+  virtual Parameters state() const = 0;
+  /// Of the state, what has the shape of parameter number `index`: to start a part of it again.
+  virtual std::vector<Tensor> moments(size_t index) const = 0;
+
+ protected:
+  /// A parameter that has a gradient, and its rates in this step.
+  struct Change {
+    size_t index = 0;
+    double lr = 0;
+    double weight_decay = 0;
+  };
+  virtual void update(const std::vector<Change>& changes) = 0;
 
  private:
-  struct Slot {
-    Tensor exp_avg, exp_avg_sq, step;
+  /// A parameter's rates over those of the run.
+  struct Pace {
     double lr_factor = 1;
     double weight_decay = 0;
-    bool router = false;
+    bool warms_up = false;
   };
-  struct Group;
+  static Pace pace_of(const Parameter& parameter, const OptimizerOptions& options);
 
-  void add_to(Group& group, const Tensor& parameter, const Slot& slot);
-
-  OptimizerOptions options_;
-  NamedTensors parameters_;
-  Tensor steps_P_;  // of all but single experts
-  std::vector<Slot> slots_;
-  ops::GradientSinks sinks_;
-  Tensor zeros_;  // a piece of an idle expert's gradient
+  Parameters parameters_;
+  std::vector<Pace> paces_;
+  int64_t warmup_;
 };
+
+/// The optimizer that `options` describe, for those of `parameters` that need a gradient.
+std::shared_ptr<Optimizer> make_optimizer(const Parameters& parameters,
+                                          const OptimizerOptions& options);
 
 }  // namespace moe::train

@@ -30,13 +30,10 @@ void OptimizerOptions::validate(const std::string& place) const {
   at_least(place, "lr", lr, 0.0);
   at_least(place, "weight_decay", weight_decay, 0.0);
   at_least(place, "clip", clip, 0.0);
-  at_least(place, "epsilon", epsilon, 1e-30);
   at_least(place, "expert_lr_factor", expert_lr_factor, 0.0);
   at_least(place, "router_lr_factor", router_lr_factor, 0.0);
   at_least(place, "router_warmup", router_warmup, int64_t{0});
-  for (const auto& [key, beta] : {std::pair{"beta1", beta1}, std::pair{"beta2", beta2}})
-    check<ConfigError>(beta >= 0 && beta < 1, "config", "expected '", place, '.', key,
-                       "' in [0, 1), got ", beta, ". Correct it.");
+  rule.validate(place);
 }
 
 void ScheduleOptions::validate(const std::string& place) const {

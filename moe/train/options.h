@@ -1,8 +1,8 @@
 #pragma once
 
-#include <moe/base/fields.h>
+#include <moe/base/registry.h>
 #include <moe/data/options.h>
-#include <moe/models/options.h>
+#include <moe/objectives/objective.h>
 
 namespace moe::train {
 
@@ -24,13 +24,19 @@ struct ParameterGroup {
   void validate(const std::string& place) const;
 };
 
-/// AdamW (Loshchilov and Hutter 2019), with a group each for experts, routers, other matrices, and
-/// what does not decay.
+class Optimizer;
+struct OptimizerShape;
+using OptimizerRegistry = Registry<Optimizer, OptimizerShape>;
+
+/// The built-in kinds of optimizers.def and those added at run time.
+OptimizerRegistry& optimizers();
+
+using OptimizerSpec = KindSpec<optimizers, "adamw">;
+
+/// The kind of optimizer, whose own options are further keys, and what all kinds share.
 struct OptimizerOptions {
+  OptimizerSpec rule = {};
   double lr = 1e-3;
-  double beta1 = 0.9;
-  double beta2 = 0.95;
-  double epsilon = 1e-8;
   double weight_decay = 0.1;
   double expert_lr_factor = 1;
   double router_lr_factor = 1;
@@ -40,17 +46,17 @@ struct OptimizerOptions {
 
   template <class Visitor>
   void fields(Visitor& v) {
+    OptimizerSpec::Fields::kind(v, rule.kind);
     v("lr", lr, "peak learning rate");
-    v("beta1", beta1, "decay of the first moment");
-    v("beta2", beta2, "decay of the second moment");
-    v("epsilon", epsilon, "added to the root of the second moment");
     v("weight_decay", weight_decay, "of matrices; norms, biases and embeddings do not decay");
     v("expert_lr_factor", expert_lr_factor, "learning rate of experts over that of the rest");
     v("router_lr_factor", router_lr_factor, "learning rate of routers over that of the rest");
     v("router_warmup", router_warmup, "steps over which the routers' own rate rises from 0");
     v("clip", clip, "largest global gradient norm; 0: no clipping");
     v("groups", groups, "rules for parameters by name; the last that fits a parameter counts");
+    v.rest(rule.options);
   }
+  void find_unknown(UnknownKeys& unknown) const { rule.find_unknown(unknown); }
   void validate(const std::string& place) const;
 };
 
@@ -71,7 +77,7 @@ struct ScheduleOptions {
   void validate(const std::string& place) const;
 };
 
-/// When to warn about experts (B20).
+/// When to warn about experts.
 struct MonitorOptions {
   int64_t unused_steps = 100;
   double overload = 5;
@@ -103,6 +109,7 @@ struct TensorBoardOptions {
 };
 
 struct TrainOptions {
+  objectives::ObjectiveSpec objective = {};
   int64_t steps = 1000;
   int64_t batch = 32;
   int64_t accumulation = 1;
@@ -126,6 +133,7 @@ struct TrainOptions {
 
   template <class Visitor>
   void fields(Visitor& v) {
+    v("objective", objective, "what to train for");
     v("steps", steps, "optimizer steps");
     v("batch", batch, "rows of a micro-batch, over all ranks");
     v("accumulation", accumulation, "micro-batches a step");
@@ -138,7 +146,8 @@ struct TrainOptions {
     v("threads", threads, "0: the cores the process may use");
     v("log_every", log_every, "steps between lines of metrics.jsonl");
     v("eval_every", eval_every, "steps between evaluations; 0: only at the end");
-    v("eval_batches", eval_batches, "batches a domain an evaluation; -1: all validation data");
+    v("eval_batches", eval_batches,
+      "batches a domain an evaluation, at most; -1: all validation data");
     v("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: only at the end");
     v("keep", keep, "newest checkpoints kept");
     v("keep_best", keep_best, "also write and keep a checkpoint at each better validation loss");
@@ -147,7 +156,7 @@ struct TrainOptions {
       "what to do when loss or gradient is not finite: skip the step, rollback to the last "
       "checkpoint, or stop");
     v("max_bad_steps", max_bad_steps, "give up after so many such steps in a row");
-    v("optimizer", optimizer, "AdamW and clipping");
+    v("optimizer", optimizer, "how gradients change parameters");
     v("schedule", schedule, "learning rate over steps");
     v("monitor", monitor, "warnings about experts");
     v("tensorboard", tensorboard, "event files");

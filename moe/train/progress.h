@@ -3,18 +3,31 @@
 #include <chrono>
 #include <string>
 
+#include <moe/objectives/objective.h>
 #include <moe/train/step.h>
 
 namespace moe::train {
+
+/// What progress is measured in.
+struct ProgressScale {
+  std::string label;
+  int64_t first_step = 0;
+  int64_t steps = 0;  // in all
+  int64_t tokens_per_step = 0;
+  std::string unit = "tokens";
+  /// Only measure, and say nothing: one rank speaks.
+  bool silent = false;
+};
 
 /// The line a person watches while training: step, loss, balance, tokens/s, time left. Redrawn in
 /// place on a terminal, a plain line now and then elsewhere.
 class Progress {
  public:
-  Progress(std::string label, int64_t first_step, int64_t steps, int64_t tokens_per_step);
+  explicit Progress(ProgressScale scale) : scale_(std::move(scale)) {}
 
   void step(int64_t step, const StepResult& result);
-  void evaluation(int64_t step, double loss, bool best);
+  /// `metrics`: the loss first.
+  void evaluation(int64_t step, const std::vector<objectives::Metric>& metrics, bool best);
   /// What passed since the last step was no training.
   void skip_time() { last_ = Clock::now(); }
   void finish();
@@ -27,8 +40,7 @@ class Progress {
   using Clock = std::chrono::steady_clock;
   std::string line(int64_t step, const StepResult& result) const;
 
-  std::string label_;
-  int64_t first_, steps_, tokens_per_step_;
+  ProgressScale scale_;
   Clock::time_point begin_ = Clock::now(), last_ = begin_, shown_ = begin_;
   double tokens_per_second_ = 0;
 };

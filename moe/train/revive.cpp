@@ -1,12 +1,14 @@
+// E experts, L experts on this rank.
 #include <algorithm>
+#include <unordered_set>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
 
-#include <moe/base/log.h>
 #include <moe/ops/random_fill.h>
-#include <moe/parallel/gradients.h>
+#include <moe/parallel/gather_named.h>
 #include <moe/train/revive.h>
 
 namespace moe::train {
@@ -15,67 +17,110 @@ namespace {
 
 constexpr double kNoise = 0.01;
 
-/// Whether `name` is indexed by expert on dimension 0 in the layer called `prefix`.
-bool belongs(const std::string& name, const std::string& prefix) {
-  const std::string router = prefix + "router.";
-  if (name.rfind(router, 0) != 0) return name.rfind(prefix + "experts.", 0) == 0;
-  // What belongs to a child of the router ("hidden.w_in") is shared by all experts; a dot may also
-  // begin the name of an optimizer moment ("weight.exp_avg").
-  const size_t dot = name.find('.', router.size());
-  return dot == std::string::npos || name.compare(dot, 8, ".exp_avg") == 0;
-}
-
-/// What of a tensor is the dead expert's, and what the busiest one's; the latter is undefined when
-/// there is no such part.
-struct Part {
-  std::string name;
-  Tensor dead, busiest;
+/// One parameter of the layer and its number in the optimizer.
+struct Item {
+  size_t index;
+  Parameter parameter;
 };
 
-std::vector<Part> parts_of(const NamedTensors& tensors, const std::string& prefix,
-                           const DeadExpert& dead) {
-  std::vector<Part> out;
-  for (const auto& [name, tensor] : tensors) {
-    if (!belongs(name, prefix)) continue;
-    const auto single = parallel::single_expert(name);
-    if (!single)
-      out.push_back({name, tensor.select(0, dead.expert), tensor.select(0, dead.busiest)});
-    if (single != dead.expert) continue;
-    const std::string experts = prefix + "experts.";
-    const std::string rest = name.substr(concat(experts, dead.expert).size());
-    const std::string twin = concat(experts, dead.busiest, rest);
-    const auto found = std::find_if(tensors.begin(), tensors.end(),
-                                    [&](const auto& item) { return item.first == twin; });
-    out.push_back({name, tensor, found == tensors.end() ? Tensor() : found->second});
+/// The optimizer's parameters that belong to a block and are said to be experts'.
+std::vector<Item> items_of(const Module& block, const Optimizer& optimizer) {
+  std::unordered_set<const c10::TensorImpl*> inside;
+  for (const auto& parameter : parameters_of(block))
+    inside.insert(parameter.tensor.unsafeGetTensorImpl());
+  std::vector<Item> out;
+  for (size_t i = 0; i < optimizer.parameters().size(); ++i) {
+    const auto& parameter = optimizer.parameters()[i];
+    const bool of_experts = parameter.info.per_expert || parameter.info.expert;
+    if (of_experts && inside.contains(parameter.tensor.unsafeGetTensorImpl()))
+      out.push_back({i, parameter});
   }
   return out;
 }
 
+/// Those of one expert alone, in the order of their names, which differ by the expert only.
+std::vector<Item> items_of_expert(const std::vector<Item>& items, int64_t expert) {
+  std::vector<Item> out;
+  std::copy_if(items.begin(), items.end(), std::back_inserter(out),
+               [&](const Item& item) { return item.parameter.info.expert == expert; });
+  std::sort(out.begin(), out.end(),
+            [](const Item& a, const Item& b) { return a.parameter.name < b.parameter.name; });
+  return out;
+}
+
+/// Expert `expert` of a stack, on every rank.
+Tensor expert_of(const Parameter& stack, int64_t expert, parallel::Communicator& group) {
+  const auto& [name, tensor, info] = stack;
+  if (!info.sharded) return tensor.select(0, expert).detach().clone();
+  const int64_t L = tensor.size(0), local = expert - info.first_expert;
+  Tensor values = local >= 0 && local < L
+                      ? tensor.select(0, local).detach().clone()
+                      : at::empty_like(tensor.select(0, 0), tensor.options().requires_grad(false));
+  group.broadcast(values, expert / L);
+  return values;
+}
+
+/// Gives the dead expert's part of a parameter and of its moments a new start.
+class Restart {
+ public:
+  Restart(const DeadExpert& dead, const Optimizer& optimizer, uint64_t seed, int64_t step)
+      : dead_(dead), optimizer_(optimizer), seed_(seed), step_(step) {}
+
+  void single(const Item& item, const Tensor& from) const {
+    fill(item.parameter.name, item.parameter.tensor, from);
+    for (const Tensor& moment : optimizer_.moments(item.index)) moment.zero_();
+  }
+
+  void stacked(const Item& item, const Tensor& from) const {
+    const int64_t local = dead_.expert - item.parameter.info.first_expert;
+    if (local < 0 || local >= item.parameter.tensor.size(0)) return;  // another rank's
+    fill(item.parameter.name, item.parameter.tensor.select(0, local), from);
+    for (const Tensor& moment : optimizer_.moments(item.index)) moment.select(0, local).zero_();
+  }
+
+ private:
+  void fill(const std::string& name, Tensor values, const Tensor& from) const {
+    Tensor noise = at::empty_like(from);
+    const double scale = kNoise * from.square().mean().sqrt().item<double>();
+    const RandomStream stream(seed_, concat(name, '@', step_, '#', dead_.expert));
+    ops::fill_normal_(noise, stream, scale);
+    values.copy_(from + noise);
+  }
+
+  const DeadExpert& dead_;
+  const Optimizer& optimizer_;
+  uint64_t seed_;
+  int64_t step_;
+};
+
 }  // namespace
 
-void revive(const DeadExpert& dead, const AdamW& optimizer, uint64_t seed, int64_t step) {
+std::string revive(const DeadExpert& dead, const models::Model& model, const Optimizer& optimizer,
+                   parallel::Communicator& group, uint64_t seed, int64_t step) {
   const at::NoGradGuard no_grad;
-  const std::string prefix = concat("layers.", dead.layer, ".moe.");
-  const auto pairs = parts_of(optimizer.parameters(), prefix, dead);
-  const auto unequal = std::find_if(pairs.begin(), pairs.end(), [](const Part& part) {
-    return !part.busiest.defined() || part.busiest.sizes() != part.dead.sizes();
-  });
-  if (unequal != pairs.end()) {
-    log::warn(concat("step ", step, ": expert ", dead.expert, " of layer ", dead.layer,
-                     " stays as it is: it differs in shape from expert ", dead.busiest, " (",
-                     unequal->name, ")."));
-    return;
-  }
-  for (const auto& [name, dead_part, busiest_part] : pairs) {
-    Tensor noise = at::empty_like(dead_part);
-    const double scale = kNoise * busiest_part.square().mean().sqrt().item<double>();
-    ops::fill_normal_(noise, RandomStream(seed, concat(name, '@', step, '#', dead.expert)), scale);
-    Tensor(dead_part).copy_(busiest_part + noise);
-  }
-  for (const auto& [name, state, other] : parts_of(optimizer.state(), prefix, dead))
-    Tensor(state).zero_();
-  log::warn(concat("step ", step, ": expert ", dead.expert, " of layer ", dead.layer,
-                   " starts again from expert ", dead.busiest, "."));
+  const std::string who = concat("expert ", dead.expert, " of layer ", dead.layer);
+  const auto items = items_of(*model.blocks().at(static_cast<size_t>(dead.layer)), optimizer);
+
+  // Modules may differ from each other, and their owners are one rank each.
+  std::vector<std::pair<std::string, Tensor>> own;
+  for (const auto& [index, parameter] : items_of_expert(items, dead.busiest))
+    own.emplace_back(parameter.name, parameter.tensor.detach());
+  const auto busiest = parallel::gather_named(own, group);
+  const auto singles = items_of_expert(items, dead.expert);
+  bool fits = singles.empty() || singles.size() == busiest.size();
+  for (size_t i = 0; fits && i < singles.size(); ++i)
+    fits = singles[i].parameter.tensor.sizes() == busiest[i].second.sizes();
+  Tensor misfits = at::full({}, fits ? 0 : 1, at::kLong);
+  group.all_reduce(misfits);
+  if (misfits.item<int64_t>() > 0)
+    return concat(who, " stays as it is: it differs in shape from expert ", dead.busiest, '.');
+
+  const Restart restart(dead, optimizer, seed, step);
+  for (size_t i = 0; i < singles.size(); ++i) restart.single(singles[i], busiest[i].second);
+  for (const auto& item : items)
+    if (!item.parameter.info.expert)
+      restart.stacked(item, expert_of(item.parameter, dead.busiest, group));
+  return concat(who, " starts again from expert ", dead.busiest, '.');
 }
 
 }  // namespace moe::train

@@ -1,7 +1,8 @@
 #include <algorithm>
 #include <regex>
 
-#include <moe/analyze/report/write.h>
+#include <ATen/ops/full.h>
+
 #include <moe/checkpoint/steps.h>
 #include <moe/config/differences.h>
 #include <moe/config/overrides.h>
@@ -37,8 +38,22 @@ void check_same_run(const RunOptions& options, const Path& checkpoint, const Pat
 
 Table resolved(const RunOptions& options) {
   RunOptions full = options;
-  full.model.options = models::families().at(options.model.family).resolve(options.model.options);
+  full.model.resolve();
+  full.train.objective.resolve();
+  full.train.optimizer.rule.resolve();
   return write_fields(full);
+}
+
+std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group) {
+  const Path checkpoints = folder / kCheckpointsFolder;
+  Tensor step = at::full({}, -1, at::kLong);
+  if (group.rank() == 0)
+    if (const auto newest = checkpoint::latest_checkpoint(checkpoints))
+      step.fill_(static_cast<int64_t>(*checkpoint::parse_step(newest->filename().string())));
+  group.broadcast(step, 0);
+  const auto number = step.item<int64_t>();
+  if (number < 0) return std::nullopt;
+  return checkpoints / checkpoint::step_folder(static_cast<uint64_t>(number));
 }
 
 Run::Run(const RunOptions& options, const Path& folder) : folder_(folder) {
@@ -58,21 +73,11 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
   return Run(options, folder.empty() ? Path("out") / config.stem() : folder);
 }
 
-std::optional<Path> Run::newest() const {
-  return checkpoint::latest_checkpoint(folder_ / "checkpoints");
-}
-
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
   if (from) check_same_run(options_, *from, folder_);
-  RunSummary summary;
-  {
-    Trainer trainer(options_, folder_);
-    if (from) trainer.restore(*from);
-    summary = trainer.train(controls);
-  }
-  // The trainer is gone: its memory is free for the checkpoint that the report looks at.
-  if (controls.report) analyze::report::try_write_report(folder_);
-  return summary;
+  Trainer trainer(options_, folder_, controls);
+  if (from) trainer.restore(*from);
+  return trainer.train();
 }
 
 analyze::MetricSummary Run::metrics() const {
@@ -80,20 +85,22 @@ analyze::MetricSummary Run::metrics() const {
 }
 
 RunSummary Run::start(const RunControls& controls) {
-  check<ConfigError>(!newest(), "train", "expected a folder without a run, found checkpoints in ",
-                     folder_.string(), ". Pass --resume to go on, or choose another --out.");
+  check<ConfigError>(!newest_checkpoint(folder_, *controls.group), "train",
+                     "expected a folder without a run, found checkpoints in ", folder_.string(),
+                     ". Pass --resume to go on, or choose another --out.");
   return go(std::nullopt, controls);
 }
 
 RunSummary Run::resume(const RunControls& controls) {
-  const auto checkpoint = newest();
+  const auto checkpoint = newest_checkpoint(folder_, *controls.group);
   check<ConfigError>(checkpoint.has_value(), "train", "expected a checkpoint to resume from in ",
-                     (folder_ / "checkpoints").string(), ", found none. Start without --resume.");
+                     (folder_ / kCheckpointsFolder).string(),
+                     ", found none. Start without --resume.");
   return go(checkpoint, controls);
 }
 
 RunSummary Run::resume_or_start(const RunControls& controls) {
-  return go(newest(), controls);
+  return go(newest_checkpoint(folder_, *controls.group), controls);
 }
 
 }  // namespace moe::train

@@ -1,11 +1,14 @@
 #pragma once
 
 #include <functional>
+#include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include <moe/analyze/metric_summary.h>
 #include <moe/base/files.h>
+#include <moe/parallel/communicator.h>
 #include <moe/train/options.h>
 #include <moe/train/state.h>
 
@@ -13,29 +16,32 @@ namespace moe::train {
 
 /// What a caller decides beside the configuration.
 struct RunControls {
-  /// Nonzero once the run should write a checkpoint and stop (a signal number); asked after every
-  /// step.
+  /// Ranks that train together, each calling the same functions of a Run of its own on the same
+  /// folder. Rank 0 writes, and reads what decides how the run goes on.
+  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  /// Where the model is.
+  at::Device device = at::kCPU;
+  /// Nonzero once the run should write a checkpoint and stop (a signal number); rank 0 asks after
+  /// every step.
   std::function<int()> stop = [] { return 0; };
   /// Stop (with a checkpoint) after this many steps in all; -1: train.steps. The schedule does not
   /// change.
   int64_t max_steps = -1;
   /// Name in progress lines.
   std::string label = "train";
-  /// Write report.html in the end, also when stopped early.
-  bool report = true;
 };
 
 struct RunSummary {
   RunRecord record;
-  double final_loss = 0;  // last validation loss; NaN without validation data
+  double final_loss = 0;  // of the last evaluation; NaN without validation data
   int stopped_by = 0;     // what controls.stop said
   bool early_stopped = false;
-  /// Mean, deviation and range of everything that was logged, before a resume too.
+  /// Mean, deviation and range of everything that was logged, before a resume too; rank 0's.
   analyze::MetricSummary metrics = {};
 };
 
 /// A whole run from a configuration: trains, logs, evaluates, writes checkpoints, in one folder
-///   config.toml  metrics.jsonl  tensorboard/  checkpoints/step-NNNNNN/  report.html
+///   config.toml  metrics.jsonl  tensorboard/  checkpoints/step-NNNNNN/
 /// One run a process at a time: the number of threads is process-wide.
 class Run {
  public:
@@ -45,7 +51,8 @@ class Run {
   static Run from_toml(const Path& config, const std::vector<std::string>& overrides = {},
                        const Path& folder = {});
 
-  /// Begins anew; throws when the folder holds a run already.
+  /// Begins anew; throws when the folder holds a run already. All ranks of controls.group call it,
+  /// as the others.
   RunSummary start(const RunControls& controls = {});
   /// Goes on from the newest whole checkpoint; throws when there is none, and a ConfigError that
   /// lists what differs when the settings are another run's (steps, periods, threads and the places
@@ -63,13 +70,16 @@ class Run {
   const Path& folder() const { return folder_; }
 
  private:
-  /// The newest whole checkpoint, if there is one.
-  std::optional<Path> newest() const;
   RunSummary go(const std::optional<Path>& from, const RunControls& controls);
 
   RunOptions options_;
   Path folder_;
 };
+
+inline constexpr const char* kCheckpointsFolder = "checkpoints";
+
+/// The newest whole checkpoint of the run in `folder`, as rank 0 finds it, on every rank.
+std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group);
 
 /// The configuration with every default, also those of kinds, filled in: what a run writes to
 /// config.toml.

@@ -4,7 +4,6 @@
 #include <moe/base/value.h>
 #include <moe/checkpoint/publish.h>
 #include <moe/checkpoint/tensors.h>
-#include <moe/models/tensors.h>
 #include <moe/train/state.h>
 
 namespace moe::train {
@@ -69,7 +68,7 @@ RunRecord RunRecord::from_metadata(const std::map<std::string, std::string>& met
 }
 
 void save_checkpoint(const Path& folder, const CheckpointTexts& texts,
-                     const models::LanguageModel& model, const AdamW& optimizer,
+                     const torch::nn::Module& model, const Optimizer& optimizer,
                      const RunRecord& record, parallel::Communicator& group, FileSystem& files) {
   std::optional<checkpoint::Publication> publication;
   if (group.rank() == 0) {
@@ -78,16 +77,16 @@ void save_checkpoint(const Path& folder, const CheckpointTexts& texts,
       publication->add(name, [&text = text](OutputFile& out) { out.write(bytes_of(text)); });
   }
   auto* target = publication ? &*publication : nullptr;
-  checkpoint::add_tensors(target, "model", models::named_tensors(model), group);
+  checkpoint::add_tensors(target, "model", tensors_of(model), group);
   checkpoint::add_tensors(target, "optimizer", optimizer.state(), group);
   if (publication) publication->finish(record.to_metadata());
   group.barrier();
 }
 
-RunRecord load_checkpoint(const Path& folder, models::LanguageModel& model, AdamW& optimizer,
-                          parallel::Communicator& group) {
+RunRecord load_checkpoint(const Path& folder, const torch::nn::Module& model,
+                          const Optimizer& optimizer, parallel::Communicator& group) {
   const RunRecord record = RunRecord::from_metadata(checkpoint::read_manifest(folder).metadata);
-  checkpoint::load_tensors(folder, "model", models::named_tensors(model), group);
+  checkpoint::load_tensors(folder, "model", tensors_of(model), group);
   checkpoint::load_tensors(folder, "optimizer", optimizer.state(), group);
   return record;
 }

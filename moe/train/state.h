@@ -3,9 +3,10 @@
 #include <limits>
 #include <map>
 #include <string>
+#include <vector>
 
 #include <moe/base/files.h>
-#include <moe/models/model.h>
+#include <moe/parallel/communicator.h>
 #include <moe/train/optimizer.h>
 
 namespace moe::train {
@@ -36,12 +37,12 @@ using CheckpointTexts = std::map<std::string, std::string>;
 /// Writes everything a run needs to go on: `texts`, the model's tensors, the optimizer's state, the
 /// record. All ranks call it; rank 0 writes. A crash leaves the previous checkpoints usable.
 void save_checkpoint(const Path& folder, const CheckpointTexts& texts,
-                     const models::LanguageModel& model, const AdamW& optimizer,
+                     const torch::nn::Module& model, const Optimizer& optimizer,
                      const RunRecord& record, parallel::Communicator& group,
                      FileSystem& files = real_files());
 
 /// Restores what save_checkpoint wrote, bit for bit, on any number of ranks.
-RunRecord load_checkpoint(const Path& folder, models::LanguageModel& model, AdamW& optimizer,
-                          parallel::Communicator& group);
+RunRecord load_checkpoint(const Path& folder, const torch::nn::Module& model,
+                          const Optimizer& optimizer, parallel::Communicator& group);
 
 }  // namespace moe::train

@@ -1,14 +1,14 @@
-// B batch, S sequence, V vocabulary, E experts.
+// E experts.
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/cross_entropy_loss.h>
-#include <ATen/ops/tensor.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/xlogy.h>
-#include <ATen/ops/zeros.h>
 
-#include <moe/models/evaluate.h>
+#include <moe/objectives/evaluate.h>
 #include <moe/parallel/gradients.h>
+#include <moe/train/clip.h>
 #include <moe/train/step.h>
 
 namespace moe::train {
@@ -65,50 +65,46 @@ int64_t LayerLoad::unused() const {
   return load_E.eq(0).sum().item<int64_t>();
 }
 
-std::pair<Tensor, Tensor> token_losses(const Tensor& logits_BSV, const Tensor& target_BS) {
-  const Tensor target_T = target_BS.flatten();
-  const Tensor sum = at::cross_entropy_loss(logits_BSV.flatten(0, 1), target_T, {},
-                                            at::Reduction::Sum, data::kIgnoredTarget);
-  return {sum, target_T.ne(data::kIgnoredTarget).sum()};
-}
-
 StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& micro_batches,
-                            int64_t step, const NamedTensors& parameters) {
-  Tensor targets = at::zeros({}, at::kLong);
-  for (const auto& batch : micro_batches) targets += batch.target_BS.ne(data::kIgnoredTarget).sum();
-  inputs.group.all_reduce(targets);
-  // A step whose windows hold no target at all has no token loss, only balance terms.
-  const double count = std::max<double>(1, targets.item<double>());
+                            int64_t step, const Parameters& parameters) {
+  const auto device = inputs.model.device();
+  const auto over_all_ranks = [&](double value) {
+    Tensor sum = at::full({}, value, at::TensorOptions(at::kDouble).device(device));
+    inputs.group.all_reduce(sum);
+    return sum.item<double>();
+  };
+  int64_t targets = 0;
+  for (const auto& batch : micro_batches) targets += inputs.objective.targets(batch);
+  // A step that holds no target at all has no loss of its own, only balance terms.
+  const double count = std::max(1.0, over_all_ranks(static_cast<double>(targets)));
 
   Totals totals;
-  Tensor losses = at::zeros({2}, at::kDouble);  // token loss of this rank, balance loss of all
-  for (const auto& batch : micro_batches) {
-    models::ForwardContext context = models::context_of(batch);
+  double task_loss = 0, balance_loss = 0;  // of this rank; of all ranks
+  for (const auto& on_host : micro_batches) {
+    const data::Batch batch = objectives::on_device(on_host, device);
+    models::ForwardContext context;
     context.training = true;
     context.random = {inputs.seed, static_cast<uint64_t>(step), 0};
     context.compute = inputs.compute;
     context.recompute = inputs.recompute;
-    context.num_domains = inputs.num_domains;
-    if (inputs.num_domains > 0) context.domain_B = batch.domain_B;
     context.counts_so_far = totals.counts();
-    const models::ModelOutput out = inputs.model.forward(batch.input_BS, context);
-    const Tensor token_loss = token_losses(out.logits_BSV, batch.target_BS).first / count;
-    const Tensor balance_loss = out.balance_loss() / static_cast<double>(micro_batches.size());
-    (token_loss + balance_loss).backward();
-    losses[0] += token_loss.detach().to(at::kDouble);
-    losses[1] += balance_loss.detach().to(at::kDouble);
+    const models::ModelOutput out = inputs.model.forward(batch.inputs, context);
+    const Tensor task =
+        inputs.objective.forward(inputs.model, out, batch, inputs.compute).loss / count;
+    const Tensor balance = out.balance_loss() / static_cast<double>(micro_batches.size());
+    (task + balance).backward();
+    task_loss += task.item<double>();
+    balance_loss += balance.item<double>();
     totals.add(out, static_cast<int64_t>(micro_batches.size()));
   }
   parallel::reduce_gradients(parameters, inputs.group);
 
   StepResult result;
-  Tensor token_loss = losses[0].clone();
-  inputs.group.all_reduce(token_loss);
-  result.lm_loss = token_loss.item<double>();
-  result.loss = result.lm_loss + losses[1].item<double>();
+  result.task_loss = over_all_ranks(task_loss);
+  result.loss = result.task_loss + balance_loss;
   result.balance = totals.terms_;
   result.layers = totals.layers_;
-  result.gradient_norm = gradient_norm(parameters, inputs.group, inputs.sinks);
+  result.gradient_norm = gradient_norm(parameters, inputs.group);
   result.finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   return result;
 }

@@ -1,16 +1,18 @@
 #pragma once
-// B batch, S sequence, E experts.
+// E experts.
 
+#include <string>
+#include <utility>
 #include <vector>
 
-#include <moe/data/loader.h>
+#include <moe/data/batch.h>
 #include <moe/models/model.h>
-#include <moe/train/clip.h>
-#include <moe/train/optimizer.h>
+#include <moe/objectives/objective.h>
+#include <moe/parameters/list.h>
 
 namespace moe::train {
 
-/// What one MoE layer did in a step, over all micro-batches and ranks.
+/// What one layer that routes did in a step, over all micro-batches and ranks.
 struct LayerLoad {
   int64_t layer = 0;
   /// (E,) float64 pairs per expert.
@@ -23,10 +25,11 @@ struct LayerLoad {
   int64_t unused() const;
 };
 
-/// What a step measured, over all micro-batches and ranks.
+/// What a step measured, over all micro-batches and ranks; the same on every rank.
 struct StepResult {
+  /// What was minimised: the objective's mean over the step's targets, and the balance terms.
   double loss = 0;
-  double lm_loss = 0;
+  double task_loss = 0;
   /// Mean over layers and micro-batches of each term, before its coefficient; by the term's name.
   std::vector<std::pair<std::string, double>> balance;
   double gradient_norm = 0;
@@ -36,28 +39,21 @@ struct StepResult {
 
 /// What a step works with.
 struct StepInputs {
-  models::LanguageModel& model;
+  models::Model& model;
+  const objectives::Objective& objective;
   parallel::Communicator& group;
   uint64_t seed = 0;
   at::ScalarType compute = at::ScalarType::Undefined;
   models::Recompute recompute = models::Recompute::kNone;
-  /// Of the data, for terms on domains; 0: rows have none.
-  int64_t num_domains = 0;
-  /// Of the model's parameters, where it has any.
-  ops::GradientSinks sinks = {};
 };
 
-/// Forward and backward over the micro-batches of optimizer step `step`; leaves the reduced
-/// gradients on the parameters.
+/// Forward and backward over this rank's rows of the micro-batches of optimizer step `step`; leaves
+/// the reduced gradients on the parameters. All ranks of the group call it.
 ///
-/// loss = sum of token losses / targets of the whole step + mean over micro-batches of the balance
-/// terms: the same gradients for any split into micro-batches and ranks, but for terms that are not
-/// sums over tokens (see the terms).
+/// loss = sum of losses / targets of the whole step + mean over micro-batches of the balance terms:
+/// the same gradients for any split into micro-batches and ranks, but for terms that are not sums
+/// over tokens (see the terms).
 StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& micro_batches,
-                            int64_t step, const NamedTensors& parameters);
-
-/// Summed cross entropy of logits_BSV against target_BS (ignored targets count nothing), and the
-/// number of targets.
-std::pair<Tensor, Tensor> token_losses(const Tensor& logits_BSV, const Tensor& target_BS);
+                            int64_t step, const Parameters& parameters);
 
 }  // namespace moe::train

@@ -2,14 +2,14 @@
 #include <cmath>
 
 #include <ATen/Parallel.h>
+#include <ATen/ops/full.h>
 
 #include <moe/base/log.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
-#include <moe/experts/stacked.h>
 #include <moe/generation/generate.h>
-#include <moe/models/load.h>
-#include <moe/models/tensors.h>
+#include <moe/train/clip.h>
+#include <moe/train/fit.h>
 #include <moe/train/groups.h>
 #include <moe/train/revive.h>
 #include <moe/train/schedule.h>
@@ -21,34 +21,11 @@ namespace {
 
 constexpr const char* kConfigFile = "config.toml";
 
-std::shared_ptr<models::LanguageModel> make_fitting_model(const RunOptions& options,
-                                                          const data::Corpus& corpus) {
-  auto model = models::make_model(
-      write_fields(options.model),
-      {.group = parallel::local(), .seed = static_cast<uint64_t>(options.train.seed)});
-  const auto& m = model->options();
-  check<ConfigError>(corpus.tokenizer()->vocabulary() <= m.vocabulary, "config",
-                     "expected model.vocabulary of at least ", corpus.tokenizer()->vocabulary(),
-                     " for the tokenizer '", corpus.tokenizer()->name(), "', got ", m.vocabulary,
-                     ". Raise it.");
-  check<ConfigError>(corpus.sequence() <= m.context_length, "config",
-                     "expected data.sequence of at most model.context_length=", m.context_length,
-                     ", got ", corpus.sequence(), ". Lower the one or raise the other.");
-  if (options.train.dtype == "float64") model->to(at::kDouble);
-  const auto& groups = options.train.optimizer.groups;
-  const int64_t trained = freeze(models::named_parameters(*model), groups);
-  if (std::any_of(groups.begin(), groups.end(), [](const auto& group) { return group.frozen; })) {
-    int64_t all = 0;
-    for (const auto& parameter : model->parameters()) all += parameter.numel();
-    log::info(concat("training ", trained, " of ", all, " parameters; the others are frozen."));
-  }
-  return model;
-}
-
-CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Corpus& corpus) {
+CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset) {
   CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))}};
-  if (auto json = corpus.tokenizer()->tokenizer_json(); !json.empty())
-    out.emplace(data::kTokenizerFile, std::move(json));
+  if (const auto tokenizer = dataset.tokenizer())
+    if (auto json = tokenizer->tokenizer_json(); !json.empty())
+      out.emplace(data::kTokenizerFile, std::move(json));
   return out;
 }
 
@@ -69,26 +46,57 @@ at::ScalarType compute_type(const TrainOptions& options) {
   return options.dtype == "bfloat16" ? at::kBFloat16 : at::ScalarType::Undefined;
 }
 
+uint64_t seed_of(const TrainOptions& options) {
+  return static_cast<uint64_t>(options.seed);
+}
+
 }  // namespace
 
-Trainer::Trainer(const RunOptions& options, const Path& folder)
+Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls)
     : options_(options),
       folder_(folder),
-      corpus_(std::make_shared<data::Corpus>(
-          options.data, options.train.threads > 0 ? options.train.threads : at::get_num_threads())),
-      texts_(checkpoint_texts(options, *corpus_)),
-      loader_(corpus_,
-              {.batch = options.train.batch, .seed = static_cast<uint64_t>(options.train.seed)}),
-      model_(make_fitting_model(options, *corpus_)),
-      optimizer_(models::named_parameters(*model_), options.train.optimizer,
-                 experts::use_gradient_sinks(*model_)),
-      monitor_(options.train.monitor) {
-  if (options.train.threads > 0) at::set_num_threads(static_cast<int>(options.train.threads));
+      controls_(controls),
+      group_(controls.group),
+      monitor_(options.train.monitor, /*warns=*/leads()) {
+  const auto& o = options.train;
+  if (o.threads > 0) at::set_num_threads(static_cast<int>(o.threads));
+  dataset_ = data::open_data(options.data, at::get_num_threads());
+  source_ = dataset_->training(o.batch, seed_of(o));
+  evaluation_ = dataset_->evaluation(o.batch, o.eval_batches);
+  texts_ = checkpoint_texts(options, *dataset_);
+  const auto traits = models::make_model(options.model, {.group = group_})->traits();
+  check_reads(traits, *dataset_);
+  objective_ =
+      o.objective.make(objectives::ObjectiveShape{.model = traits, .data = dataset_->traits()});
+  model_ = models::make_model(options.model, seed_of(o), {.group = group_}, controls.device,
+                              o.dtype == "float64" ? at::kDouble : at::kFloat);
+  const auto parameters = parameters_of(*model_);
+  const int64_t trained = freeze(parameters, o.optimizer.groups);
+  int64_t all = 0;
+  for (const auto& parameter : parameters) all += parameter.tensor.numel();
+  if (trained < all)
+    info(concat("training ", trained, " of ", all, " parameters; the others are frozen."));
+  optimizer_ = make_optimizer(parameters, o.optimizer);
+}
+
+void Trainer::info(std::string_view text) const {
+  if (leads()) log::info(text);
+}
+
+void Trainer::warn(std::string_view text) const {
+  if (leads()) log::warn(text);
+}
+
+int64_t Trainer::agreed(int64_t number) const {
+  Tensor value = at::full({}, number, at::TensorOptions(at::kLong).device(controls_.device));
+  group_->broadcast(value, 0);
+  return value.item<int64_t>();
 }
 
 void Trainer::restore(const Path& checkpoint) {
-  check_same_tokenizer(checkpoint, texts_, corpus_->tokenizer()->name());
-  record_ = load_checkpoint(checkpoint, *model_, optimizer_, *group_);
+  const auto tokenizer = dataset_->tokenizer();
+  check_same_tokenizer(checkpoint, texts_, tokenizer ? tokenizer->name() : "");
+  record_ = load_checkpoint(checkpoint, *model_, *optimizer_, *group_);
   monitor_.restore(record_.unused_steps);
   saved_step_ = record_.step;
   restored_ = true;
@@ -97,12 +105,13 @@ void Trainer::restore(const Path& checkpoint) {
 std::vector<data::Batch> Trainer::batches() const {
   std::vector<data::Batch> out;
   const int64_t accumulation = options_.train.accumulation;
+  const auto rows = data::rank_rows(source_->rows(), group_->rank(), group_->size());
   for (int64_t micro = 0; micro < accumulation; ++micro)
-    out.push_back(loader_.batch(record_.step + record_.data_shift, micro, accumulation));
+    out.push_back(source_->batch(record_.step + record_.data_shift, micro, accumulation, rows));
   return out;
 }
 
-void Trainer::handle_bad_step(const StepResult& result, MetricsLog& metrics) {
+void Trainer::handle_bad_step(const StepResult& result) {
   const auto& o = options_.train;
   ++record_.bad_steps;
   record_.bad_until = std::max(record_.bad_until, record_.step + 1);
@@ -112,11 +121,9 @@ void Trainer::handle_bad_step(const StepResult& result, MetricsLog& metrics) {
   check(o.on_nan != "stop" && record_.bad_steps <= o.max_bad_steps, "train",
         "expected finite numbers, found ", found, " (", record_.bad_steps,
         " such steps in a row). Lower the learning rate, or set train.optimizer.clip.");
-  const auto newest = o.on_nan == "rollback"
-                          ? checkpoint::latest_checkpoint(folder_ / "checkpoints")
-                          : std::nullopt;
+  const auto newest = o.on_nan == "rollback" ? newest_checkpoint(folder_, *group_) : std::nullopt;
   if (!newest) {
-    log::warn(concat(found, ": the step is skipped."));
+    warn(concat(found, ": the step is skipped."));
     ++record_.step;
     return;
   }
@@ -127,31 +134,29 @@ void Trainer::handle_bad_step(const StepResult& result, MetricsLog& metrics) {
   record_.bad_steps = failed.bad_steps;
   record_.bad_until = failed.bad_until;
   record_.tokens = failed.tokens;
-  metrics.keep_up_to(record_.step, record_.last_evaluation);
-  log::warn(concat(found, ": back to step ", record_.step, ", and on with other batches."));
+  if (metrics_) metrics_->keep_up_to(record_.step, record_.last_evaluation);
+  warn(concat(found, ": back to step ", record_.step, ", and on with other batches."));
 }
 
-void Trainer::step(Progress& progress, MetricsLog& metrics, bool last) {
+void Trainer::step(bool last) {
   const auto& o = options_.train;
   const StepInputs inputs{.model = *model_,
+                          .objective = *objective_,
                           .group = *group_,
-                          .seed = static_cast<uint64_t>(o.seed),
+                          .seed = seed_of(o),
                           .compute = compute_type(o),
-                          .recompute = models::parse_recompute(o.recompute, "train.recompute"),
-                          .num_domains = static_cast<int64_t>(corpus_->domains().size()),
-                          .sinks = optimizer_.sinks()};
+                          .recompute = models::parse_recompute(o.recompute, "train.recompute")};
   const StepResult result =
-      forward_backward(inputs, batches(), record_.step, optimizer_.parameters());
+      forward_backward(inputs, batches(), record_.step, optimizer_->parameters());
   if (!result.finite) {
-    optimizer_.zero_gradients();
-    handle_bad_step(result, metrics);
+    optimizer_->zero_gradients();
+    handle_bad_step(result);
     return;
   }
   const double lr = o.optimizer.lr * learning_rate_share(o.schedule, record_.step, o.steps);
-  clip_gradients(optimizer_.parameters(), result.gradient_norm, o.optimizer.clip,
-                 optimizer_.sinks());
-  optimizer_.step(lr, record_.step);
-  optimizer_.zero_gradients();
+  clip_gradients(optimizer_->parameters(), result.gradient_norm, o.optimizer.clip);
+  optimizer_->step(lr, record_.step);
+  optimizer_->zero_gradients();
 
   std::vector<StepStatistics> statistics;
   for (const auto& layer : result.layers)
@@ -160,85 +165,108 @@ void Trainer::step(Progress& progress, MetricsLog& metrics, bool last) {
   ++record_.step;
   // Steps that a rollback repeats prove nothing: the count ends behind the one that failed.
   if (record_.step > record_.bad_until) record_.bad_steps = 0;
-  record_.tokens += loader_.tokens() * o.accumulation;
+  record_.tokens += source_->tokens() * o.accumulation;
   for (const auto& dead : monitor_.observe(result.layers, record_.step))
-    if (o.monitor.revive) revive(dead, optimizer_, static_cast<uint64_t>(o.seed), record_.step);
-  progress.step(record_.step, result);
-  if (record_.step % o.log_every == 0 || last)
-    metrics.step(record_.step, record_.tokens, result, lr, progress.tokens_per_second(),
-                 seconds_before_ + progress.seconds());
+    if (o.monitor.revive)
+      warn(concat("step ", record_.step, ": ",
+                  revive(dead, *model_, *optimizer_, *group_, seed_of(o), record_.step)));
+  progress_->step(record_.step, result);
+  if (record_.step % o.log_every == 0 || last) log_step(result, lr);
 }
 
-bool Trainer::evaluate_once(Progress& progress, MetricsLog& metrics) {
-  if (record_.last_evaluation == record_.step) return false;
-  const EvalResult result = evaluate(*model_, *corpus_, options_.train.batch,
-                                     options_.train.eval_batches, compute_type(options_.train));
-  if (result.domains.empty()) return false;
-  record_.last_loss = result.loss;
+void Trainer::log_step(const StepResult& result, double lr) {
+  if (metrics_)
+    metrics_->step({.step = record_.step,
+                    .tokens = record_.tokens,
+                    .lr = lr,
+                    .tokens_per_second = progress_->tokens_per_second(),
+                    .seconds = seconds_before_ + progress_->seconds(),
+                    .result = result});
+}
+
+bool Trainer::evaluate_once() {
+  if (record_.last_evaluation == record_.step || evaluation_.empty()) return false;
+  const auto result = objectives::evaluate(*model_, *objective_, evaluation_,
+                                           compute_type(options_.train), *group_);
+  record_.last_loss = result.loss();
   record_.last_evaluation = record_.step;
   saved_step_ = -1;  // what a checkpoint of this step says of evaluations is out of date
-  const bool best =
-      !std::isnan(result.loss) && (record_.best_step < 0 || result.loss < record_.best_loss);
+  const bool known = !std::isnan(result.loss());
+  const bool best = known && (record_.best_step < 0 || result.loss() < record_.best_loss);
   if (best) {
-    record_.best_loss = result.loss;
+    record_.best_loss = result.loss();
     record_.best_step = record_.step;
     record_.evaluations_since_best = 0;
   } else {
     ++record_.evaluations_since_best;
   }
-  metrics.evaluation(record_.step, result, record_.seconds);
-  if (!std::isnan(result.loss)) log_sample(metrics);
-  progress.evaluation(record_.step, result.loss, best);
+  if (metrics_)
+    metrics_->evaluation({.step = record_.step, .seconds = record_.seconds, .result = result});
+  if (known) log_sample();
+  progress_->evaluation(record_.step, result.metrics, best);
   return best;
 }
 
-void Trainer::log_sample(MetricsLog& metrics) const {
+void Trainer::log_sample() {
   const auto& o = options_.train.tensorboard;
-  if (!o.enabled || o.sample_tokens == 0 || !model_->options().causal) return;
-  models::LoadedModel model;
-  model.model = model_;
-  model.tokenizer = corpus_->tokenizer();
+  models::LoadedModel writer;
+  writer.model = model_;
+  writer.tokenizer = dataset_->tokenizer();
+  if (!o.enabled || o.sample_tokens == 0 || !writer.tokenizer || !model_->traits().causal) return;
   try {
+    // Every rank writes, since experts are everywhere, and the same text.
     const auto written = generation::generate(
-        model, o.sample_prompt,
+        writer, o.sample_prompt,
         {.max_tokens = o.sample_tokens, .temperature = 0.8, .seed = options_.train.seed});
-    metrics.text(record_.step, "sample", o.sample_prompt + written.text);
+    if (metrics_) metrics_->text(record_.step, "sample", o.sample_prompt + written.text);
   } catch (const Error& error) {
     // A prompt too long, or capacity over groups that generation does not fill: no reason to stop.
-    log::warn(concat("no sample for TensorBoard: ", error.what()));
+    warn(concat("no sample for TensorBoard: ", error.what()));
   }
 }
 
 void Trainer::save() {
   if (saved_step_ == record_.step) return;
   record_.unused_steps = monitor_.state();
-  const Path checkpoints = folder_ / "checkpoints";
-  make_folders(real_files(), checkpoints);
+  const Path checkpoints = folder_ / kCheckpointsFolder;
+  if (leads()) make_folders(real_files(), checkpoints);
   save_checkpoint(checkpoints / checkpoint::step_folder(static_cast<uint64_t>(record_.step)),
-                  texts_, *model_, optimizer_, record_, *group_);
+                  texts_, *model_, *optimizer_, record_, *group_);
   saved_step_ = record_.step;
+  if (!leads()) return;
   std::set<std::string> protect;
   if (options_.train.keep_best && record_.best_step >= 0)
     protect.insert(checkpoint::step_folder(static_cast<uint64_t>(record_.best_step)));
   checkpoint::prune(checkpoints, static_cast<size_t>(options_.train.keep), protect);
 }
 
-RunSummary Trainer::train(const RunControls& controls) {
+void Trainer::open_logs() {
   const auto& o = options_.train;
+  const int64_t last = controls_.max_steps >= 0 ? std::min(controls_.max_steps, o.steps) : o.steps;
+  progress_.emplace(ProgressScale{.label = controls_.label,
+                                  .first_step = record_.step,
+                                  .steps = last,
+                                  .tokens_per_step = source_->tokens() * o.accumulation,
+                                  .unit = dataset_->unit(),
+                                  .silent = !leads()});
+  if (!leads()) return;
   make_folders(real_files(), folder_);
   write_file_atomically(real_files(), folder_ / kConfigFile,
                         [&](OutputFile& out) { out.write(bytes_of(texts_.at(kConfigFile))); });
-  MetricsLog metrics(folder_ / "metrics.jsonl",
-                     o.tensorboard.enabled ? folder_ / "tensorboard" : Path());
-  metrics.keep_up_to(restored_ ? record_.step : -1, record_.last_evaluation);
-  metrics.text(record_.step, "config", texts_.at(kConfigFile));
-  const int64_t last = controls.max_steps >= 0 ? std::min(controls.max_steps, o.steps) : o.steps;
-  Progress progress(controls.label, record_.step, last, loader_.tokens() * o.accumulation);
+  metrics_.emplace(folder_ / "metrics.jsonl",
+                   o.tensorboard.enabled ? folder_ / "tensorboard" : Path());
+  metrics_->keep_up_to(restored_ ? record_.step : -1, record_.last_evaluation);
+  metrics_->text(record_.step, "config", texts_.at(kConfigFile));
+}
+
+RunSummary Trainer::train() {
+  const auto& o = options_.train;
+  open_logs();
+  const int64_t last = controls_.max_steps >= 0 ? std::min(controls_.max_steps, o.steps) : o.steps;
   seconds_before_ = record_.seconds;
   const auto every = [&](int64_t period) { return period > 0 && record_.step % period == 0; };
-
   const auto evaluate_if_due = [&] {
-    return every(o.eval_every) && record_.step > 0 && evaluate_once(progress, metrics);
+    return every(o.eval_every) && record_.step > 0 && evaluate_once();
   };
 
   RunSummary summary;
@@ -246,24 +274,24 @@ RunSummary Trainer::train(const RunControls& controls) {
   while (summary.stopped_by == 0 && record_.step < last) {
     summary.early_stopped = o.early_stop > 0 && record_.evaluations_since_best >= o.early_stop;
     if (summary.early_stopped) break;
-    step(progress, metrics, record_.step + 1 == last);
-    summary.stopped_by = controls.stop();
-    record_.seconds = seconds_before_ + progress.seconds();
+    step(record_.step + 1 == last);
+    summary.stopped_by = static_cast<int>(agreed(leads() ? controls_.stop() : 0));
+    record_.seconds = seconds_before_ + progress_->seconds();
     if (summary.stopped_by != 0) break;
     const bool best = evaluate_if_due();
     // The last checkpoint waits for the last evaluation, which belongs to its record.
     if (record_.step < last && (every(o.checkpoint_every) || (best && o.keep_best))) save();
-    progress.skip_time();
+    progress_->skip_time();
   }
   if (summary.early_stopped)
-    log::info(concat(controls.label, " stops: no better loss in ", o.early_stop, " evaluations."));
-  if (record_.step >= o.steps && summary.stopped_by == 0) evaluate_once(progress, metrics);
-  record_.seconds = seconds_before_ + progress.seconds();
+    info(concat(controls_.label, " stops: no better loss in ", o.early_stop, " evaluations."));
+  if (record_.step >= o.steps && summary.stopped_by == 0) evaluate_once();
+  record_.seconds = seconds_before_ + progress_->seconds();
   save();
-  progress.finish();
+  progress_->finish();
   summary.record = record_;
   summary.final_loss = record_.last_loss;
-  summary.metrics = metrics.summary();
+  if (metrics_) summary.metrics = metrics_->summary();
   return summary;
 }
 

@@ -2,49 +2,68 @@
 
 #include <memory>
 #include <optional>
+#include <string_view>
 
-#include <moe/data/loader.h>
-#include <moe/train/evaluate.h>
+#include <moe/data/batch.h>
+#include <moe/objectives/evaluate.h>
 #include <moe/train/metrics.h>
 #include <moe/train/monitor.h>
+#include <moe/train/optimizer.h>
 #include <moe/train/progress.h>
 #include <moe/train/run.h>
 
 namespace moe::train {
 
-/// The loop of one run. Owns everything that changes while training.
+/// The loop of one run, for any model, objective, optimizer and data. Owns everything that changes
+/// while training.
+///
+/// Every rank of the group has one, trains on its rows of each batch and steps; rank 0 alone logs,
+/// writes and prints, and decides what others cannot know (when to stop, what is on the disk).
 class Trainer {
  public:
   /// Opens the data and makes the model. Throws ConfigError when they do not fit each other.
-  Trainer(const RunOptions& options, const Path& folder);
+  Trainer(const RunOptions& options, const Path& folder, const RunControls& controls);
 
   /// Continues from a checkpoint.
   void restore(const Path& checkpoint);
   /// Trains to the end, or until told to stop; writes a checkpoint in either case.
-  RunSummary train(const RunControls& controls);
+  RunSummary train();
 
  private:
+  bool leads() const { return group_->rank() == 0; }
+  void info(std::string_view text) const;
+  void warn(std::string_view text) const;
+  /// Rank 0's number, on every rank.
+  int64_t agreed(int64_t number) const;
+
+  void open_logs();
   /// One optimizer step, its metrics and warnings.
-  void step(Progress& progress, MetricsLog& metrics, bool last);
+  void step(bool last);
+  void log_step(const StepResult& result, double lr);
   /// What to do about a step whose loss or gradient is not finite.
-  void handle_bad_step(const StepResult& result, MetricsLog& metrics);
+  void handle_bad_step(const StepResult& result);
   /// Evaluates unless this step has been; true when the loss is the best so far.
-  bool evaluate_once(Progress& progress, MetricsLog& metrics);
+  bool evaluate_once();
   /// Lets the model write a few words for the log.
-  void log_sample(MetricsLog& metrics) const;
+  void log_sample();
   void save();
   std::vector<data::Batch> batches() const;
 
   RunOptions options_;
   Path folder_;
-  std::shared_ptr<parallel::Communicator> group_ = parallel::local();
-  std::shared_ptr<const data::Corpus> corpus_;
+  RunControls controls_;
+  std::shared_ptr<parallel::Communicator> group_;
+  std::shared_ptr<const data::Dataset> dataset_;
+  std::shared_ptr<const data::BatchSource> source_;
+  std::vector<data::EvalSet> evaluation_;
   CheckpointTexts texts_;
-  data::Loader loader_;
-  std::shared_ptr<models::LanguageModel> model_;
-  AdamW optimizer_;
+  std::shared_ptr<models::Model> model_;
+  std::shared_ptr<const objectives::Objective> objective_;
+  std::shared_ptr<Optimizer> optimizer_;
   ExpertMonitor monitor_;
   RunRecord record_;
+  std::optional<MetricsLog> metrics_;  // rank 0's
+  std::optional<Progress> progress_;
   double seconds_before_ = 0;  // spent on the run before this call of train()
   bool restored_ = false;
   int64_t saved_step_ = -1;

@@ -15,22 +15,23 @@ namespace moe::test {
 namespace {
 
 using at::Tensor;
-using checkpoint::NamedTensors;
 using Group = std::shared_ptr<parallel::Communicator>;
 
 /// What a rank of `group` holds of a layer of four experts of different widths.
-NamedTensors tensors_of(parallel::Communicator& group) {
-  NamedTensors out = {{"moe.router.weight", at::full({4, 2}, 9, at::kFloat)}};
+Parameters layer_of(parallel::Communicator& group) {
+  Parameters out = {{"moe.router.weight", at::full({4, 2}, 9, at::kFloat), {}}};
   const int64_t L = 4 / group.size();
   for (int64_t e = group.rank() * L; e < (group.rank() + 1) * L; ++e) {
-    out.emplace_back(concat("moe.experts.", e, ".0.weight"), at::full({e + 1, 2}, e, at::kFloat));
-    if (e == 2) out.emplace_back("moe.experts.2.0.bias", at::full({}, 5, at::kDouble));
+    const ParameterInfo info{.part = Part::kExperts, .expert = e};
+    out.push_back(
+        {concat("moe.experts.", e, ".0.weight"), at::full({e + 1, 2}, e, at::kFloat), info});
+    if (e == 2) out.push_back({"moe.experts.2.0.bias", at::full({}, 5, at::kDouble), info});
   }
   return out;
 }
 
-NamedTensors zeros_like(NamedTensors tensors) {
-  for (auto& [name, tensor] : tensors) tensor = at::zeros_like(tensor);
+Parameters zeros_like(Parameters tensors) {
+  for (auto& parameter : tensors) parameter.tensor = at::zeros_like(parameter.tensor);
   return tensors;
 }
 
@@ -38,7 +39,7 @@ void save(const Path& folder, int64_t ranks) {
   parallel::run_ranks(ranks, [&](const Group& group) {
     std::optional<checkpoint::Publication> publication;
     if (group->rank() == 0) publication.emplace(folder, real_files());
-    checkpoint::add_tensors(publication ? &*publication : nullptr, "model", tensors_of(*group),
+    checkpoint::add_tensors(publication ? &*publication : nullptr, "model", layer_of(*group),
                             *group);
     if (publication) publication->finish({});
   });
@@ -65,10 +66,10 @@ TEST(SingleExperts, AreReadBackOnAnyNumberOfRanks) {
   save(folder.path() / "saved", 2);
   for (const int64_t ranks : {1, 2, 4})
     parallel::run_ranks(ranks, [&](const Group& group) {
-      const NamedTensors expected = tensors_of(*group), found = zeros_like(expected);
+      const Parameters expected = layer_of(*group), found = zeros_like(expected);
       checkpoint::load_tensors(folder.path() / "saved", "model", found, *group);
       for (size_t i = 0; i < expected.size(); ++i)
-        EXPECT_TRUE(at::equal(found[i].second, expected[i].second)) << expected[i].first;
+        EXPECT_TRUE(at::equal(found[i].tensor, expected[i].tensor)) << expected[i].name;
     });
 }
 
@@ -76,14 +77,14 @@ TEST(SingleExperts, OfAnotherShapeOrMissingAreRefused) {
   const TemporaryFolder folder;
   save(folder.path() / "saved", 1);
   const auto group = parallel::local();
-  const auto load = [&](const NamedTensors& tensors) {
+  const auto load = [&](const Parameters& tensors) {
     return message_of(
         [&] { checkpoint::load_tensors(folder.path() / "saved", "model", tensors, *group); });
   };
-  NamedTensors wide = zeros_like(tensors_of(*group));
-  wide[1].second = at::zeros({7, 2}, at::kFloat);
+  Parameters wide = zeros_like(layer_of(*group));
+  wide[1].tensor = at::zeros({7, 2}, at::kFloat);
   EXPECT_PRED2(contains, load(wide), "moe.experts.0.0.weight: expected 7 on dimension 0, found 1");
-  NamedTensors few = zeros_like(tensors_of(*group));
+  Parameters few = zeros_like(layer_of(*group));
   few.pop_back();
   EXPECT_PRED2(contains, load(few), "unknown: moe.experts.3.0.weight");
 }

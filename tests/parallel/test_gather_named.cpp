@@ -1,11 +1,10 @@
-// Tensors that only some ranks have, and the names of single experts.
+// Tensors that only some ranks have.
 #include <ATen/ops/equal.h>
 #include <ATen/ops/full.h>
 #include <gtest/gtest.h>
 
 #include <moe/base/error.h>
 #include <moe/parallel/gather_named.h>
-#include <moe/parallel/gradients.h>
 #include <moe/parallel/threads.h>
 
 namespace {
@@ -13,7 +12,6 @@ namespace {
 using at::Tensor;
 using moe::parallel::gather_named;
 using moe::parallel::run_ranks;
-using moe::parallel::single_expert;
 using Group = std::shared_ptr<moe::parallel::Communicator>;
 using Named = std::vector<std::pair<std::string, Tensor>>;
 
@@ -42,19 +40,6 @@ TEST(GatherNamed, RefusesANameThatTwoRanksHave) {
                            gather_named({{"same", at::full({1}, 1, at::kFloat)}}, *group);
                          }),
                moe::Error);
-}
-
-TEST(SingleExpert, IsTheNumberBehindTheComponentExperts) {
-  EXPECT_EQ(single_expert("layers.0.moe.experts.13.0.weight"), 13);
-  EXPECT_EQ(single_expert("experts.0.w"), 0);
-  EXPECT_EQ(single_expert("experts.2.w.exp_avg"), 2);
-  EXPECT_EQ(single_expert("experts.w_in"), std::nullopt);
-  EXPECT_EQ(single_expert("experts.3"), std::nullopt) << "no parameter has a number for a name";
-  EXPECT_EQ(single_expert("layers.3.moe.router.weight"), std::nullopt);
-  EXPECT_EQ(single_expert("my_experts.3.w"), std::nullopt);
-  EXPECT_EQ(single_expert("experts.-3.w"), std::nullopt);
-  EXPECT_EQ(single_expert("experts.99999999999999999999.w"), std::nullopt);
-  EXPECT_EQ(single_expert("experts.w.experts.4.w"), 4);
 }
 
 }  // namespace

@@ -18,12 +18,11 @@
 namespace {
 
 using at::Tensor;
+using moe::Parameters;
 using moe::parallel::all_to_all_rows;
 using moe::parallel::Communicator;
-using moe::parallel::is_expert_parameter;
 using moe::parallel::reduce_gradients;
 using moe::parallel::run_ranks;
-using Named = std::vector<std::pair<std::string, Tensor>>;
 
 TEST(AllToAllRows, GradientGoesBackTheWayTheRowsCame) {
   // Rank 0 sends 2 rows to rank 1 and one to itself, rank 1 nothing, rank 2 one to rank 0.
@@ -70,16 +69,6 @@ TEST(AllToAllRows, IsDifferentiableTwice) {
   });
 }
 
-TEST(ExpertParameters, HaveADottedComponentNamedExperts) {
-  EXPECT_TRUE(is_expert_parameter("layers.3.moe.experts.w_in"));
-  EXPECT_TRUE(is_expert_parameter("experts.w_out"));
-  EXPECT_TRUE(is_expert_parameter("a.experts"));
-  EXPECT_FALSE(is_expert_parameter("layers.3.moe.router.weight"));
-  EXPECT_FALSE(is_expert_parameter("layers.3.shared_experts.w_in"));
-  EXPECT_FALSE(is_expert_parameter("experts_gate.w"));
-  EXPECT_FALSE(is_expert_parameter(""));
-}
-
 Tensor parameter_of(at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat) {
   return at::zeros(sizes, dtype).set_requires_grad(true);
 }
@@ -87,16 +76,18 @@ Tensor parameter_of(at::IntArrayRef sizes, at::ScalarType dtype = at::kFloat) {
 TEST(ReduceGradients, AddsReplicatedOnesAndLeavesExpertsAlone) {
   run_ranks(3, [](const std::shared_ptr<Communicator>& group) {
     const double mine = group->rank() + 1;
-    const Named parameters = {{"embed.weight", parameter_of({2, 3})},
-                              {"moe.experts.w_in", parameter_of({4, 2})},
-                              {"head.weight", parameter_of({3, 2}, at::kDouble)},
-                              {"norm.weight", parameter_of({5})},
-                              {"scale", parameter_of({})}};
-    for (const auto& [name, parameter] : parameters)
+    const Parameters parameters = {{"embed.weight", parameter_of({2, 3}), {}},
+                                   {"stack", parameter_of({4, 2}), {.sharded = true}},
+                                   {"one", parameter_of({2, 2}), {.expert = group->rank()}},
+                                   {"experts.w_in", parameter_of({4, 2}), {.per_expert = true}},
+                                   {"head.weight", parameter_of({3, 2}, at::kDouble), {}},
+                                   {"norm.weight", parameter_of({5}), {}},
+                                   {"scale", parameter_of({}), {}}};
+    for (const auto& [name, parameter, info] : parameters)
       parameter.mutable_grad() = at::full_like(parameter, mine).set_requires_grad(false);
     reduce_gradients(parameters, *group);
-    for (const auto& [name, parameter] : parameters) {
-      const double expected = is_expert_parameter(name) ? mine : 6;
+    for (const auto& [name, parameter, info] : parameters) {
+      const double expected = name == "stack" || name == "one" ? mine : 6;
       EXPECT_TRUE(parameter.grad().eq(expected).all().item<bool>()) << name << parameter.grad();
       EXPECT_EQ(parameter.grad().sizes(), parameter.sizes());
       EXPECT_EQ(parameter.grad().scalar_type(), parameter.scalar_type());
@@ -107,15 +98,15 @@ TEST(ReduceGradients, AddsReplicatedOnesAndLeavesExpertsAlone) {
 
 TEST(ReduceGradients, CountsUndefinedAsZerosAndKeepsWhatIsUndefinedEverywhere) {
   run_ranks(3, [](const std::shared_ptr<Communicator>& group) {
-    const Named parameters = {{"everywhere_undefined", parameter_of({2})},
-                              {"on_rank_1", parameter_of({2})},
-                              {"frozen", at::zeros({2})}};
-    if (group->rank() == 1) parameters[1].second.mutable_grad() = at::full({2}, 7.0);
+    const Parameters parameters = {{"everywhere_undefined", parameter_of({2}), {}},
+                                   {"on_rank_1", parameter_of({2}), {}},
+                                   {"frozen", at::zeros({2}), {}}};
+    if (group->rank() == 1) parameters[1].tensor.mutable_grad() = at::full({2}, 7.0);
     reduce_gradients(parameters, *group);
-    EXPECT_FALSE(parameters[0].second.grad().defined());
-    ASSERT_TRUE(parameters[1].second.grad().defined());
-    EXPECT_TRUE(parameters[1].second.grad().eq(7).all().item<bool>());
-    EXPECT_FALSE(parameters[2].second.grad().defined());
+    EXPECT_FALSE(parameters[0].tensor.grad().defined());
+    ASSERT_TRUE(parameters[1].tensor.grad().defined());
+    EXPECT_TRUE(parameters[1].tensor.grad().eq(7).all().item<bool>());
+    EXPECT_FALSE(parameters[2].tensor.grad().defined());
   });
 }
 
@@ -123,8 +114,8 @@ TEST(ReduceGradients, CountsTiedWeightsOnce) {
   run_ranks(2, [](const std::shared_ptr<Communicator>& group) {
     const Tensor tied = parameter_of({2});
     tied.mutable_grad() = at::ones({2});
-    const Named parameters = {
-        {"embed", tied}, {"other", parameter_of({2}, at::kDouble)}, {"head", tied}};
+    const Parameters parameters = {
+        {"embed", tied, {}}, {"other", parameter_of({2}, at::kDouble), {}}, {"head", tied, {}}};
     reduce_gradients(parameters, *group);
     EXPECT_TRUE(tied.grad().eq(2).all().item<bool>());
   });
@@ -132,21 +123,21 @@ TEST(ReduceGradients, CountsTiedWeightsOnce) {
 
 TEST(ReduceGradients, FillsSeveralBuckets) {
   run_ranks(2, [](const std::shared_ptr<Communicator>& group) {
-    Named parameters;
+    Parameters parameters;
     for (int i = 0; i < 3; ++i) {  // 3 x 9 MB: more than one bucket
-      parameters.emplace_back(std::to_string(i), parameter_of({9, 256, 1024}));
-      parameters.back().second.mutable_grad() = at::full({9, 256, 1024}, i + group->rank());
+      parameters.push_back({std::to_string(i), parameter_of({9, 256, 1024}), {}});
+      parameters.back().tensor.mutable_grad() = at::full({9, 256, 1024}, i + group->rank());
     }
     reduce_gradients(parameters, *group);
     for (int i = 0; i < 3; ++i)
-      EXPECT_TRUE(parameters[i].second.grad().eq(2 * i + 1).all().item<bool>());
+      EXPECT_TRUE(parameters[i].tensor.grad().eq(2 * i + 1).all().item<bool>());
   });
 }
 
 TEST(ReduceGradients, KeepsWhatOneRankHas) {
   const Tensor parameter = parameter_of({2});
   parameter.mutable_grad() = at::ones({2});
-  reduce_gradients({{"a", parameter}, {"b", parameter_of({1})}}, *moe::parallel::local());
+  reduce_gradients({{"a", parameter, {}}, {"b", parameter_of({1}), {}}}, *moe::parallel::local());
   EXPECT_TRUE(parameter.grad().eq(1).all().item<bool>());
 }
 

@@ -7,17 +7,18 @@
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
-#include <moe/models/evaluate.h>
+#include <moe/objectives/evaluate.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_model.h"
 
-namespace moe::models {
+namespace moe::objectives {
 namespace {
 
-using moe::test::TemporaryFolder;
+using models::Model;
 using moe::test::run_rows;
+using moe::test::TemporaryFolder;
 using moe::test::tiny_model;
 using moe::test::tiny_text_model;
 
@@ -29,7 +30,7 @@ std::filesystem::path write(const TemporaryFolder& folder, const std::string& te
 /// Sum of -log p of every token but the first, in windows of S one after another.
 double naive_loss_sum(Model& model, const std::vector<int64_t>& ids) {
   const at::NoGradGuard no_grad;
-  const auto S = static_cast<size_t>(model.options().context_length);
+  const auto S = static_cast<size_t>(model.traits().context_length);
   double sum = 0;
   for (size_t begin = 0; begin + 1 < ids.size(); begin += S) {
     const size_t length = std::min(S, ids.size() - 1 - begin);
@@ -90,7 +91,7 @@ TEST(Evaluate, MeasuresOfATextFileFitTogether) {
 }
 
 TEST(Evaluate, AddsUpFiles) {
-  Evaluation sum{.loss_sum = 2, .tokens = 1, .bytes = 3};
+  TextLoss sum{.loss_sum = 2, .tokens = 1, .bytes = 3};
   sum += {.loss_sum = 4, .tokens = 3, .bytes = 5};
   EXPECT_DOUBLE_EQ(sum.loss(), 1.5);
   EXPECT_EQ(sum.bytes, 8);
@@ -115,4 +116,4 @@ TEST(Evaluate, RefusesFilesWithNothingToPredict) {
 }
 
 }  // namespace
-}  // namespace moe::models
+}  // namespace moe::objectives

@@ -1,0 +1,45 @@
+#pragma once
+// P parameters.
+
+#include <map>
+#include <vector>
+
+#include <moe/parameters/list.h>
+#include <moe/train/optimizers/adamw.h>
+
+namespace moe::train {
+
+/// The update of AdamW for some of an optimizer's parameters, with its state. One fused call of
+/// libtorch for all parameters of equal rates.
+class AdamWRule {
+ public:
+  /// For those of `parameters` whose numbers are `indices`.
+  AdamWRule(const Parameters& parameters, const std::vector<size_t>& indices, const AdamW& rates);
+
+  /// Collects the update of parameter number `index`, which has a gradient; `finish` makes all.
+  void add(size_t index, double lr, double weight_decay);
+  void finish();
+
+  /// Adds the moments ("NAME.exp_avg", "NAME.exp_avg_sq") and the number of updates that each
+  /// parameter has seen ("steps" (P,); "NAME.steps" () for parameters of one expert, which differ
+  /// from rank to rank).
+  void add_state(Parameters& out) const;
+  /// Of parameter number `index`; empty for one that is another's.
+  std::vector<Tensor> moments(size_t index) const;
+
+ private:
+  struct Slot {
+    Parameter parameter;
+    Tensor exp_avg, exp_avg_sq, step;
+  };
+  struct Group {
+    std::vector<Tensor> parameters, gradients, exp_avg, exp_avg_sq, steps;
+  };
+
+  AdamW rates_;
+  Tensor steps_P_;  // of all but single experts
+  std::map<size_t, Slot> slots_;
+  std::map<std::pair<double, double>, Group> groups_;  // by learning rate and decay
+};
+
+}  // namespace moe::train

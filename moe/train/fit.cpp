@@ -1,0 +1,44 @@
+#include <moe/train/fit.h>
+
+namespace moe::train {
+
+namespace {
+
+void check_reads_text(const models::ModelTraits& model, const data::DataTraits& data,
+                      const data::Dataset& dataset) {
+  check<ConfigError>(model.vocabulary > 0, "config",
+                     "expected a model of text for data.domains of text, got one of images. Set "
+                     "model.architecture, or the format of the domains.");
+  const auto tokenizer = dataset.tokenizer();
+  check<ConfigError>(data.vocabulary <= model.vocabulary, "config",
+                     "expected model.vocabulary of at least ", data.vocabulary,
+                     " for the tokenizer '", tokenizer ? tokenizer->name() : "", "', got ",
+                     model.vocabulary, ". Raise it.");
+  check<ConfigError>(
+      data.sequence <= model.context_length, "config",
+      "expected data.sequence of at most model.context_length=", model.context_length, ", got ",
+      data.sequence, ". Lower the one or raise the other.");
+}
+
+void check_reads_images(const models::ModelTraits& model, const data::DataTraits& data) {
+  const bool same =
+      model.channels == data.channels && model.height == data.height && model.width == data.width;
+  check<ConfigError>(same, "config", "expected a model of images (", data.channels, ", ",
+                     data.height, ", ", data.width, "), got ",
+                     model.channels == 0 ? "one of text"
+                                         : concat("one of (", model.channels, ", ", model.height,
+                                                  ", ", model.width, ')'),
+                     ". Set model.architecture and the model's channels, height and width.");
+}
+
+}  // namespace
+
+void check_reads(const models::ModelTraits& model, const data::Dataset& dataset) {
+  const auto data = dataset.traits();
+  if (data.vocabulary > 0)
+    check_reads_text(model, data, dataset);
+  else
+    check_reads_images(model, data);
+}
+
+}  // namespace moe::train

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <moe/data/batch.h>
+#include <moe/models/model.h>
+
+namespace moe::train {
+
+/// Throws ConfigError unless the model can read what the data hold: ids, lengths, shapes of images.
+/// What it answers is the objective's business.
+void check_reads(const models::ModelTraits& model, const data::Dataset& dataset);
+
+}  // namespace moe::train
