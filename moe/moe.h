@@ -26,8 +26,7 @@
 #include <moe/layers/moe_layer.h>
 #include <moe/models/architectures/decoder.h>
 #include <moe/models/counts.h>
-#include <moe/models/evaluate.h>
 #include <moe/models/load.h>
+#include <moe/objectives/evaluate.h>
 #include <moe/routing/routers.h>
-#include <moe/train/evaluate.h>
 #include <moe/train/run.h>

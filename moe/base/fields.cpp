@@ -53,6 +53,12 @@ void move_unknown(const Table& table, const std::vector<std::string>& known, Tab
     if (std::find(known.begin(), known.end(), key) == known.end()) others.set(key, value);
 }
 
+Table table_of_kind(const std::string& name) {
+  Table out;
+  out.set("kind", name);
+  return out;
+}
+
 }  // namespace detail
 
 void UnknownKeys::note(const Table& table, const std::vector<std::string>& known) {

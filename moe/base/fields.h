@@ -10,7 +10,8 @@
 // these. `v.rest(table)` takes the keys that no field names, for settings that belong to a kind
 // chosen by name; `void find_unknown(UnknownKeys& unknown) const` then asks that kind which of them
 // it does not know. A struct may also define `void validate(const std::string& place) const` to
-// refuse bad values after reading.
+// refuse bad values after reading. A struct with a std::string member `kind` may be written as that
+// kind's name alone: objective = "regression".
 
 #include <concepts>
 
@@ -76,6 +77,11 @@ concept HasFindUnknown = requires(const T& t, UnknownKeys& unknown) {
 };
 
 template <class T>
+concept HasKind = HasFields<T> && requires(T& t) {
+  { t.kind } -> std::same_as<std::string&>;
+};
+
+template <class T>
 struct is_vector : std::false_type {};
 template <class T>
 struct is_vector<std::vector<T>> : std::true_type {};
@@ -88,6 +94,8 @@ void read_scalar(std::string& out, const Value& value, const std::string& path);
 void read_scalar(Table& out, const Value& value, const std::string& path);
 [[noreturn]] void wrong_type(const std::string& path, const char* expected, const Value& value);
 void move_unknown(const Table& table, const std::vector<std::string>& known, Table& others);
+/// { kind = NAME }
+Table table_of_kind(const std::string& name);
 
 inline std::string dotted(const std::string& path, std::string_view key) {
   return path.empty() ? std::string(key) : concat(path, '.', key);
@@ -143,7 +151,10 @@ void read_value(T& out, const Value& value, const std::string& path) {
     }
   } else if constexpr (HasFields<T>) {
     const auto* table = value.as<Table>();
-    if (!table) wrong_type(path, "a table", value);
+    if constexpr (HasKind<T>)
+      if (const auto* kind = value.as<std::string>())
+        return read_known_fields(out, table_of_kind(*kind), path);
+    if (!table) wrong_type(path, HasKind<T> ? "a table or the name of a kind" : "a table", value);
     read_known_fields(out, *table, path);
   } else {
     read_scalar(out, value, path);

@@ -3,6 +3,8 @@
 #include <moe/checkpoint/tensors.h>
 #include <moe/config/toml.h>
 #include <moe/data/bpe/bpe_tokenizer.h>
+#include <moe/formats/safetensors_shards.h>
+#include <moe/models/hugging_face.h>
 #include <moe/models/load.h>
 #include <moe/parameters/list.h>
 #include <moe/parameters/materialise.h>
@@ -22,9 +24,6 @@ Path find_checkpoint(const Path& path) {
                      "'. Check the path.");
   if (files.exists(path / checkpoint::kManifestName)) return path;
   if (const auto newest = checkpoint::latest_checkpoint(path / "checkpoints")) return *newest;
-  check(!files.exists(path / "config.json"), "models/load",
-        "expected a run or a checkpoint of moe, found a Hugging Face model in ", path.string(),
-        ". This version reads its own checkpoints only.");
   std::vector<std::string> runs;
   for (const auto& name : files.list(path))
     if (files.exists(path / name / "checkpoints")) runs.push_back((path / name).string());
@@ -33,8 +32,26 @@ Path find_checkpoint(const Path& path) {
   check(!files.exists(path / "checkpoints"), "models/load", "expected a whole checkpoint in ",
         (path / "checkpoints").string(),
         ", found none that verifies. Mend what the warnings name, or train on until there is one.");
-  fail("models/load", "expected a run (with checkpoints/) or a checkpoint (with manifest.json) in ",
-       path.string(), ", found neither. Train first, or wait for the run's first checkpoint.");
+  fail("models/load", "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face model (with config.json) in ",
+       path.string(), ", found none. Train first, or wait for the run's first checkpoint.");
+}
+
+/// Whether `path` is a run or a checkpoint.
+bool is_ours(const Path& path) {
+  auto& files = real_files();
+  return files.exists(path / checkpoint::kManifestName) || files.exists(path / "checkpoints");
+}
+
+/// Whether `path` is a model of another program.
+bool is_foreign(const Path& path) {
+  return is_hugging_face(path) && !is_ours(path);
+}
+
+/// The configuration that a model of `spec` has here.
+Table config_for(const ModelSpec& spec) {
+  Table out;
+  out.set("model", write_fields(spec));
+  return out;
 }
 
 Table config_of(const Path& checkpoint) {
@@ -50,10 +67,11 @@ const Table& section(const Table& config, const char* name) {
   return *table;
 }
 
-/// A checkpoint holds its tokenizer, whatever path the run read it from.
+/// A checkpoint holds its tokenizer, whatever path the run read it from; null for a converted model without one.
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, const Table& config) {
   const Path file = checkpoint / data::kTokenizerFile;
   if (real_files().exists(file)) return data::read_bpe_tokenizer(file);
+  if (!config.find("data")) return nullptr;
   const Value* kind = section(config, "data").find("tokenizer");
   const auto* name = kind ? kind->as<std::string>() : nullptr;
   check(!name || *name == "byte", "models/load", "expected ", data::kTokenizerFile, " in '",
@@ -64,7 +82,14 @@ std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, cons
 
 }  // namespace
 
+ModelSpec LoadedModel::spec() const {
+  ModelSpec out;
+  read_fields(out, section(config, "model"), "model");
+  return out;
+}
+
 Table load_config(const std::filesystem::path& path) {
+  if (is_foreign(path)) return config_for(read_hugging_face(path).spec);
   return config_of(find_checkpoint(path));
 }
 
@@ -75,28 +100,68 @@ std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::pat
   check<ConfigError>(std::filesystem::is_directory(path, error), "models/load",
                      "expected a tokenizer.json, a run or a checkpoint, found none at '",
                      path.string(), "'. Check the path.");
-  const bool is_ours =
-      files.exists(path / checkpoint::kManifestName) || files.exists(path / "checkpoints");
-  if (!is_ours && files.exists(path / data::kTokenizerFile))
+  if (is_foreign(path) || (files.exists(path / data::kTokenizerFile) && !is_ours(path))) {
+    check(files.exists(path / data::kTokenizerFile), "models/load", "expected ", data::kTokenizerFile, " in '",
+          path.string(), "', found none. Fetch it; other forms of tokenizers are not read yet.");
     return data::read_bpe_tokenizer(path / data::kTokenizerFile);
+  }
   const Path checkpoint = find_checkpoint(path);
   return tokenizer_of(checkpoint, config_of(checkpoint));
 }
 
-LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype) {
+LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype, bool with_tokenizer) {
   LoadedModel out;
+  if (is_foreign(path)) {
+    auto foreign = load_hugging_face(path, dtype);
+    out.model = std::move(foreign.model);
+    out.config = config_for(foreign.spec);
+    out.folder = path;
+    out.family = foreign.family;
+    if (with_tokenizer && real_files().exists(path / data::kTokenizerFile)) out.tokenizer = load_tokenizer(path);
+    return out;
+  }
   out.folder = find_checkpoint(path);
   out.config = config_of(out.folder);
-  ModelSpec spec;
-  read_fields(spec, section(out.config, "model"), "model");
-  out.model = make_model(spec);
+  out.model = make_model(out.spec());
   materialise(*out.model, at::kCPU, dtype);
   checkpoint::load_tensors(out.folder, "model", tensors_of(*out.model), *parallel::local());
   out.model->eval();
-  out.tokenizer = tokenizer_of(out.folder, out.config);
+  if (with_tokenizer) out.tokenizer = tokenizer_of(out.folder, out.config);
   const auto metadata = checkpoint::read_manifest(out.folder).metadata;
   if (const auto step = metadata.find("step"); step != metadata.end())
     out.step = std::strtoll(step->second.c_str(), nullptr, 10);
+  return out;
+}
+
+at::ScalarType stored_type(const std::filesystem::path& path) {
+  at::ScalarType out = at::ScalarType::Undefined;
+  const auto take = [&](at::ScalarType type) {
+    if (at::isFloatingType(type))
+      out = out == at::ScalarType::Undefined ? type : at::promoteTypes(out, type);
+  };
+  if (is_foreign(path)) {
+    const auto shards = formats::SafetensorsShards::open(path);
+    for (const auto& name : shards.names()) take(shards.info(name).dtype);
+  } else {
+    const Path folder = find_checkpoint(path);
+    for (const auto& [name, file] : checkpoint::read_manifest(folder).files) {
+      if (!name.starts_with("model.") || !name.ends_with(".safetensors")) continue;
+      const auto opened = formats::SafetensorsFile::open(folder / name);
+      for (const auto& tensor : opened.names()) take(opened.info(tensor).dtype);
+    }
+  }
+  return out == at::ScalarType::Undefined ? at::kFloat : out;
+}
+
+data::DataOptions data_options_of(const LoadedModel& model) {
+  data::DataOptions out;
+  const auto* data = model.config.find("data");
+  check(data && data->as<Table>(), "models/load",
+        "expected a [data] section in the run's config.toml, found none. The run is damaged.");
+  read_fields(out, *data->as<Table>(), "data");
+  // Its own, whatever became of the file that the run read it from.
+  if (const Path file = model.folder / data::kTokenizerFile; real_files().exists(file))
+    out.tokenizer = file.string();
   return out;
 }
 

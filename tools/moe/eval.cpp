@@ -4,7 +4,7 @@
 
 #include <ATen/Parallel.h>
 
-#include <moe/models/evaluate.h>
+#include <moe/objectives/evaluate.h>
 
 #include "tools/moe/model_argument.h"
 
@@ -20,7 +20,7 @@ struct EvalCommand {
   bool json = false;
 };
 
-Json evaluation_json(const models::Evaluation& result) {
+Json evaluation_json(const objectives::TextLoss& result) {
   return {{"loss", result.loss()},
           {"perplexity", result.perplexity()},
           {"bits_per_byte", result.bits_per_byte()},
@@ -28,7 +28,7 @@ Json evaluation_json(const models::Evaluation& result) {
           {"bytes", result.bytes}};
 }
 
-std::string evaluation_line(const std::string& name, const models::Evaluation& result) {
+std::string evaluation_line(const std::string& name, const objectives::TextLoss& result) {
   return concat(name, ": loss ", result.loss(), ", perplexity ", result.perplexity(), ", ",
                 result.bits_per_byte(), " bits per byte, ", grouped(result.tokens), " tokens\n");
 }
@@ -39,10 +39,10 @@ int run_eval(const EvalCommand& o) {
   const auto model = load_model(o.model);
   const auto packing =
       o.documents == "run" ? models::data_options_of(model).packing : data::PackingOptions();
-  models::Evaluation total;
+  objectives::TextLoss total;
   Json files = Json::array();
   for (const auto& path : o.data) {
-    const auto result = models::evaluate_file(model, path, o.format, packing);
+    const auto result = objectives::evaluate_file(model, path, o.format, packing);
     total += result;
     Json file = {{"file", path}};
     file.update(evaluation_json(result));

@@ -13,7 +13,6 @@
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
-#include <moe/models/evaluate.h>
 #include <moe/models/load.h>
 
 namespace moe::analyze::report {
