@@ -20,8 +20,9 @@ struct MixerShape {
   at::TensorOptions tensors = {};
 };
 
-/// What a mixer remembers of the sequences of a running batch: keys and values, compressed latents, a window, a
-/// recurrent state. Sequences have their own lengths; slot n belongs to sequence n of the next call.
+/// What a mixer remembers of the sequences of a running batch: keys and values, compressed latents,
+/// a window, a recurrent state. Sequences have their own lengths; slot n belongs to sequence n of
+/// the next call.
 class MixerState {
  public:
   virtual ~MixerState() = default;
@@ -39,20 +40,23 @@ struct StateShape {
   at::TensorOptions tensors = {};
 };
 
-/// Mixes tokens of one sequence: attention in its forms, convolutions, recurrences. A swap point: one file in
-/// mixers/ and one line in mixers.def add a kind.
+/// Mixes tokens of one sequence: attention in its forms, convolutions, recurrences. A swap point:
+/// one file in mixers/ and one line in mixers.def add a kind.
 ///
-/// Forward has no side effects beyond the state it is given. A sequence gets what it would get alone.
+/// Forward has no side effects beyond the state it is given. A sequence gets what it would get
+/// alone.
 class Mixer : public Module {
  public:
   using Module::Module;
 
-  /// x_TD (T, D) -> (T, D). With `state`, context.tokens.sequences holds one sequence a slot (of no token, where
-  /// nothing is new) whose first position is what the slot has seen; the state is extended.
+  /// x_TD (T, D) -> (T, D). With `state`, context.tokens.sequences holds one sequence a slot (of no
+  /// token, where nothing is new) whose first position is what the slot has seen; the state is
+  /// extended.
   virtual Tensor forward(const Tensor& x_TD, const LayerContext& context, MixerState* state) = 0;
   /// An empty state without slots.
   virtual std::unique_ptr<MixerState> new_state(const StateShape& shape) const = 0;
-  /// Multiply-adds x 2 of one token that sees `keys` tokens, beyond two for each number of a matrix.
+  /// Multiply-adds x 2 of one token that sees `keys` tokens, beyond two for each number of a
+  /// matrix.
   virtual int64_t flops_over_keys(int64_t keys) const = 0;
   /// Numbers that the state of one sequence of `positions` positions holds.
   virtual int64_t state_numbers(int64_t positions) const = 0;
@@ -65,18 +69,4 @@ MixerRegistry& mixers();
 
 using MixerSpec = KindSpec<mixers, "attention">;
 
-/// Makes `Class(const MixerShape&, const Options&)` known as `name`.
-template <class Class, class Options = NoOptions>
-void register_mixer(const std::string& name, const std::string& help) {
-  mixers().add(name, help, kind_of<Mixer, MixerShape, Class, Options>());
-}
-
 }  // namespace moe::layers
-
-/// In mixers/NAME.cpp: what mixers.def's X(NAME, "help") refers to.
-#define MOE_MIXER(name, Class, Options)                  \
-  namespace moe::layers::mixer_kinds {                   \
-  MixerRegistry::Entry make_##name() {                   \
-    return kind_of<Mixer, MixerShape, Class, Options>(); \
-  }                                                      \
-  }

@@ -1,5 +1,5 @@
 #pragma once
-// B batch, S sequence, H heads, P head width.
+// T tokens, H heads, P head width, R rows of a table, W numbers of a head that turn.
 
 #include <ATen/core/Tensor.h>
 
@@ -7,14 +7,23 @@ namespace moe::ops {
 
 using at::Tensor;
 
-/// Rotary position embedding (Su et al. 2021, the halves form of Llama): with angle a = (first + s)
-/// theta^(-2i/P), out[i] = x[i] cos a - x[i + P/2] sin a and out[i + P/2] = x[i + P/2] cos a + x[i]
-/// sin a. x_BSHP of even head width P; positions count from `first` in every sequence. The gradient
-/// is the inverse rotation.
-Tensor rope(const Tensor& x_BSHP, int64_t first, double theta);
+/// Angles of rotary positions: angle[r][i] = position_R[r] · theta^(-2i/W).
+struct RopeTable {
+  /// (R, W/2) of float32 (float64 for float64), computed in float64.
+  Tensor cos, sin;
+  /// (T,) int64: the row of each token; undefined: token t has row t mod R.
+  Tensor row_T;
+  /// The numbers 2i and 2i + 1 turn together (GPT-J), instead of i and i + W/2 (Llama, NeoX).
+  bool interleaved = false;
+};
 
-/// The same at positions of one's own, position_BS int64 in [0, S): documents that share a row.
-/// Throws moe::Error for others.
-Tensor rope(const Tensor& x_BSHP, const Tensor& position_BS, double theta);
+/// A table for heads of type and device `like`, of which the first `width` numbers turn.
+RopeTable rope_table(const Tensor& position_R, const Tensor& row_T, int64_t width, double theta,
+                     bool interleaved, const at::TensorOptions& like);
+
+/// Rotary position embedding (Su et al. 2021): each pair (a, b) of numbers of a head becomes
+/// (a cos - b sin, b cos + a sin). x_THP (T, H, P); what is beyond the table's width stays as it
+/// is. The gradient is the inverse rotation.
+Tensor rope(const Tensor& x_THP, const RopeTable& table);
 
 }  // namespace moe::ops
