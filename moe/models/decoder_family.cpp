@@ -25,7 +25,7 @@ layers::BlockSpec in_full(layers::BlockSpec block, int64_t d_model) {
     block.mixer = attention;
   }
   if (block.feed_forward.kind == "moe") {
-    auto mixture = kind_options<MoELayerOptions>(block.feed_forward);
+    auto mixture = kind_options<layers::MoELayerOptions>(block.feed_forward);
     mixture.d_model = d_model;
     if (mixture.expert.d_ff == 0) mixture.expert.d_ff = 4 * d_model;
     mixture.router.resolve();

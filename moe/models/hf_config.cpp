@@ -164,6 +164,37 @@ void HfConfig::refuse_unread() const {
          indented_list(unread));
 }
 
+namespace {
+
+/// Theirs and ours; of several that are ours the first is written.
+const std::vector<std::pair<std::string, std::string>> kActivations = {{"silu", "silu"},
+                                                                       {"swish", "silu"},
+                                                                       {"gelu", "gelu"},
+                                                                       {"gelu_pytorch_tanh", "gelu_tanh"},
+                                                                       {"gelu_new", "gelu_tanh"},
+                                                                       {"relu", "relu"},
+                                                                       {"relu2", "relu_squared"}};
+
+}  // namespace
+
+std::string activation_of(const HfConfig& config, std::string_view key) {
+  const auto theirs = config.text(key, "silu");
+  std::vector<Value> known;
+  for (const auto& [name, ours] : kActivations) {
+    if (name == theirs) return ours;
+    known.emplace_back(name);
+  }
+  config.only(key, known, "another activation");
+  return "";
+}
+
+std::string hf_activation(const std::string& ours) {
+  if (ours.empty()) return "silu";
+  for (const auto& [theirs, name] : kActivations)
+    if (name == ours) return theirs;
+  fail(kPlaceOfHfConfig, "expected an activation that config.json knows, got '", ours, "'. Keep the native form.");
+}
+
 double rope_theta_of(const HfConfig& config, double fallback) {
   constexpr std::string_view kReason = "positions that are scaled to longer contexts";
   double theta = config.number("rope_theta", fallback);

@@ -66,4 +66,8 @@ class HfConfig {
 /// `rope_parameters`. Refuses scaled positions.
 double rope_theta_of(const HfConfig& config, double fallback);
 
+/// Activations of gated blocks under their names there and here, silu where nothing is said. Both refuse others.
+std::string activation_of(const HfConfig& config, std::string_view key);
+std::string hf_activation(const std::string& ours);
+
 }  // namespace moe::models

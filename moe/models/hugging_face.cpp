@@ -1,5 +1,3 @@
-#include <map>
-
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
@@ -99,28 +97,27 @@ HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype) {
 }
 
 void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::Module& model, const TensorMap& map,
-                        const Table& config, at::ScalarType dtype, uint64_t shard_bytes) {
-  check(!files.exists(folder) || (files.kind(folder) == FileKind::kFolder && files.list(folder).empty()),
-        kPlaceOfHuggingFace, "expected a new or empty folder at '", folder.string(),
+                        const Table& config, const std::map<std::string, Fill>& others, uint64_t shard_bytes) {
+  const Path target = (folder / "").parent_path(), parent = folder_of(target);  // also of "folder/"
+  check(!files.exists(target) || (files.kind(target) == FileKind::kFolder && files.list(target).empty()),
+        kPlaceOfHuggingFace, "expected a new or empty folder at '", target.string(),
         "', found something there. Name another, or remove it.");
   const Parameters ours = tensors_of(model);
   const auto parameter = [&](size_t p) { return ours[p].tensor; };
   std::vector<formats::TensorSource> sources;
-  for (const auto& tensor : map.tensors()) {
-    const auto own = parameter(tensor.pieces.front().parameter).scalar_type();
-    const auto type = dtype == at::ScalarType::Undefined ? own : dtype;
-    sources.push_back({tensor.name, type, tensor.shape,
-                       [&tensor, &parameter, type] { return to_foreign(tensor, parameter).detach().to(type); }});
-  }
-  const Path parent = folder_of(folder), temporary = parent / concat(".tmp-", folder.filename().string());
+  for (const auto& tensor : map.tensors())
+    sources.push_back({tensor.name, parameter(tensor.pieces.front().parameter).scalar_type(), tensor.shape,
+                       [&tensor, &parameter] { return to_foreign(tensor, parameter).detach(); }});
+  const Path temporary = parent / concat(".tmp-", target.filename().string());
   make_folders(files, parent);
-  if (files.exists(temporary)) remove_all(files, temporary);
+  if (files.exists(temporary)) remove_all(files, temporary);  // of a process that was killed
   files.make_folder(temporary);
   formats::write_shards(files, temporary, sources, shard_bytes);
+  for (const auto& [name, fill] : others) write_file(files, temporary / name, fill);
   write_file(files, temporary / kHfConfigName,
              [&](OutputFile& out) { out.write(bytes_of(formats::format_json_table(config))); });
   files.sync_folder(temporary);
-  files.rename(temporary, folder);
+  files.rename(temporary, target);
   files.sync_folder(parent);
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // Hugging Face model directories: config.json, *.safetensors and an optional index.
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -47,11 +48,11 @@ struct HuggingFaceModel : HuggingFaceConfig {
 /// The model of a directory, filled (see fill_from_shards).
 HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype = at::kFloat);
 
-/// Writes `model` as a directory that other programs read, with tensors of `dtype` (Undefined: as they are) and
-/// `config` as config.json. Where `folder` is there already it must be empty; it gets all files or none. Shards hold at
-/// most `shard_bytes`, or one tensor.
+/// Writes `model` as a directory that other programs read: its tensors as they are, `config` as config.json, and the
+/// other files as they come. Where `folder` is there already it must be empty; it gets all files or none. Shards hold
+/// at most `shard_bytes`, or one tensor.
 void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::Module& model, const TensorMap& map,
-                        const Table& config, at::ScalarType dtype = at::ScalarType::Undefined,
+                        const Table& config, const std::map<std::string, Fill>& others = {},
                         uint64_t shard_bytes = 5'000'000'000);
 
 }  // namespace moe::models

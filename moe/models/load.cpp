@@ -42,11 +42,6 @@ bool is_ours(const Path& path) {
   return files.exists(path / checkpoint::kManifestName) || files.exists(path / "checkpoints");
 }
 
-/// Whether `path` is a model of another program.
-bool is_foreign(const Path& path) {
-  return is_hugging_face(path) && !is_ours(path);
-}
-
 /// The configuration that a model of `spec` has here.
 Table config_for(const ModelSpec& spec) {
   Table out;
@@ -82,6 +77,10 @@ std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, cons
 
 }  // namespace
 
+bool is_foreign(const std::filesystem::path& path) {
+  return is_hugging_face(path) && !is_ours(path);
+}
+
 ModelSpec LoadedModel::spec() const {
   ModelSpec out;
   read_fields(out, section(config, "model"), "model");
@@ -106,7 +105,10 @@ std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::pat
     return data::read_bpe_tokenizer(path / data::kTokenizerFile);
   }
   const Path checkpoint = find_checkpoint(path);
-  return tokenizer_of(checkpoint, config_of(checkpoint));
+  auto out = tokenizer_of(checkpoint, config_of(checkpoint));
+  check(out != nullptr, "models/load", "expected ", data::kTokenizerFile, " in '", checkpoint.string(),
+        "', found none: the model was converted without one. Convert it again with its tokenizer.");
+  return out;
 }
 
 LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype, bool with_tokenizer) {

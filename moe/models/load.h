@@ -33,6 +33,9 @@ struct LoadedModel {
 LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype = at::kFloat,
                  bool with_tokenizer = true);
 
+/// Whether `path` is a model directory of another program: one with a config.json that is no run and no checkpoint.
+bool is_foreign(const std::filesystem::path& path);
+
 /// The type that the parameters of `path` are stored in; of several the widest.
 at::ScalarType stored_type(const std::filesystem::path& path);
 

@@ -41,7 +41,7 @@ DecoderOptions dense_twin(const DecoderOptions& options) {
   twin.blocks = options.block_specs();
   for (size_t i = 0; i < blocks.size(); ++i) {
     if (!blocks[i]->routes()) continue;
-    const auto mixture = kind_options<MoELayerOptions>(twin.blocks[i].feed_forward);
+    const auto mixture = kind_options<layers::MoELayerOptions>(twin.blocks[i].feed_forward);
     twin.blocks[i].feed_forward = twin_of(blocks[i]->feed_forward(), options.d_model, mixture.expert);
   }
   return twin;

@@ -50,6 +50,7 @@ void add_generate(CLI::App& program, Session& session);
 void add_forward(CLI::App& program, Session& session);
 void add_inspect(CLI::App& program, Session& session);
 void add_tokenize(CLI::App& program, Session& session);
+void add_convert(CLI::App& program, Session& session);
 void add_data(CLI::App& program, Session& session);
 void add_bench(CLI::App& program, Session& session);
 void add_analyze(CLI::App& program, Session& session);

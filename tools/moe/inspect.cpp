@@ -8,8 +8,12 @@
 #include <moe/dispatch/dispatcher.h>
 #include <moe/experts/experts.h>
 #include <moe/models/counts.h>
+#include <moe/models/family.h>
+#include <moe/models/hugging_face.h>
 #include <moe/models/load.h>
+#include <moe/objectives/objective.h>
 #include <moe/routing/router.h>
+#include <moe/train/optimizer.h>
 #include <moe/train/options.h>
 
 #include "tools/moe/common.h"
@@ -33,14 +37,14 @@ struct ListedKind {
   std::vector<FieldInfo> options;
 };
 
-struct ListedFamily {
+struct ListedRegistry {
   std::string name;
   std::vector<ListedKind> kinds;
 };
 
 template <class Interface, class Shape>
-ListedFamily listed(const std::string& name, const Registry<Interface, Shape>& registry) {
-  ListedFamily out{name, {}};
+ListedRegistry listed(const Registry<Interface, Shape>& registry) {
+  ListedRegistry out{registry.list_name(), {}};
   for (const auto& kind : registry.names()) {
     const auto entry = registry.at(kind);
     out.kinds.push_back({kind, entry.help, entry.fields()});
@@ -49,26 +53,27 @@ ListedFamily listed(const std::string& name, const Registry<Interface, Shape>& r
 }
 
 /// The registries, or the one called `only`.
-std::vector<ListedFamily> all_kinds(const std::string& only) {
-  std::vector<ListedFamily> families = {
-      listed("router", routing::routers()), listed("balance", balance::terms()),
-      listed("expert", experts::expert_kinds()), listed("dispatcher", dispatch::dispatchers()),
-      listed("model", models::families())};
-  if (only.empty()) return families;
+std::vector<ListedRegistry> all_kinds(const std::string& only) {
+  std::vector<ListedRegistry> registries = {
+      listed(routing::routers()),      listed(balance::terms()),         listed(experts::expert_kinds()),
+      listed(dispatch::dispatchers()), listed(layers::mixers()),         listed(layers::feed_forwards()),
+      listed(objectives::objectives()), listed(train::optimizers()),     listed(models::architectures()),
+      listed(models::families())};
+  if (only.empty()) return registries;
   std::vector<std::string> names;
-  for (auto& family : families) {
-    if (family.name == only) return {std::move(family)};
-    names.push_back(family.name);
+  for (auto& registry : registries) {
+    if (registry.name == only) return {std::move(registry)};
+    names.push_back(registry.name);
   }
   check_one_of("inspect", "KIND of --list", only, names);
   return {};
 }
 
-Json listing_json(const std::vector<ListedFamily>& families) {
+Json listing_json(const std::vector<ListedRegistry>& registries) {
   Json out = Json::object();
-  for (const auto& family : families) {
-    auto& kinds = out[family.name] = Json::array();
-    for (const auto& kind : family.kinds) {
+  for (const auto& registry : registries) {
+    auto& kinds = out[registry.name] = Json::array();
+    for (const auto& kind : registry.kinds) {
       Json options = Json::array();
       for (const auto& o : kind.options)
         options.push_back(
@@ -79,10 +84,10 @@ Json listing_json(const std::vector<ListedFamily>& families) {
   return out;
 }
 
-void print_listing(const std::vector<ListedFamily>& families) {
-  for (const auto& family : families) {
-    std::cout << family.name << '\n';
-    for (const auto& kind : family.kinds) {
+void print_listing(const std::vector<ListedRegistry>& registries) {
+  for (const auto& registry : registries) {
+    std::cout << registry.name << '\n';
+    for (const auto& kind : registry.kinds) {
       std::cout << "  " << kind.name << ": " << kind.help << '\n';
       for (const auto& o : kind.options) {
         std::cout << "      " << o.name;
@@ -109,45 +114,46 @@ Table configuration(const std::string& target) {
 }
 
 struct Subject {
+  /// Of another program's model its family, of ours the architecture.
   std::string family;
-  models::ModelOptions options;
+  models::ModelSpec spec;
 };
 
 Subject subject_of(const InspectOptions& o) {
+  std::error_code ignored;
+  const bool foreign = std::filesystem::is_directory(o.target, ignored) && models::is_foreign(o.target);
   Table table = configuration(o.target);
   apply_settings(table, o.settings);
   const Value* section = table.find("model");
   check<ConfigError>(section && section->as<Table>(), "inspect", "expected a [model] section in '",
                      o.target, "', found none. Name the configuration of a run.");
-  models::ModelSpec spec;
+  Subject out;
   if (table.find("data")) {  // a run's configuration: refuse whatever training would refuse
     train::RunOptions run;
     read_fields(run, table, "");
-    spec = run.model;
+    out.spec = run.model;
   } else {
-    read_fields(spec, *section->as<Table>(), "model");
+    read_fields(out.spec, *section->as<Table>(), "model");
   }
-  check<ConfigError>(spec.family == "decoder", "inspect", "expected the family decoder, got '",
-                     spec.family,
-                     "', whose parameters are not counted from its options. Name another.");
-  Subject subject{spec.family, {}};
-  read_fields(subject.options, spec.options, "model");
-  return subject;
+  out.family = foreign ? models::HfConfig::read(o.target).text("model_type") : out.spec.architecture;
+  return out;
 }
 
 Json facts(const Subject& subject, at::ScalarType dtype) {
-  const auto counts = models::count(subject.options);
+  const auto model = models::make_model(subject.spec);
+  const auto counts = models::count(*model);
   const auto width = static_cast<int64_t>(c10::elementSize(dtype));
   Json out;
   out["family"] = subject.family;
+  out["architecture"] = subject.spec.architecture;
   out["parameters"] = {{"total", counts.total},
                        {"active", counts.active},
                        {"active_without_input_embedding", counts.active_without_input_embedding},
                        {"active_without_embeddings", counts.active_without_embeddings}};
   out["flops_per_token"] = counts.flops_per_token;
-  out["context_length"] = subject.options.context_length;
+  out["context_length"] = model->traits().context_length;
   out["memory_bytes"] = {{"parameters", counts.total * width},
-                         {"kv_cache", counts.kv_cache_bytes / 4 * width},
+                         {"kv_cache", counts.state_numbers * width},
                          {"gradients", counts.total * 4},
                          {"optimizer", counts.total * 8}};
   return out;
@@ -178,8 +184,8 @@ int inspect(const InspectOptions& o) {
     check<ConfigError>(o.target.empty() && o.settings.empty(), "inspect",
                        "expected no model and no --set beside --list, got '",
                        o.target.empty() ? o.settings.front() : o.target, "'. Leave it out.");
-    const auto families = all_kinds(o.list);
-    o.json ? print_json(listing_json(families)) : print_listing(families);
+    const auto registries = all_kinds(o.list);
+    o.json ? print_json(listing_json(registries)) : print_listing(registries);
     return 0;
   }
   check<ConfigError>(!o.target.empty(), "inspect",
@@ -190,7 +196,7 @@ int inspect(const InspectOptions& o) {
 }
 
 void setup_inspect(CLI::App& app, InspectOptions& o) {
-  app.add_option("MODEL", o.target, "a run, a checkpoint, or the CONFIG.toml of a run")
+  app.add_option("MODEL", o.target, "a run, a checkpoint, a Hugging Face directory, or the CONFIG.toml of a run")
       ->type_name("DIR|FILE.toml");
   app.add_option_function<std::vector<std::string>>(
          "--list",
@@ -198,7 +204,8 @@ void setup_inspect(CLI::App& app, InspectOptions& o) {
            o.listing = true;
            o.list = kind.empty() ? "" : kind.front();
          },
-         "list what is registered: router, balance, expert, dispatcher or model; default: all")
+         "list what is registered: router, balance, expert, dispatcher, mixer, feed_forward, objective, optimizer, "
+         "architecture or family; default: all")
       ->expected(0, 1)
       ->type_name("[KIND]");
   add_dtype(app, o.dtype);

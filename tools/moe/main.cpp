@@ -50,6 +50,7 @@ int run_program(int argc, char** argv) {
   add_forward(program, session);
   add_inspect(program, session);
   add_tokenize(program, session);
+  add_convert(program, session);
   add_data(program, session);
   add_bench(program, session);
   add_analyze(program, session);

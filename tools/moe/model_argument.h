@@ -19,6 +19,6 @@ struct ModelArgument {
 /// MODEL, --device, --dtype and --threads.
 void add_model(CLI::App& app, ModelArgument& o);
 /// Sets the process's threads and loads the model as it was asked for.
-models::LoadedModel load_model(const ModelArgument& o);
+models::LoadedModel load_model(const ModelArgument& o, bool with_tokenizer = true);
 
 }  // namespace moe::tools

@@ -10,15 +10,17 @@ namespace llama {
 DecoderOptions options(const HfConfig& c) {
   c.ignore({"attention_dropout",   // in training only
             "pretraining_tp"});    // products cut into as many, whose sum is the same
-  c.only("hidden_act", {"silu"}, "feed-forward blocks with another activation");
-  c.only("attention_bias", {false}, "biases, which Llama has on all four projections");
-  c.only("mlp_bias", {false}, "biases in feed-forward blocks");
+  const bool bias = c.flag("attention_bias", false);
   const layers::BlockSpec block = {
       .mixer = Attention{.heads = c.size("num_attention_heads"),
                          .kv_heads = c.size("num_key_value_heads", c.size("num_attention_heads")),
                          .head_dim = c.size("head_dim", c.size("hidden_size") / c.size("num_attention_heads")),
-                         .rope_theta = rope_theta_of(c, 10000)},
-      .feed_forward = Dense{.d_ff = c.size("intermediate_size")},
+                         .bias = bias,
+                         .output_bias = bias,
+                         .rope = {.theta = rope_theta_of(c, 10000)}},
+      .feed_forward = Dense{.d_ff = c.size("intermediate_size"),
+                            .activation = activation_of(c, "hidden_act"),
+                            .bias = c.flag("mlp_bias", false)},
       .norm_epsilon = c.number("rms_norm_eps", 1e-6)};
   return {.vocabulary = c.size("vocab_size"),
           .context_length = c.size("max_position_embeddings", 2048),
@@ -36,10 +38,17 @@ NameMap names(const DecoderOptions& o) {
           same(theirs + "self_attn.k_proj.weight", ours + "attention.w_k"),
           same(theirs + "self_attn.v_proj.weight", ours + "attention.w_v"),
           same(theirs + "self_attn.o_proj.weight", ours + "attention.w_o"),
+          same(theirs + "self_attn.q_proj.bias", ours + "attention.b_q"),
+          same(theirs + "self_attn.k_proj.bias", ours + "attention.b_k"),
+          same(theirs + "self_attn.v_proj.bias", ours + "attention.b_v"),
+          same(theirs + "self_attn.o_proj.bias", ours + "attention.b_o"),
           same(theirs + "post_attention_layernorm.weight", ours + "ffn_norm.scale"),
           part(theirs + "mlp.gate_proj.weight", ours + "dense.w_in", kGate),
           part(theirs + "mlp.up_proj.weight", ours + "dense.w_in", kUp),
           same(theirs + "mlp.down_proj.weight", ours + "dense.w_out"),
+          part(theirs + "mlp.gate_proj.bias", ours + "dense.b_in", kGate),
+          part(theirs + "mlp.up_proj.bias", ours + "dense.b_in", kUp),
+          same(theirs + "mlp.down_proj.bias", ours + "dense.b_out"),
           same("model.norm.weight", "norm.scale"),
           o.tied_embeddings ? tied("lm_head.weight", "embedding") : same("lm_head.weight", "head"),
           ignored("model.layers.*.self_attn.rotary_emb.inv_freq")};
@@ -58,11 +67,11 @@ Table config(const DecoderOptions& o) {
                    {"num_attention_heads", attention.heads},
                    {"num_key_value_heads", attention.kv_heads > 0 ? attention.kv_heads : attention.heads},
                    {"head_dim", attention.head_dim > 0 ? attention.head_dim : o.d_model / attention.heads},
-                   {"attention_bias", false},
-                   {"mlp_bias", false},
-                   {"hidden_act", "silu"},
+                   {"attention_bias", attention.bias},
+                   {"mlp_bias", dense.bias},
+                   {"hidden_act", hf_activation(dense.activation)},
                    {"rms_norm_eps", blocks.front().norm_epsilon},
-                   {"rope_theta", attention.rope_theta},
+                   {"rope_theta", attention.rope.theta},
                    {"max_position_embeddings", o.context_length},
                    {"tie_word_embeddings", o.tied_embeddings}});
 }

@@ -1,9 +1,10 @@
 // Mixtral of Experts (Jiang et al. 2024), as transformers keeps it.
-#include <moe/experts/experts.h>
+#include <moe/balance/kinds/switch.h>
+#include <moe/experts/kinds/gated.h>
 #include <moe/layers/mixers/attention.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/models/decoder_family.h>
-#include <moe/routing/routers.h>
+#include <moe/routing/kinds/topk.h>
 
 namespace moe::models {
 
@@ -11,18 +12,18 @@ namespace mixtral {
 
 DecoderOptions options(const HfConfig& c) {
   c.ignore({"attention_dropout", "router_jitter_noise"});  // in training only
-  c.only("hidden_act", {"silu"}, "experts with another activation");
   const layers::BlockSpec block = {
       .mixer = Attention{.heads = c.size("num_attention_heads"),
                          .kv_heads = c.size("num_key_value_heads", c.size("num_attention_heads")),
                          .head_dim = c.size("head_dim", c.size("hidden_size") / c.size("num_attention_heads")),
-                         .rope_theta = rope_theta_of(c, 1e6),
+                         .rope = {.theta = rope_theta_of(c, 1e6)},
                          .window = c.size("sliding_window", 0)},
-      .feed_forward = MoELayerOptions{.num_experts = c.size("num_local_experts"),
+      .feed_forward = layers::MoELayerOptions{.num_experts = c.size("num_local_experts"),
                                       .top_k = c.size("num_experts_per_tok"),
                                       .router = TopKRouter{},
-                                      .expert = Gated{.d_ff = c.size("intermediate_size")},
-                                      .balance = {{"switch", c.number("router_aux_loss_coef", 0.001), {}}}},
+                                      .expert = GatedExpert{.d_ff = c.size("intermediate_size"),
+                                                            .activation = activation_of(c, "hidden_act")},
+                                      .balance = {SwitchLoss{.coefficient = c.number("router_aux_loss_coef", 0.001)}}},
       .norm_epsilon = c.number("rms_norm_eps", 1e-5)};
   return {.vocabulary = c.size("vocab_size"),
           .context_length = c.size("max_position_embeddings"),
@@ -53,7 +54,7 @@ NameMap names(const DecoderOptions& o) {
 Table config(const DecoderOptions& o) {
   const auto blocks = o.block_specs();
   const auto attention = kind_options<Attention>(blocks.front().mixer);
-  const auto mixture = kind_options<MoELayerOptions>(blocks.front().feed_forward);
+  const auto mixture = kind_options<layers::MoELayerOptions>(blocks.front().feed_forward);
   const bool balanced = !mixture.balance.empty() && mixture.balance.front().kind == "switch";
   return table_of({{"architectures", Array{"MixtralForCausalLM"}},
                    {"model_type", "mixtral"},
@@ -67,9 +68,9 @@ Table config(const DecoderOptions& o) {
                    {"num_local_experts", mixture.num_experts},
                    {"num_experts_per_tok", mixture.top_k},
                    {"router_aux_loss_coef", balanced ? mixture.balance.front().coefficient : 0.0},
-                   {"hidden_act", "silu"},
+                   {"hidden_act", hf_activation(kind_options<GatedExpert>(mixture.expert).activation)},
                    {"rms_norm_eps", blocks.front().norm_epsilon},
-                   {"rope_theta", attention.rope_theta},
+                   {"rope_theta", attention.rope.theta},
                    {"sliding_window", attention.window > 0 ? Value(attention.window) : Value()},
                    {"max_position_embeddings", o.context_length},
                    {"tie_word_embeddings", o.tied_embeddings}});
