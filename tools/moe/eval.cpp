@@ -37,8 +37,10 @@ int run_eval(const EvalCommand& o) {
   check_one_of("eval", "--documents", o.documents, {"run", "stream"});
   for (const auto& path : o.data) check_input_file("--data", path);
   const auto model = load_model(o.model);
-  const auto packing =
-      o.documents == "run" ? models::data_options_of(model).packing : data::PackingOptions();
+  // Models of other programs, and converted ones, had no run.
+  const bool has_run = model.config.find("data") != nullptr;
+  const auto packing = o.documents == "run" && has_run ? models::data_options_of(model).packing
+                                                       : data::PackingOptions();
   objectives::TextLoss total;
   Json files = Json::array();
   for (const auto& path : o.data) {
