@@ -134,7 +134,7 @@ TEST_F(TinyPage, OfOneDomain) {
 }
 
 TEST_F(TinyPage, OfADenseModel) {
-  models::ModelOptions model;
+  models::DecoderOptions model;
   read_fields(model, options.model.options, "model");
   options.model.options = write_fields(models::dense_twin(model));
   train();

@@ -2,6 +2,7 @@
 // What a report shows, as plain numbers and text: gathered in one place (gather.h), rendered in
 // another (render.h). Text is as it was found, hostile bytes and all; rendering escapes it.
 
+#include <memory>
 #include <optional>
 
 #include <moe/analyze/run_log.h>
@@ -17,8 +18,8 @@ struct RunFacts {
   /// The resolved configuration as it stands in config.toml; "" when there is none.
   std::string config;
   RunLog log;
-  /// Of the model; empty when the configuration does not tell.
-  std::optional<models::ModelOptions> model;
+  /// Unfilled; null when the configuration does not tell.
+  std::shared_ptr<const models::Model> model;
   std::optional<models::ModelCounts> counts;
   std::vector<std::string> domains;
   int64_t planned_steps = 0;

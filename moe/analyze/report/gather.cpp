@@ -63,16 +63,13 @@ void read_configuration(RunFacts& run) {
     for (const auto& domain : *domains->as<Array>())
       if (domain.as<Table>())
         run.domains.push_back(setting_or<std::string>(*domain.as<Table>(), "name", ""));
-  if (setting_or<std::string>(table, "model.family", "decoder") != "decoder") return;
   const Value* section = table.find("model");
   check(section && section->as<Table>(), kPlaceOfGather, "expected a [model] section in ",
         run.folder, "/config.toml, found none. The run is damaged: use another.");
   models::ModelSpec spec;
   read_fields(spec, *section->as<Table>(), "model");
-  models::ModelOptions model;
-  read_fields(model, spec.options, "model");
-  run.model = model;
-  run.counts = models::count(model);
+  run.model = models::make_model(spec);
+  run.counts = models::count(*run.model);
 }
 
 /// What the record in the newest checkpoint says; the rest of the checkpoint is not looked at.
@@ -210,7 +207,7 @@ void add_seeds(ReportData& data, const std::vector<Path>& folders) {
 int64_t RunFacts::moe_layers() const {
   int64_t out = 0;
   if (model)
-    for (int64_t i = 0; i < model->layers; ++i) out += model->experts_of(i) > 0;
+    for (const auto& block : model->blocks()) out += block->routes();
   for (const auto& step : log.steps) out = std::max(out, static_cast<int64_t>(step.layers.size()));
   return out;
 }

@@ -5,7 +5,7 @@
 #include <moe/analyze/report/sections.h>
 #include <moe/base/error.h>
 #include <moe/base/text.h>
-#include <moe/models/layer_facts.h>
+#include <moe/layers/moe_layer.h>
 
 namespace moe::analyze::report {
 
@@ -13,33 +13,35 @@ namespace {
 
 /// "8" or "8 to 16".
 template <class Of>
-std::string range_over_layers(const models::ModelOptions& model, const Of& of) {
-  int64_t low = 0, high = 0;
-  for (int64_t i = 0; i < model.layers; ++i) {
-    if (model.experts_of(i) == 0) continue;
-    const int64_t value = of(i);
-    low = high == 0 ? value : std::min(low, value);
-    high = std::max(high, value);
-  }
-  return low == high ? grouped(low) : grouped(low) + " to " + grouped(high);
+std::string range_of(const std::vector<const MoELayer::Impl*>& layers, const Of& of) {
+  const auto [low, high] = std::minmax_element(
+      layers.begin(), layers.end(), [&](auto* a, auto* b) { return of(*a) < of(*b); });
+  const int64_t from = of(**low), to = of(**high);
+  return from == to ? grouped(from) : grouped(from) + " to " + grouped(to);
 }
 
 std::string architecture(const RunFacts& run) {
   if (!run.model) return "A model";
-  const auto& model = *run.model;
-  const int64_t mixtures = run.moe_layers();
-  if (mixtures == 0) return concat("A dense decoder of ", plural(model.layers, "layer"));
-  return concat("A decoder of ", plural(model.layers, "layer"), ", ",
-                mixtures == model.layers ? "each" : concat(grouped(mixtures), " of them"),
-                " a mixture of ",
-                range_over_layers(model, [&](int64_t i) { return model.experts_of(i); }),
-                " experts of which a token meets ",
-                range_over_layers(model,
-                                  [&](int64_t i) {
-                                    return static_cast<int64_t>(std::llround(models::experts_met(
-                                        model, model.experts_of(i), model.top_k_of(i))));
-                                  }),
-                " (router ", escaped(model.moe.router.kind), ")");
+  const auto blocks = run.model->blocks();
+  std::vector<const MoELayer::Impl*> mixtures;
+  for (const auto& block : blocks)
+    if (const auto* layer = dynamic_cast<const MoELayer::Impl*>(&block->feed_forward()))
+      mixtures.push_back(layer);
+  const std::string stack = plural(static_cast<int64_t>(blocks.size()), "layer");
+  if (mixtures.empty()) return concat("A dense model of ", stack);
+  return concat(
+      "A model of ", stack, ", ",
+      mixtures.size() == blocks.size()
+          ? "each"
+          : concat(grouped(static_cast<int64_t>(mixtures.size())), " of them"),
+      " a mixture of ",
+      range_of(mixtures, [](const auto& layer) { return layer.options().num_experts; }),
+      " experts of which ",
+      range_of(mixtures,
+               [](const auto& layer) {
+                 return static_cast<int64_t>(std::llround(layer.router().active_experts()));
+               }),
+      " are active for a token (router ", escaped(mixtures.front()->options().router.kind), ")");
 }
 
 std::string names_of(std::vector<std::string> domains) {
@@ -113,7 +115,7 @@ std::string tiles(const ReportData& data) {
              concat(compact(static_cast<double>(c.active)), " active a token (",
                     percent(static_cast<double>(c.active) / static_cast<double>(c.total), 0), ")"));
     out += tile("Forward FLOPs a token", compact(static_cast<double>(c.flops_per_token)),
-                concat("attention over ", grouped(run.model->context_length), " tokens"));
+                concat("attention over ", grouped(run.model->traits().context_length), " tokens"));
   }
   if (const double rate = run.tokens_per_second(); std::isfinite(rate))
     out += tile(
