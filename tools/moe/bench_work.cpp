@@ -10,6 +10,8 @@
 #include <moe/models/architectures/decoder.h>
 #include <moe/models/twin.h>
 #include <moe/ops/random_fill.h>
+#include <moe/train/clip.h>
+#include <moe/train/optimizer.h>
 #include <moe/train/step.h>
 
 #include "tools/moe/bench_routing.h"
@@ -95,8 +97,8 @@ void add_bound(const LayerBench& o, int64_t parameters, Work& work) {
 }
 
 /// One choice divided by its own sum would weigh 1 and train no router: Switch keeps its weight.
-layers::RouterSpec router_spec(const LayerBench& o) {
-  layers::RouterSpec out{.kind = o.router};
+RouterSpec router_spec(const LayerBench& o) {
+  RouterSpec out{.kind = o.router};
   if (o.router == "topk" && o.top_k == 1) out.options.set("renormalise", Value(false));
   return out;
 }
@@ -199,6 +201,8 @@ Work model_work(const ModelBench& o) {
 
   const train::OptimizerOptions rules;
   const auto optimizer = train::make_optimizer(parameters_of(*model), rules);
+  const auto objective =
+      objectives::ObjectiveSpec().make(objectives::ObjectiveShape{.model = model->traits()});
   const at::Tensor ids = at::empty({o.batch, o.sequence + 1}, at::kLong);
   const RandomStream stream(RandomKey{seed}, Purpose::kTest);
   for (int64_t i = 0; i < ids.numel(); ++i)
@@ -215,15 +219,18 @@ Work model_work(const ModelBench& o) {
   work.parameters = counts.total;
   work.flops = 3 * o.batch * o.sequence * counts.flops_per_token;
   work.bytes = counts.total * 4 * (dtype == at::kDouble ? 8 : 4);
-  const auto objective = train::objectives().at("next_token").make({}, {});
   work.once = [=, step = int64_t{0}]() mutable {
-    train::training_step({.model = *model,
-                          .objective = *objective,
-                          .optimizer = *optimizer,
-                          .group = *parallel::local(),
-                          .seed = seed,
-                          .compute = dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined},
-                         {batch}, rules.lr, step++);
+    optimizer->zero_gradients();
+    const auto group = parallel::local();
+    const auto result = train::forward_backward(
+        {.model = *model,
+         .objective = *objective,
+         .group = *group,
+         .seed = seed,
+         .compute = dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined},
+        {batch}, step, optimizer->parameters());
+    train::clip_gradients(optimizer->parameters(), result.gradient_norm, rules.clip);
+    optimizer->step(rules.lr, step++);
   };
   work.shapes = {{"vocabulary", o.vocabulary},
                  {"d_model", o.d_model},
