@@ -30,7 +30,7 @@ struct LoggedStep {
   int64_t tokens = 0;
   double seconds = kNotLogged;
   double loss = kNotLogged;
-  double lm_loss = kNotLogged;
+  double task_loss = kNotLogged;
   double grad_norm = kNotLogged;
   double lr = kNotLogged;
   double tokens_per_second = kNotLogged;

@@ -22,8 +22,8 @@ inline analyze::RunLog made_up_log(int64_t steps, int64_t layers, int64_t expert
     step.step = 10 * i;
     step.tokens = 1000 * i;
     step.seconds = 0.5 * static_cast<double>(i);
-    step.lm_loss = 1 + 4 / std::sqrt(static_cast<double>(i));
-    step.loss = step.lm_loss + 0.01;
+    step.task_loss = 1 + 4 / std::sqrt(static_cast<double>(i));
+    step.loss = step.task_loss + 0.01;
     step.grad_norm = 1;
     step.lr = 1e-3;
     step.tokens_per_second = 2000;
@@ -45,7 +45,7 @@ inline analyze::RunLog made_up_log(int64_t steps, int64_t layers, int64_t expert
     log.steps.push_back(step);
     if (i % 5 == 0)
       log.evaluations.push_back(
-          {step.step, step.seconds, step.lm_loss + 0.1, {{"a", 2}, {"b", 3}}});
+          {step.step, step.seconds, step.task_loss + 0.1, {{"a", 2}, {"b", 3}}});
   }
   return log;
 }

@@ -1,5 +1,6 @@
 // moe compare CONFIG.toml --out DIR: a MoE model against its dense twin.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <iostream>
@@ -37,8 +38,8 @@ std::string with_interval(const train::Interval& interval) {
   return text;
 }
 
-void print_counts(const models::ModelOptions& model) {
-  const auto moe = models::count(model), dense = models::count(models::dense_twin(model));
+void print_counts(const models::ModelSpec& model) {
+  const auto moe = models::count(model), dense = models::count(train::dense_twin(model));
   std::printf("%-22s %14s %14s\n", "", "MoE", "dense twin");
   std::printf("%-22s %14s %14s\n", "parameters", grouped(moe.total).c_str(),
               grouped(dense.total).c_str());
@@ -54,11 +55,10 @@ int run_compare(const CompareCommand& o) {
                      "expected a number in [1, 100], got ", o.seeds, ". Correct it.");
   const auto run = open_run(o.run);
   catch_stop_signals();
-  models::ModelOptions model;
-  read_fields(model, run.options().model.options, "model");
-  int64_t experts = 0;
-  for (int64_t i = 0; i < model.layers; ++i) experts += model.experts_of(i);
-  check<ConfigError>(experts > 0, "compare", "expected a model with MoE layers in '", o.run.config,
+  const auto& model = run.options().model;
+  const auto blocks = models::make_model(model)->blocks();
+  check<ConfigError>(std::ranges::any_of(blocks, [](const auto& block) { return block->routes(); }),
+                     "compare", "expected a model with MoE layers in '", o.run.config,
                      "', got a dense one, which is its own twin. Set model.moe.num_experts.");
   if (!o.json) print_counts(model);
 

@@ -2,6 +2,7 @@
 
 #include <iostream>
 
+#include <moe/analyze/report/write.h>
 #include <moe/base/log.h>
 #include <moe/models/counts.h>
 #include <moe/ops/cpu/instruction_set.h>
@@ -41,26 +42,25 @@ void setup_train(CLI::App& app, TrainCommand& o) {
 }
 
 void announce(const train::Run& run) {
-  models::ModelOptions model;
-  read_fields(model, run.options().model.options, "model");
-  const auto counts = models::count(model);
+  const auto counts = models::count(run.options().model);
   const auto& t = run.options().train;
   log::info(concat("training ", grouped(counts.total), " parameters, ", grouped(counts.active),
                    " active a token, on ", cpu_name(), " (",
                    ops::cpu::name_of(ops::cpu::instruction_set()), "): ", t.steps, " steps of ",
-                   t.batch * t.accumulation * run.options().data.sequence, " tokens, ", t.dtype,
-                   ", into ", run.folder().string()));
+                   t.batch * t.accumulation, " rows, ", t.dtype, ", into ", run.folder().string()));
 }
 
 int run_train(const TrainCommand& o) {
   auto argument = o.run;
   if (o.seed) argument.settings.push_back(concat("train.seed=", *o.seed));
   auto run = open_run(argument);
-  if (run.options().model.family == "decoder") announce(run);
+  announce(run);
   catch_stop_signals();
   const train::RunControls controls{
       .stop = caught_signal, .max_steps = o.max_steps, .label = "train"};
   const auto summary = o.resume ? run.resume(controls) : run.start(controls);
+  // The trainer is gone: its memory is free for the checkpoint that the report looks at.
+  analyze::report::try_write_report(run.folder());
   const auto& record = summary.record;
   if (!summary.metrics.empty()) log::info(analyze::summary_table(summary.metrics));
   const bool evaluated = record.best_step >= 0;

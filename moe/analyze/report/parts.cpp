@@ -65,7 +65,7 @@ double place_of(const LoggedStep& step, Axis axis) {
 
 std::vector<Point> training_loss(const RunLog& log, Axis axis) {
   std::vector<Point> out;
-  for (const auto& step : log.steps) out.push_back({place_of(step, axis), step.lm_loss});
+  for (const auto& step : log.steps) out.push_back({place_of(step, axis), step.task_loss});
   return out;
 }
 
