@@ -21,13 +21,12 @@ TEST(Trainer, StepsTouchNoFreshPages) {
     const TemporaryFolder folder;
     auto options = tiny_run(folder.path(), dtype);
     options.data.sequence = 64;
-    models::ModelOptions model;
-    read_fields(model, options.model.options, "model");
-    model.context_length = 64;
-    model.d_model = 64;
-    model.moe.num_experts = 32;
-    model.moe.expert.d_ff = 96;
-    options.model.options = write_fields(model);
+    change_model(options, [](auto& model) {
+      model.context_length = 64;
+      model.d_model = 64;
+      model.uniform.moe.num_experts = 32;
+      model.uniform.moe.expert.d_ff = 96;
+    });
     options.train.steps = 30;
     options.train.batch = 8;
     options.train.eval_every = 0;
@@ -35,7 +34,6 @@ TEST(Trainer, StepsTouchNoFreshPages) {
     options.train.log_every = 1000;
     std::vector<int64_t> faults;
     train::RunControls controls;
-    controls.report = false;
     controls.stop = [&] {
       faults.push_back(page_faults());
       return 0;

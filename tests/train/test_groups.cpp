@@ -6,34 +6,30 @@
 #include <gtest/gtest.h>
 
 #include <moe/formats/safetensors.h>
-#include <moe/models/load.h>
-#include <moe/models/tensors.h>
 #include <moe/train/compare.h>
 #include <moe/train/groups.h>
+#include <moe/train/optimizer.h>
 
 #include "tests/support/message_of.h"
+#include "tests/train/parameters.h"
 #include "tests/train/tiny_run.h"
 
 namespace moe::test {
 namespace {
 
-train::NamedTensors parameters_with_two_routers() {
+Parameters parameters_with_two_routers() {
   at::manual_seed(1);
-  train::NamedTensors out;
-  for (const auto& [name, shape] : std::vector<std::pair<std::string, std::vector<int64_t>>>{
-           {"embedding", {5, 3}},
-           {"layers.0.attention.w_q", {4, 3}},
-           {"layers.0.moe.router.weight", {2, 3}},
-           {"layers.0.moe.experts.w_in", {2, 4, 3}},
-           {"layers.1.moe.router.weight", {2, 3}},
-           {"norm.scale", {3}}})
-    out.emplace_back(name, at::randn(shape, at::kDouble).requires_grad_(true));
-  return out;
+  return {learning("embedding", {5, 3}, kEmbeddingInfo),
+          learning("layers.0.attention.w_q", {4, 3}, kMatrixInfo),
+          learning("layers.0.moe.router.weight", {2, 3}, kRouterInfo),
+          learning("layers.0.moe.experts.w_in", {2, 4, 3}, kStackInfo),
+          learning("layers.1.moe.router.weight", {2, 3}, kRouterInfo),
+          learning("norm.scale", {3}, kScaleInfo)};
 }
 
-std::map<std::string, at::Tensor> copies(const train::NamedTensors& parameters) {
+std::map<std::string, at::Tensor> copies(const Parameters& parameters) {
   std::map<std::string, at::Tensor> out;
-  for (const auto& [name, parameter] : parameters) out[name] = parameter.detach().clone();
+  for (const auto& [name, tensor, info] : parameters) out[name] = tensor.detach().clone();
   return out;
 }
 
@@ -58,22 +54,22 @@ TEST(Groups, MultiplyTheRatesOfRoutersAndExpertsAndReplaceTheDecay) {
   auto one = parameters_with_two_routers(), two = parameters_with_two_routers();
   const auto before = copies(one);
   for (auto* parameters : {&one, &two})
-    for (auto& [name, parameter] : *parameters)
+    for (auto& [name, parameter, info] : *parameters)
       parameter.mutable_grad() = at::ones_like(parameter).detach();
-  train::AdamW(one, plain).step(0.01, 0);
-  train::AdamW(two, grouped).step(0.01, 0);
+  train::make_optimizer(one, plain)->step(0.01, 0);
+  train::make_optimizer(two, grouped)->step(0.01, 0);
   const std::map<std::string, std::pair<double, double>> changed = {
       {"layers.0.moe.router.weight", {0.1, 0}},
       {"layers.1.moe.router.weight", {0, 0}},
       {"layers.0.moe.experts.w_in", {4, 0.5 * 0.01 * 2 * 4}},
       {"norm.scale", {1, 0.25 * 0.01}}};
   for (size_t i = 0; i < one.size(); ++i) {
-    const auto& name = one[i].first;
+    const auto& name = one[i].name;
     const auto found = changed.find(name);
     const auto [factor, decay] = found == changed.end() ? std::pair{1.0, 0.0} : found->second;
-    const at::Tensor step = one[i].second.detach() - before.at(name);
+    const at::Tensor step = one[i].tensor.detach() - before.at(name);
     const at::Tensor expected = before.at(name) * (1 - decay) + factor * step;
-    EXPECT_LT((two[i].second.detach() - expected).abs().max().item<double>(), 1e-12) << name;
+    EXPECT_LT((two[i].tensor.detach() - expected).abs().max().item<double>(), 1e-12) << name;
   }
 }
 
@@ -82,13 +78,13 @@ TEST(Groups, FrozenParametersHaveNoGradientAndNoState) {
   const std::vector<train::ParameterGroup> groups = {{.match = "*", .frozen = true},
                                                      {.match = "*.moe.*", .frozen = false}};
   EXPECT_EQ(train::freeze(parameters, groups), 6 + 24 + 6);
-  EXPECT_FALSE(parameters[0].second.requires_grad());
-  EXPECT_TRUE(parameters[3].second.requires_grad());
-  const train::AdamW optimizer(parameters, {});
-  EXPECT_EQ(optimizer.parameters().size(), 3u);
-  EXPECT_EQ(optimizer.state().size(), 7u);
-  for (const auto& [name, state] : optimizer.state())
-    EXPECT_TRUE(name == "steps" || contains(name, ".moe.")) << name;
+  EXPECT_FALSE(parameters[0].tensor.requires_grad());
+  EXPECT_TRUE(parameters[3].tensor.requires_grad());
+  const auto optimizer = train::make_optimizer(parameters, {});
+  EXPECT_EQ(optimizer->parameters().size(), 3u);
+  EXPECT_EQ(optimizer->state().size(), 7u);
+  for (const auto& state : optimizer->state())
+    EXPECT_TRUE(state.name == "steps" || contains(state.name, ".moe.")) << state.name;
 }
 
 TEST(Groups, RefuseAPatternThatFitsNothingAndNameWhatIsNear) {
@@ -128,7 +124,7 @@ TEST(Groups, AreReadFromAConfigurationAndRefuseBadValues) {
 }
 
 /// Every tensor of the newest checkpoint's model or optimizer, by name.
-std::map<std::string, at::Tensor> tensors_of(const Path& run, const std::string& prefix) {
+std::map<std::string, at::Tensor> saved_tensors(const Path& run, const std::string& prefix) {
   const Path folder = *checkpoint::latest_checkpoint(run / "checkpoints");
   std::map<std::string, at::Tensor> out;
   for (const auto& [file, info] : checkpoint::verify_manifest(folder).files) {
@@ -147,14 +143,14 @@ TEST(Groups, ARunLeavesFrozenParametersBitForBitAndSavesThem) {
                                     {.match = "embedding", .frozen = true}};
   train::Run(options, folder.path() / "run").start();
 
-  const auto start = models::make_model(write_fields(options.model), {.seed = 1});
-  auto trained = tensors_of(folder.path() / "run", "model.");
-  for (const auto& [name, parameter] : models::named_parameters(*start)) {
+  const auto start = models::make_model(options.model, 1);
+  auto trained = saved_tensors(folder.path() / "run", "model.");
+  for (const auto& [name, parameter, info] : parameters_of(*start)) {
     const bool frozen = name == "embedding" || name.rfind("layers.0.", 0) == 0;
     ASSERT_TRUE(trained.contains(name)) << name;
     EXPECT_EQ(trained[name].equal(parameter), frozen) << name;
   }
-  for (const auto& [name, state] : tensors_of(folder.path() / "run", "optimizer."))
+  for (const auto& [name, state] : saved_tensors(folder.path() / "run", "optimizer."))
     EXPECT_FALSE(name.rfind("layers.0.", 0) == 0 || name.rfind("embedding", 0) == 0) << name;
 }
 

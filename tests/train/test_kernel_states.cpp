@@ -8,8 +8,8 @@
 #include <ATen/core/grad_mode.h>
 #include <gtest/gtest.h>
 
-#include <moe/models/evaluate.h>
 #include <moe/ops/cpu/instruction_set.h>
+#include <moe/train/clip.h>
 
 #include "tests/train/tiny_bench.h"
 
@@ -42,19 +42,20 @@ struct Kind {
 train::RunOptions run_of(const Kind& kind, const Path& folder) {
   train::RunOptions run = tiny_run(folder);
   run.data.sequence = 64;
-  models::ModelOptions model;
+  models::DecoderOptions model;
   model.context_length = 64;
   model.d_model = 48;
-  model.layers = 2;
-  model.heads = 2;
-  model.dropout = 0.1;
-  model.moe.num_experts = 8;
-  model.moe.top_k = 2;
-  model.moe.router.kind = kind.router;
-  model.moe.expert.kind = kind.expert;
-  model.moe.expert.d_ff = 72;
-  model.moe.balance = {{"switch", 0.01, {}}, {"z_loss", 0.001, {}}};
-  run.model.options = write_fields(model);
+  model.uniform.layers = 2;
+  model.uniform.heads = 2;
+  model.uniform.dropout = 0.1;
+  auto& moe = model.uniform.moe;
+  moe.num_experts = 8;
+  moe.top_k = 2;
+  moe.router.kind = kind.router;
+  moe.expert.kind = kind.expert;
+  moe.expert.d_ff = 72;
+  moe.balance = {{"switch", 0.01, {}}, {"z_loss", 0.001, {}}};
+  run.model = model;
   run.train.batch = 8;
   return run;
 }
@@ -62,11 +63,11 @@ train::RunOptions run_of(const Kind& kind, const Path& folder) {
 /// The choices of each MoE layer.
 std::vector<at::Tensor> routing_L(Bench& bench, const data::Batch& batch, int64_t step) {
   const at::NoGradGuard no_grad;
-  models::ForwardContext context = models::context_of(batch);
+  models::ForwardContext context;
   context.training = true;
   context.random = {1, static_cast<uint64_t>(step), 0};
   std::vector<at::Tensor> out;
-  for (const auto& layer : bench.model->forward(batch.input_BS, context).layers)
+  for (const auto& layer : bench.model->forward(batch.inputs, context).layers)
     out.push_back(layer.routing.experts_N);
   return out;
 }
@@ -86,13 +87,11 @@ Answer answer(Bench& bench, const data::Batch& batch, int64_t step, InstructionS
   const WithInstructionSet these(set);
   Answer out;
   out.routing = routing_L(bench, batch, step);
-  for (auto& parameter : bench.parameters) parameter.second.mutable_grad().reset();
-  out.loss = train::forward_backward({.model = *bench.model, .group = *bench.group, .seed = 1},
-                                     {batch}, step, bench.parameters)
-                 .loss;
+  for (auto& parameter : bench.parameters) parameter.tensor.mutable_grad().reset();
+  out.loss = bench.run({batch}, step).loss;
   for (auto& parameter : bench.parameters) {
-    out.gradients.push_back(parameter.second.grad().to(at::kDouble));
-    parameter.second.mutable_grad().reset();
+    out.gradients.push_back(parameter.tensor.grad().to(at::kDouble));
+    parameter.tensor.mutable_grad().reset();
   }
   return out;
 }
@@ -112,7 +111,7 @@ class KernelStates : public testing::TestWithParam<Kind> {
     for (size_t i = 0; i < bench.parameters.size(); ++i) {
       const double norm = libtorchs.gradients[i].norm().item<double>();
       const double off = (ours.gradients[i] - libtorchs.gradients[i]).norm().item<double>();
-      note(bench.parameters[i].first, off == 0 ? 0 : off / norm, step);
+      note(bench.parameters[i].name, off == 0 ? 0 : off / norm, step);
     }
   }
 
@@ -123,7 +122,7 @@ class KernelStates : public testing::TestWithParam<Kind> {
 TEST_P(KernelStates, LossAndGradientsEqualThoseOfLibtorchsProducts) {
   const TemporaryFolder folder;
   Bench bench(run_of(GetParam(), folder.path()));
-  train::AdamW optimizer(bench.parameters, {});
+  const auto optimizer = train::make_optimizer(bench.parameters, {});
   int64_t other_batches = 0;
   for (int64_t state = 0; state < states() && !HasFailure(); ++state) {
     const int64_t step = state * kStepsBetween;
@@ -132,7 +131,7 @@ TEST_P(KernelStates, LossAndGradientsEqualThoseOfLibtorchsProducts) {
     // batch.
     for (int64_t micro = 0;; ++micro) {
       ASSERT_LT(micro, 3) << "three batches with a token between two experts, step " << step;
-      const data::Batch batch = bench.loader.batch(step, micro, 3);
+      const data::Batch batch = bench.batch(step, micro, 3);
       const Answer ours = answer(bench, batch, step, best_kernels());
       const Answer libtorchs = answer(bench, batch, step, InstructionSet::kLibtorch);
       if (same(ours.routing, libtorchs.routing)) {
@@ -145,8 +144,8 @@ TEST_P(KernelStates, LossAndGradientsEqualThoseOfLibtorchsProducts) {
     for (int64_t i = 0; i < kStepsBetween; ++i) {
       const auto result = bench.run(step + i, 1);
       train::clip_gradients(bench.parameters, result.gradient_norm, 1);
-      optimizer.step(3e-3, step + i);
-      optimizer.zero_gradients();
+      optimizer->step(3e-3, step + i);
+      optimizer->zero_gradients();
     }
   }
   EXPECT_LE(other_batches, 1 + states() / 20);

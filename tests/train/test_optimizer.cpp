@@ -3,87 +3,180 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <moe/config/toml.h>
+#include <moe/parallel/threads.h>
 #include <moe/train/clip.h>
 #include <moe/train/optimizer.h>
+#include <moe/train/optimizers/adamw.h>
 #include <moe/train/schedule.h>
+
+#include "tests/support/message_of.h"
+#include "tests/train/parameters.h"
 
 namespace moe::test {
 namespace {
 
-train::NamedTensors parameters_like_a_model() {
+using at::Tensor;
+using train::make_optimizer;
+using train::OptimizerOptions;
+
+Parameters parameters_like_a_model() {
   at::manual_seed(1);
-  train::NamedTensors out;
-  const auto add = [&](const char* name, std::vector<int64_t> shape) {
-    out.emplace_back(name, at::randn(shape, at::kDouble).requires_grad_(true));
-  };
-  add("embedding", {5, 3});
-  add("layers.0.attention.w_q", {4, 3});
-  add("layers.0.moe.router.weight", {2, 3});
-  add("layers.0.moe.experts.w_in", {2, 4, 3});
-  add("layers.0.moe.experts.b_in", {2, 4});
-  add("norm.scale", {3});
-  return out;
+  return {learning("embedding", {5, 3}, kEmbeddingInfo),
+          learning("layers.0.attention.w_q", {4, 3}, kMatrixInfo),
+          learning("layers.0.moe.router.weight", {2, 3}, kRouterInfo),
+          learning("layers.0.moe.experts.w_in", {2, 4, 3}, kStackInfo),
+          learning("layers.0.moe.experts.b_in", {2, 4}, kStackBiasInfo),
+          learning("norm.scale", {3}, kScaleInfo),
+          learning("head", {5, 3}, kHeadInfo)};
+}
+
+void draw_gradients(const Parameters& parameters) {
+  for (const auto& parameter : parameters)
+    parameter.tensor.mutable_grad() = at::randn_like(parameter.tensor).detach();
 }
 
 /// The textbook update of one tensor.
 struct NaiveAdamW {
-  at::Tensor m, v;
+  Tensor m, v;
   int64_t steps = 0;
-  at::Tensor update(const at::Tensor& p, const at::Tensor& g, double lr, double decay,
-                    const train::OptimizerOptions& o) {
+  Tensor update(const Tensor& p, const Tensor& g, double lr, double decay, const AdamW& o) {
     if (!m.defined()) m = at::zeros_like(p), v = at::zeros_like(p);
     ++steps;
     m = o.beta1 * m + (1 - o.beta1) * g;
     v = o.beta2 * v + (1 - o.beta2) * g * g;
-    const at::Tensor m_hat = m / (1 - std::pow(o.beta1, steps)),
-                     v_hat = v / (1 - std::pow(o.beta2, steps));
+    const Tensor m_hat = m / (1 - std::pow(o.beta1, steps)),
+                 v_hat = v / (1 - std::pow(o.beta2, steps));
     return p - lr * (m_hat / (v_hat.sqrt() + o.epsilon) + decay * p);
   }
 };
 
-TEST(AdamW, EqualsTheTextbookWithGroupsByName) {
-  train::OptimizerOptions options;
-  options.expert_lr_factor = 0.5;
-  options.router_lr_factor = 2;
-  options.router_warmup = 4;
-  auto parameters = parameters_like_a_model();
-  train::AdamW optimizer(parameters, options);
-  const std::vector<double> decays = {0, 0.1, 0.1, 0.1, 0, 0}, factors = {1, 1, 2, 0.5, 0.5, 1};
+TEST(AdamW, EqualsTheTextbookWithRatesByPart) {
+  const AdamW rule{.beta1 = 0.8, .beta2 = 0.97};
+  const OptimizerOptions options{
+      .rule = rule, .expert_lr_factor = 0.5, .router_lr_factor = 2, .router_warmup = 4};
+  const auto parameters = parameters_like_a_model();
+  const auto optimizer = make_optimizer(parameters, options);
+  const std::vector<double> decays = {0, 0.1, 0.1, 0.1, 0, 0, 0.1},
+                            factors = {1, 1, 2, 0.5, 0.5, 1, 1};
   std::vector<NaiveAdamW> naive(parameters.size());
   for (int64_t step = 0; step < 6; ++step) {
-    std::vector<at::Tensor> expected;
+    draw_gradients(parameters);
+    std::vector<Tensor> expected;
     for (size_t i = 0; i < parameters.size(); ++i) {
-      auto& p = parameters[i].second;
-      p.mutable_grad() = at::randn_like(p).detach();
-      const double warmup = i == 2 ? std::min(1.0, (step + 1) / 4.0) : 1;
+      const auto& p = parameters[i].tensor;
+      const double warmup = i == 2 ? std::min(1.0, static_cast<double>(step + 1) / 4.0) : 1;
       expected.push_back(
-          naive[i].update(p.detach(), p.grad(), 0.01 * factors[i] * warmup, decays[i], options));
+          naive[i].update(p.detach(), p.grad(), 0.01 * factors[i] * warmup, decays[i], rule));
     }
-    optimizer.step(0.01, step);
+    optimizer->step(0.01, step);
     for (size_t i = 0; i < parameters.size(); ++i)
-      EXPECT_LT((parameters[i].second.detach() - expected[i]).abs().max().item<double>(), 1e-12)
-          << parameters[i].first;
+      EXPECT_LT((parameters[i].tensor.detach() - expected[i]).abs().max().item<double>(), 1e-12)
+          << parameters[i].name;
   }
 }
 
-TEST(AdamW, ParametersWithoutGradientStay) {
-  auto parameters = parameters_like_a_model();
-  const at::Tensor before = parameters[0].second.detach().clone();
-  train::AdamW optimizer(parameters, {});
-  parameters[1].second.mutable_grad() = at::ones_like(parameters[1].second);
-  optimizer.step(0.1, 0);
-  EXPECT_TRUE(before.equal(parameters[0].second));
-  EXPECT_EQ(optimizer.state().back().second[0].item<float>(), 0);
-  EXPECT_EQ(optimizer.state().back().second[1].item<float>(), 1);
+class EveryOptimizer : public testing::TestWithParam<std::string> {
+ protected:
+  OptimizerOptions options() const { return {.rule = {.kind = GetParam()}}; }
+};
+
+TEST_P(EveryOptimizer, LeavesParametersWithoutGradient) {
+  const auto parameters = parameters_like_a_model();
+  const auto optimizer = make_optimizer(parameters, options());
+  draw_gradients(parameters);
+  parameters[0].tensor.mutable_grad() = Tensor();
+  parameters[3].tensor.mutable_grad() = Tensor();
+  std::vector<Tensor> before;
+  for (const auto& parameter : parameters) before.push_back(parameter.tensor.detach().clone());
+  optimizer->step(0.1, 0);
+  for (size_t i = 0; i < parameters.size(); ++i)
+    EXPECT_EQ(parameters[i].tensor.equal(before[i]), i == 0 || i == 3) << parameters[i].name;
+  optimizer->zero_gradients();
+  for (const auto& parameter : parameters) EXPECT_FALSE(parameter.tensor.grad().defined());
+}
+
+TEST_P(EveryOptimizer, GoesOnFromItsState) {
+  const auto one = parameters_like_a_model();
+  Parameters two = parameters_like_a_model();
+  const auto first = make_optimizer(one, options()), second = make_optimizer(two, options());
+  draw_gradients(one);
+  first->step(0.1, 0);
+  const auto from = first->state(), to = second->state();
+  ASSERT_EQ(from.size(), to.size());
+  for (size_t i = 0; i < from.size(); ++i) {
+    EXPECT_EQ(from[i].name, to[i].name);
+    Tensor(to[i].tensor).copy_(from[i].tensor);
+  }
+  const at::NoGradGuard no_grad;
+  for (size_t i = 0; i < one.size(); ++i) Tensor(two[i].tensor).copy_(one[i].tensor);
+  draw_gradients(one);
+  for (size_t i = 0; i < one.size(); ++i)
+    two[i].tensor.mutable_grad() = one[i].tensor.grad().clone();
+  first->step(0.1, 1);
+  second->step(0.1, 1);
+  for (size_t i = 0; i < one.size(); ++i)
+    EXPECT_TRUE(one[i].tensor.equal(two[i].tensor)) << one[i].name;
+}
+
+TEST_P(EveryOptimizer, HasMomentsOfTheShapesOfItsParametersAndTheirInfos) {
+  const auto optimizer = make_optimizer(parameters_like_a_model(), options());
+  const auto& parameters = optimizer->parameters();
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    const auto moments = optimizer->moments(i);
+    EXPECT_FALSE(moments.empty());
+    for (const Tensor& moment : moments) EXPECT_EQ(moment.sizes(), parameters[i].tensor.sizes());
+  }
+  for (const auto& state : optimizer->state())
+    for (const auto& parameter : parameters)
+      if (state.name.starts_with(parameter.name + ".")) {
+        EXPECT_EQ(state.info.per_expert, parameter.info.per_expert) << state.name;
+        EXPECT_EQ(state.info.part, parameter.info.part) << state.name;
+      }
+}
+
+TEST_P(EveryOptimizer, LowersAConvexLoss) {
+  const auto parameters = parameters_like_a_model();
+  const auto optimizer = make_optimizer(parameters, options());
+  const auto loss = [&] {
+    double sum = 0;
+    for (const auto& parameter : parameters) sum += parameter.tensor.square().sum().item<double>();
+    return sum;
+  };
+  const double before = loss();
+  for (int64_t step = 0; step < 100; ++step) {
+    for (const auto& parameter : parameters)
+      parameter.tensor.mutable_grad() = 2 * parameter.tensor.detach();
+    optimizer->step(0.02, step);
+  }
+  EXPECT_LT(loss(), 0.5 * before);
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, EveryOptimizer, testing::ValuesIn(train::optimizers().names()));
+
+TEST(Optimizers, AreReadFromOneTableAndRefuseWhatTheyDoNotKnow) {
+  const auto read = [](const char* text) {
+    OptimizerOptions out;
+    read_fields(out, config::parse_toml(text, "test"), "train.optimizer");
+    return out;
+  };
+  const auto muon = read("kind = \"muon\"\nlr = 0.02\nmomentum = 0.9\nbeta2 = 0.99");
+  EXPECT_EQ(muon.rule.kind, "muon");
+  EXPECT_EQ(muon.lr, 0.02);
+  EXPECT_EQ(read("beta1 = 0.5").rule.kind, "adamw");
+  EXPECT_ERROR(read("momentum = 0.9"), "'train.optimizer.momentum'");
+  EXPECT_ERROR(read("kind = \"muon\"\nmomentun = 0.9"), "Did you mean 'momentum'?");
+  EXPECT_ERROR(read("beta1 = 1.0"), "'train.optimizer.beta1' in [0, 1), got 1");
+  EXPECT_ERROR(read("kind = \"muon\"\nscale = \"none\""), "match_adamw");
+  EXPECT_ERROR(read("kind = \"sgd\""), "expected a registered optimizer, got 'sgd'");
 }
 
 TEST(Clip, NormIsThatOfAllGradientsAndClippingScalesThem) {
-  auto parameters = parameters_like_a_model();
+  const auto parameters = parameters_like_a_model();
   double squares = 0;
-  for (auto& [name, p] : parameters) {
-    p.mutable_grad() = at::randn_like(p).detach();
-    squares += p.grad().square().sum().item<double>();
-  }
+  draw_gradients(parameters);
+  for (const auto& parameter : parameters)
+    squares += parameter.tensor.grad().square().sum().item<double>();
   const auto group = parallel::local();
   const double norm = train::gradient_norm(parameters, *group);
   EXPECT_NEAR(norm, std::sqrt(squares), 1e-12);
@@ -93,9 +186,21 @@ TEST(Clip, NormIsThatOfAllGradientsAndClippingScalesThem) {
   EXPECT_NEAR(train::gradient_norm(parameters, *group), 0.25, 1e-12);
 }
 
+TEST(Clip, NormCountsWhatLiesOnOneRankOnceAndWhatAllHaveOnce) {
+  parallel::run_ranks(2, [](const std::shared_ptr<parallel::Communicator>& group) {
+    Parameters parameters = {learning("all", {3}, kScaleInfo),
+                             learning("mine", {2, 2}, kStackInfo)};
+    parameters[1].info.sharded = true;
+    parameters[0].tensor.mutable_grad() = at::ones({3}, at::kDouble);
+    const double mine = group->rank() == 0 ? 2 : 3;
+    parameters[1].tensor.mutable_grad() = at::full({2, 2}, mine, at::kDouble);
+    EXPECT_NEAR(train::gradient_norm(parameters, *group), std::sqrt(3 + 4 * 4 + 4 * 9), 1e-12);
+  });
+}
+
 TEST(Clip, NormIsNotFiniteWhenAGradientIsNot) {
-  auto parameters = parameters_like_a_model();
-  parameters[3].second.mutable_grad() = at::full_like(parameters[3].second, NAN).detach();
+  const auto parameters = parameters_like_a_model();
+  parameters[3].tensor.mutable_grad() = at::full_like(parameters[3].tensor, NAN).detach();
   EXPECT_TRUE(std::isnan(train::gradient_norm(parameters, *parallel::local())));
 }
 

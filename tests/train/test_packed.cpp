@@ -8,7 +8,7 @@
 
 #include <moe/config/toml.h>
 #include <moe/generation/generate.h>
-#include <moe/models/evaluate.h>
+#include <moe/objectives/evaluate.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/run_program.h"
@@ -81,11 +81,11 @@ TEST_F(PackedRun, LearnsToEndAndIsEvaluatedDocumentByDocument) {
   std::ofstream(path("valid")) << "one two two two\none two\n";
   const auto packing = models::data_options_of(model).packing;
   EXPECT_EQ(packing.documents, "line");
-  const auto both = models::evaluate_file(model, path("valid"), "text", packing);
-  models::Evaluation sum;
+  const auto both = objectives::evaluate_file(model, path("valid"), "text", packing);
+  objectives::TextLoss sum;
   for (const char* line : {"one two two two", "one two"}) {
     std::ofstream(path("line")) << line;
-    sum += models::evaluate_file(model, path("line"), "text", packing);
+    sum += objectives::evaluate_file(model, path("line"), "text", packing);
   }
   EXPECT_EQ(both.tokens, sum.tokens);
   EXPECT_EQ(both.bytes, sum.bytes);

@@ -103,10 +103,7 @@ TEST(Run, RefusesToResumeWithSettingsOfAnotherRun) {
   auto options = tiny_run(folder.path());
   options.train.steps = 1;
   train::Run(options, folder.path() / "run").start();
-  models::ModelOptions other;
-  read_fields(other, options.model.options, "model");
-  other.moe.expert.d_ff = 24;
-  options.model.options = write_fields(other);
+  change_model(options, [](auto& model) { model.uniform.moe.expert.d_ff = 24; });
   options.train.steps = 2;
   train::Run run(options, folder.path() / "run");
   EXPECT_ERROR(run.resume(), "model.moe.expert.d_ff: was 16, is 24");
@@ -169,10 +166,8 @@ TEST(Run, AnEvaluationThatAStopSignalPreventedIsMadeUpFor) {
 TEST(Run, AnEarlyStoppedRunStaysStoppedWhenResumed) {
   const TemporaryFolder folder;
   auto options = tiny_run(folder.path());
-  models::ModelOptions model;
-  read_fields(model, options.model.options, "model");
-  model.moe.router = {.kind = "topk"};  // without a bias that moves by itself
-  options.model.options = write_fields(model);
+  // Without a bias that moves by itself.
+  change_model(options, [](auto& model) { model.uniform.moe.router = {.kind = "topk"}; });
   options.train.optimizer.lr = 0;  // no evaluation is better than the first
   options.train.steps = 40;
   options.train.eval_every = 2;
@@ -197,7 +192,8 @@ TEST(Run, WritesTheOptionsOfEveryKind) {
   const TemporaryFolder folder;
   const auto text = config::write_toml(train::resolved(tiny_run(folder.path())));
   for (const char* key :
-       {"renormalise = true", "bias_rate = 0.001", "scope = \"batch\"", "activation = \"silu\""})
+       {"renormalise = true", "bias_rate = 0.001", "scope = \"batch\"", "activation = \"silu\"",
+        "objective]\nkind = \"next_token\"", "beta2 = 0.95"})
     EXPECT_PRED2(contains, text, key);
 }
 

@@ -4,16 +4,15 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
-#include <moe/models/load.h>
-#include <moe/models/tensors.h>
 #include <moe/train/monitor.h>
-#include <moe/train/step.h>
 
 #include "tests/support/message_of.h"
 #include "tests/train/tiny_bench.h"
 
 namespace moe::test {
 namespace {
+
+using at::Tensor;
 
 /// max |a - b| / max |b|.
 double relative(const at::Tensor& a, const at::Tensor& b) {
@@ -31,10 +30,10 @@ TEST(Step, LossAndGradientsAgreeForOneAndTwoThreads) {
   const auto second = two.run(0, 2);
   EXPECT_LE(std::abs(first.loss - second.loss), 1e-5 * std::abs(first.loss));
   for (size_t i = 0; i < one.parameters.size(); ++i) {
-    const auto &a = one.parameters[i].second.grad(), &b = two.parameters[i].second.grad();
+    const auto &a = one.parameters[i].tensor.grad(), &b = two.parameters[i].tensor.grad();
     ASSERT_EQ(a.defined(), b.defined());
     if (a.defined()) {
-      EXPECT_LE(relative(a, b), 1e-5) << one.parameters[i].first;
+      EXPECT_LE(relative(a, b), 1e-5) << one.parameters[i].name;
     }
   }
 }
@@ -46,12 +45,12 @@ TEST(Step, TenLossesInFloat64AgreeForOneAndTwoThreads) {
   for (int threads : {1, 2}) {
     at::set_num_threads(threads);
     Bench bench(options);
-    train::AdamW optimizer(bench.parameters, {});
+    const auto optimizer = train::make_optimizer(bench.parameters, {});
     for (int64_t step = 0; step < 10; ++step) {
       losses[static_cast<size_t>(threads) - 1].push_back(
           bench.run(/*step=*/0, 1).loss);  // the same batch, so that the loss must fall
-      optimizer.step(1e-3, step);
-      optimizer.zero_gradients();
+      optimizer->step(1e-3, step);
+      optimizer->zero_gradients();
     }
   }
   for (size_t i = 0; i < 10; ++i) EXPECT_NEAR(losses[0][i], losses[1][i], 1e-9) << "step " << i;
@@ -61,11 +60,8 @@ TEST(Step, TenLossesInFloat64AgreeForOneAndTwoThreads) {
 TEST(Step, MicroBatchesGiveTheGradientsOfOneLargeBatch) {
   const TemporaryFolder folder;
   auto options = tiny_run(folder.path(), "float64");
-  models::ModelOptions model;
-  read_fields(model, options.model.options, "model");
-  model.moe.balance = {
-      {"z_loss", 0.01, {}}};  // a mean over tokens; the Switch loss is a product of means
-  options.model.options = write_fields(model);
+  // A mean over tokens; the Switch loss is a product of means.
+  change_model(options, [](auto& model) { model.uniform.moe.balance = {{"z_loss", 0.01, {}}}; });
   options.train.batch = 8;
   Bench whole(options);
   options.train.batch = 4;
@@ -74,41 +70,37 @@ TEST(Step, MicroBatchesGiveTheGradientsOfOneLargeBatch) {
   EXPECT_NEAR(one.loss, two.loss, 1e-12);
   EXPECT_NEAR(one.gradient_norm, two.gradient_norm, 1e-10);
   for (size_t i = 0; i < whole.parameters.size(); ++i)
-    EXPECT_LE(relative(parts.parameters[i].second.grad(), whole.parameters[i].second.grad()), 1e-9)
-        << whole.parameters[i].first;
+    EXPECT_LE(relative(parts.parameters[i].tensor.grad(), whole.parameters[i].tensor.grad()), 1e-9)
+        << whole.parameters[i].name;
 }
 
 TEST(Step, ABatchWithoutTargetsHasNoTokenLoss) {
   const TemporaryFolder folder;
   Bench bench(tiny_run(folder.path()));
-  auto batch = bench.loader.batch(0);
-  batch.target_BS.fill_(data::kIgnoredTarget);
-  const auto result = train::forward_backward(
-      {*bench.model, *bench.group, 1, at::ScalarType::Undefined}, {batch}, 0, bench.parameters);
-  EXPECT_EQ(result.lm_loss, 0);
+  auto batch = bench.batch(0);
+  batch.targets.fill_(data::kIgnoredTarget);
+  const auto result = bench.run({batch}, 0);
+  EXPECT_EQ(result.task_loss, 0);
   EXPECT_TRUE(result.finite);
 }
 
 TEST(Step, HandsTheDomainsOfTheRowsToTheTermsThatAskForThem) {
   const TemporaryFolder folder;
   auto options = tiny_run(folder.path(), "float64");
-  models::ModelOptions model;
-  read_fields(model, options.model.options, "model");
   Table over;
   over.set("over", "domains");
-  model.moe.balance = {{"specialisation", 0.1, over}};
-  options.model.options = write_fields(model);
+  change_model(options, [&](auto& model) {
+    model.uniform.moe.balance = {{"specialisation", 0.1, over}};
+  });
   Bench bench(options);
-  const auto batch = bench.loader.batch(0);
-  const auto run = [&](int64_t domains) {
-    return train::forward_backward(
-        {.model = *bench.model, .group = *bench.group, .seed = 1, .num_domains = domains}, {batch},
-        0, bench.parameters);
-  };
-  ASSERT_GT(batch.domain_B.max().item<int64_t>(), batch.domain_B.min().item<int64_t>())
+  auto batch = bench.batch(0);
+  auto& tokens = batch.inputs.tokens;
+  ASSERT_GT(tokens.domains_T.max().item<int64_t>(), tokens.domains_T.min().item<int64_t>())
       << "a batch of one domain tells nothing apart";
-  EXPECT_LT(run(2).balance[0].second, 0);
-  EXPECT_ERROR(run(0), "expected the domain of each token for over");
+  EXPECT_LT(bench.run({batch}, 0).balance[0].second, 0);
+  tokens.domains_T = Tensor();
+  tokens.num_domains = 0;
+  EXPECT_ERROR(bench.run({batch}, 0), "expected the domain of each token for over");
   options.train.steps = 2;
   options.train.eval_every = 1;
   EXPECT_EQ(train::Run(options, folder.path() / "run").start().record.step, 2);
@@ -162,7 +154,7 @@ TEST(ExpertMonitor, GoesOnCountingAfterResume) {
   monitor.restore({0, 2, 0, 1});
   const auto dead = monitor.observe({load({1, 0}), load({1, 0})}, 9);
   ASSERT_EQ(dead.size(), 1u);
-  EXPECT_EQ(dead[0].moe_layer, 0u);
+  EXPECT_EQ(dead[0].layer, 0);
 }
 
 TEST(ExpertMonitor, KeepsWhatItRestoredUntilAStep) {

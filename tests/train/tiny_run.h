@@ -8,11 +8,21 @@
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/data/synth/synth.h>
+#include <moe/models/architectures/decoder.h>
 #include <moe/train/run.h>
 
 #include "tests/support/temporary_folder.h"
 
 namespace moe::test {
+
+/// The decoder of `run`, as `change` leaves it.
+template <class Change>
+void change_model(train::RunOptions& run, const Change& change) {
+  models::DecoderOptions model;
+  read_fields(model, run.model.options, "model");
+  change(model);
+  run.model = model;
+}
 
 /// Two domains of a few tens of kilobytes in `folder`, and a run over them with every kind of state
 /// a checkpoint holds.
@@ -31,16 +41,16 @@ inline train::RunOptions tiny_run(const Path& folder, const std::string& dtype =
     run.data.domains.push_back(domain);
   }
   run.data.sequence = 16;
-  models::ModelOptions model;
+  models::DecoderOptions model;
   model.context_length = 16;
   model.d_model = 16;
-  model.layers = 2;
-  model.heads = 2;
-  model.dropout = 0.1;
-  model.moe.num_experts = 4;
-  model.moe.expert.d_ff = 16;
-  model.moe.router.kind = "sigmoid";
-  run.model.options = write_fields(model);
+  model.uniform.layers = 2;
+  model.uniform.heads = 2;
+  model.uniform.dropout = 0.1;
+  model.uniform.moe.num_experts = 4;
+  model.uniform.moe.expert.d_ff = 16;
+  model.uniform.moe.router.kind = "sigmoid";
+  run.model = model;
   run.train.steps = 12;
   run.train.batch = 4;
   run.train.accumulation = 2;
