@@ -1,10 +1,11 @@
 #include <algorithm>
 #include <chrono>
+#include <map>
 
 #include <moe/base/error.h>
 #include <moe/data/utf8.h>
-#include <moe/generation/continuation.h>
 #include <moe/generation/generate.h>
+#include <moe/generation/running_batch.h>
 #include <moe/generation/stop_filter.h>
 
 namespace moe::generation {
@@ -25,8 +26,46 @@ SamplerOptions GenerateOptions::sampler() const {
           .seed = seed};
 }
 
-GenerateResult generate(const models::LoadedModel& model, std::string_view prompt,
-                        const GenerateOptions& options, const OnText& on_text) {
+namespace {
+
+/// One text on its way.
+class Writing {
+ public:
+  Writing(const data::Tokenizer& tokenizer, const GenerateOptions& options, const OnText& on_text)
+      : tokenizer_(&tokenizer), options_(&options), on_text_(on_text), filter_(options.stop) {}
+
+  /// Takes a token drawn; whether the text ends with it.
+  bool take(int64_t token) {
+    result.tokens.push_back(token);
+    const bool ended = !options_->ignore_end_of_text && token == tokenizer_->end_of_text();
+    if (!ended) emit(characters_.push(filter_.push(tokenizer_->decode({&token, 1}))));
+    if (ended || filter_.stopped()) result.finish_reason = "stop";
+    return ended || filter_.stopped();
+  }
+  void finish(double seconds) {
+    emit(characters_.push(filter_.flush()) + characters_.flush());
+    result.tokens_per_second = static_cast<double>(result.tokens.size()) / std::max(seconds, 1e-9);
+  }
+
+  GenerateResult result{.text = {}, .tokens = {}, .finish_reason = "length"};
+
+ private:
+  void emit(const std::string& text) {
+    result.text += text;
+    if (on_text_ && !text.empty()) on_text_(text);
+  }
+
+  const data::Tokenizer* tokenizer_;
+  const GenerateOptions* options_;
+  OnText on_text_;
+  StopFilter filter_;
+  data::Utf8Stream characters_;
+};
+
+/// Texts that follow the prompts; pieces of the first go to `on_text`.
+std::vector<GenerateResult> write(const models::LoadedModel& model,
+                                  const std::vector<std::string_view>& prompts,
+                                  const GenerateOptions& options, const OnText& on_text) {
   using Clock = std::chrono::steady_clock;
   constexpr const char* kPlace = "generation/generate";
   options.validate(kPlace);
@@ -34,34 +73,46 @@ GenerateResult generate(const models::LoadedModel& model, std::string_view promp
         model.folder.string(), "'. Put the tokenizer's files beside the model.");
   const auto start = Clock::now();
   const auto& tokenizer = *model.tokenizer;
-  Continuation continuation(model.model, tokenizer.encode(prompt.empty() ? "\n" : prompt),
-                            {.sampling = options.sampler(),
-                             .max_tokens = options.max_tokens,
-                             .vocabulary = tokenizer.vocabulary()});
-  StopFilter filter(options.stop);
-  data::Utf8Stream characters;
-  GenerateResult result{.text = {}, .tokens = {}, .finish_reason = "length"};
-  result.prompt_tokens = static_cast<int64_t>(continuation.tokens().size());
-  const auto emit = [&](const std::string& text) {
-    result.text += text;
-    if (on_text && !text.empty()) on_text(text);
-  };
-  const auto end_of_text = options.ignore_end_of_text ? std::nullopt : tokenizer.end_of_text();
-  bool ended = false;
-  while (!filter.stopped() && !ended &&
-         static_cast<int64_t>(result.tokens.size()) < options.max_tokens) {
-    const auto token = continuation.next();
-    if (!token) break;
-    result.tokens.push_back(*token);
-    ended = token == end_of_text;
-    if (!ended) emit(characters.push(filter.push(tokenizer.decode({&*token, 1}))));
+  std::vector<std::vector<int64_t>> read;
+  size_t longest = 1;
+  for (const std::string_view prompt : prompts) {
+    read.push_back(tokenizer.encode(prompt.empty() ? "\n" : prompt));
+    longest = std::max(longest, read.back().size());
   }
-  if (filter.stopped() || ended) result.finish_reason = "stop";
-  emit(characters.push(filter.flush()) + characters.flush());
-  const std::chrono::duration<double> seconds = Clock::now() - start;
-  result.tokens_per_second =
-      static_cast<double>(result.tokens.size()) / std::max(seconds.count(), 1e-9);
-  return result;
+  const int64_t context = model.model->traits().context_length;
+  RunningBatch batch(model.model,
+                     static_cast<int64_t>(longest) + std::min(options.max_tokens, context));
+  std::vector<Writing> texts;
+  std::map<int64_t, size_t> text_of;  // by a sequence's number
+  for (auto& prompt : read) {
+    texts.emplace_back(tokenizer, options, texts.empty() ? on_text : OnText());
+    texts.back().result.prompt_tokens = static_cast<int64_t>(prompt.size());
+    text_of[batch.add(std::move(prompt), {.sampling = options.sampler(),
+                                          .max_tokens = options.max_tokens,
+                                          .vocabulary = tokenizer.vocabulary()})] =
+        texts.size() - 1;
+  }
+  const auto seconds = [&] { return std::chrono::duration<double>(Clock::now() - start).count(); };
+  while (batch.size() > 0)
+    for (const auto& [sequence, token, last] : batch.step())
+      if (texts[text_of.at(sequence)].take(token) && !last) batch.remove(sequence);
+  for (Writing& text : texts) text.finish(seconds());
+  std::vector<GenerateResult> out;
+  for (Writing& text : texts) out.push_back(std::move(text.result));
+  return out;
+}
+
+}  // namespace
+
+GenerateResult generate(const models::LoadedModel& model, std::string_view prompt,
+                        const GenerateOptions& options, const OnText& on_text) {
+  return write(model, {prompt}, options, on_text).front();
+}
+
+std::vector<GenerateResult> generate_all(const models::LoadedModel& model,
+                                         const std::vector<std::string>& prompts,
+                                         const GenerateOptions& options) {
+  return write(model, {prompts.begin(), prompts.end()}, options, {});
 }
 
 }  // namespace moe::generation

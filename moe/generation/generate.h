@@ -59,10 +59,17 @@ using OnText = std::function<void(std::string_view)>;
 GenerateResult generate(const models::LoadedModel& model, std::string_view prompt,
                         const GenerateOptions& options = {}, const OnText& on_text = {});
 
+/// The same for several prompts, which are written on together: each result is the one that its
+/// prompt gets alone.
+std::vector<GenerateResult> generate_all(const models::LoadedModel& model,
+                                         const std::vector<std::string>& prompts,
+                                         const GenerateOptions& options = {});
+
 }  // namespace moe::generation
 
 namespace moe {
 using generation::generate;
+using generation::generate_all;
 using generation::GenerateOptions;
 using generation::GenerateResult;
 }  // namespace moe

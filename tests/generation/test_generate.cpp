@@ -1,14 +1,9 @@
-// B batch, S sequence, V vocabulary.
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/argmax.h>
+// M rows of hidden states, V vocabulary.
 #include <ATen/ops/full.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
 #include <moe/data/bpe/bpe_tokenizer.h>
 #include <moe/data/utf8.h>
-#include <moe/generation/continuation.h>
 #include <moe/generation/generate.h>
 
 #include "tests/support/message_of.h"
@@ -18,39 +13,44 @@
 namespace moe::generation {
 namespace {
 
-using moe::test::tiny_model;
-using moe::test::tiny_options;
 using moe::test::tiny_text_model;
 
 /// Writes down a given text: behind its first n bytes the next one is certain, whatever came in.
-class ScriptedModel final : public models::LanguageModel {
+/// Its hidden state of a token is the token's position.
+class ScriptedModel final : public models::Model {
  public:
-  explicit ScriptedModel(std::string script) : script_(std::move(script)) {
-    options_.vocabulary = 256;
-    options_.context_length = static_cast<int64_t>(script_.size());
-  }
+  explicit ScriptedModel(std::string script) : script_(std::move(script)) {}
 
-  models::ModelOutput forward(const Tensor& ids_BS,
+  models::ModelOutput forward(const ModelInputs& inputs,
                               const models::ForwardContext& context) override {
-    auto& length = context.state->layers.front().length;
-    length += ids_BS.size(1);
     models::ModelOutput out;
-    out.logits_BSV = at::full({1, ids_BS.size(1), 256}, -100.0);
-    const auto next = static_cast<unsigned char>(script_.at(static_cast<size_t>(length)));
-    out.logits_BSV.select(1, -1).select(1, next).fill_(100.0);
+    out.hidden_TD = inputs.tokens.sequences.position_T(at::kCPU).unsqueeze(1).to(at::kFloat);
+    context.state->advance(inputs.tokens.sequences);
     return out;
   }
-  void end_step(const std::vector<StepStatistics>&) override {}
-  models::DecoderState new_state(int64_t, int64_t, at::ScalarType) const override {
-    models::DecoderState state;
-    state.layers.emplace_back();
-    return state;
+  Tensor head(const Tensor& hidden_MD, at::ScalarType) override {
+    Tensor logits_MV = at::full({hidden_MD.size(0), 256}, -100.0);
+    for (int64_t m = 0; m < hidden_MD.size(0); ++m) {
+      const auto position = static_cast<size_t>(hidden_MD[m][0].item<double>());
+      logits_MV[m][static_cast<unsigned char>(script_.at(position + 1))] = 100;
+    }
+    return logits_MV;
   }
-  const models::ModelOptions& options() const override { return options_; }
+  void end_step(const std::vector<StepStatistics>&) override {}
+  models::GenerationState new_state(int64_t capacity, at::ScalarType) const override {
+    return {{}, capacity};
+  }
+  models::ModelTraits traits() const override {
+    return {.vocabulary = 256,
+            .outputs = 256,
+            .context_length = static_cast<int64_t>(script_.size()),
+            .causal = true};
+  }
+  void draw(uint64_t) override {}
+  std::vector<std::shared_ptr<layers::BlockImpl>> blocks() const override { return {}; }
 
  private:
   std::string script_;
-  models::ModelOptions options_;
 };
 
 /// A model that answers the prompt ">" with `text`.
@@ -59,89 +59,6 @@ models::LoadedModel scripted(const std::string& text) {
   out.model = std::make_shared<ScriptedModel>(">" + text);
   out.tokenizer = data::make_tokenizer("byte");
   return out;
-}
-
-/// Greedy tokens without a cache: the whole text is read again for each.
-std::vector<int64_t> greedy_without_cache(models::LanguageModel& model, std::vector<int64_t> ids,
-                                          int64_t count) {
-  const at::NoGradGuard no_grad;
-  const size_t prompt = ids.size();
-  for (int64_t i = 0; i < count; ++i) {
-    const Tensor ids_BS = at::tensor(ids, at::kLong).unsqueeze(0);
-    const Tensor logits_V = model.forward(ids_BS, {}).logits_BSV.select(0, 0).select(0, -1);
-    ids.push_back(logits_V.argmax().item<int64_t>());
-  }
-  return {ids.begin() + static_cast<int64_t>(prompt), ids.end()};
-}
-
-std::vector<int64_t> draw(Continuation& continuation) {
-  std::vector<int64_t> out;
-  while (const auto token = continuation.next()) out.push_back(*token);
-  return out;
-}
-
-TEST(Continuation, WithTheCacheIsAsWithout) {
-  const auto model = tiny_model();
-  for (const std::vector<int64_t>& prompt :
-       {std::vector<int64_t>{3}, std::vector<int64_t>{1, 2, 3, 4, 5, 6, 7}}) {
-    const auto room = model->options().context_length - static_cast<int64_t>(prompt.size());
-    Continuation continuation(model, prompt, {.sampling = {.temperature = 0}});
-    EXPECT_EQ(draw(continuation), greedy_without_cache(*model, prompt, room));
-  }
-}
-
-TEST(Continuation, EndsWhenTheContextIsFull) {
-  const auto model = tiny_model();
-  Continuation continuation(model, {1, 2}, {});
-  EXPECT_EQ(draw(continuation).size(), 10u);
-  EXPECT_EQ(continuation.tokens().size(), 12u);
-  EXPECT_FALSE(continuation.next().has_value());
-  Continuation full(model, std::vector<int64_t>(12, 1), {});
-  EXPECT_FALSE(full.next().has_value());
-}
-
-TEST(Continuation, TwoOverOneModelDoNotDisturbEachOther) {
-  const auto model = tiny_model();
-  Continuation alone(model, {1, 2}, {.sampling = {.seed = 1}});
-  const auto expected = draw(alone);
-  Continuation a(model, {1, 2}, {.sampling = {.seed = 1}});
-  Continuation b(model, {7, 8, 9}, {.sampling = {.seed = 2}});
-  std::vector<int64_t> found;
-  while (const auto token = a.next()) {
-    found.push_back(*token);
-    b.next();
-  }
-  EXPECT_EQ(found, expected);
-}
-
-TEST(Continuation, DrawsBelowTheVocabularyOnly) {
-  Continuation continuation(tiny_model(), {1}, {.sampling = {.temperature = 50}, .vocabulary = 4});
-  for (const int64_t token : draw(continuation)) EXPECT_LT(token, 4);
-}
-
-TEST(Continuation, RecordsNoGradients) {
-  const auto model = tiny_model();
-  ASSERT_TRUE(model->parameters().front().requires_grad());
-  Continuation continuation(model, {1}, {});
-  continuation.next();
-  EXPECT_TRUE(at::GradMode::is_enabled());
-  const auto out = model->forward(at::zeros({1, 2}, at::kLong), {});
-  EXPECT_TRUE(out.logits_BSV.requires_grad());
-}
-
-TEST(Continuation, RefusesPromptsItCannotContinue) {
-  const auto model = tiny_model();
-  EXPECT_ERROR(Continuation(model, {}, {}), "at least one token");
-  EXPECT_ERROR(Continuation(model, std::vector<int64_t>(13, 1), {}),
-               "at most context_length=12 tokens, got 13");
-  Continuation foreign(model, {11}, {});
-  EXPECT_ERROR(foreign.next(), "token ids in [0, vocabulary=11), got 11");
-}
-
-TEST(Continuation, RefusesModelsThatLookAhead) {
-  auto options = tiny_options();
-  options.causal = false;
-  EXPECT_ERROR(Continuation(tiny_model(options), {1}, {}), "expected a causal model");
 }
 
 TEST(Generate, ReadsAsTheDesignSays) {
@@ -256,6 +173,28 @@ TEST(Generate, RefusesOptionsOutOfRange) {
   EXPECT_THROW(generate(model, "a", {.max_tokens = 0}), ConfigError);
   EXPECT_THROW(generate(model, "a", {.temperature = -1}), ConfigError);
   EXPECT_THROW(generate(model, "a", {.stop = {""}}), ConfigError);
+}
+
+TEST(GenerateAll, GivesEachPromptWhatItGetsAlone) {
+  const auto model = tiny_text_model();
+  const std::vector<std::string> prompts = {
+      "To be or", "", "a much longer prompt, of forty-eight bytes: ......", "x", "To be or"};
+  for (const double temperature : {0.0, 0.9}) {
+    const GenerateOptions options{
+        .max_tokens = 30, .temperature = temperature, .stop = {"e"}, .seed = 3};
+    const auto together = generate_all(model, prompts, options);
+    ASSERT_EQ(together.size(), prompts.size());
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      const auto alone = generate(model, prompts[i], options);
+      EXPECT_EQ(together[i].tokens, alone.tokens) << i;
+      EXPECT_EQ(together[i].text, alone.text) << i;
+      EXPECT_EQ(together[i].finish_reason, alone.finish_reason) << i;
+      EXPECT_EQ(together[i].prompt_tokens, alone.prompt_tokens) << i;
+    }
+  }
+  EXPECT_TRUE(generate_all(model, {}).empty());
+  EXPECT_ERROR(generate_all(model, {"a", std::string(65, 'b')}),
+               "at most context_length=64 tokens, got 65");
 }
 
 TEST(Generate, RefusesAModelWithoutTokenizer) {

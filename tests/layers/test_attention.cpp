@@ -1,309 +1,326 @@
-// Attention against plain loops. B batch, S sequence, D width, H query heads, G key-value heads,
-// P head width, C keys.
-#include <cmath>
+// Attention against plain loops. T tokens, D width, N sequences.
+#include <tests/layers/attention_forms.h>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
-#include <tests/support/modules.h>
 
 #include <ATen/ops/cat.h>
-#include <ATen/ops/linear.h>
-#include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
-#include <moe/layers/attention.h>
-#include <moe/ops/norm.h>
-#include <moe/ops/rope.h>
+#include <moe/parameters/list.h>
 
 namespace moe::layers::attention_test {
 
 namespace {
 
+using moe::test::attention_forms;
+using moe::test::AttentionForm;
+using moe::test::context_of;
 using moe::test::expect_close;
 using moe::test::expect_directional_gradients;
 using moe::test::expect_identical;
+using moe::test::for_each_sequence;
+using moe::test::gradients_of;
+using moe::test::make_attention;
+using moe::test::naive_attention_of;
 using moe::test::named_parameters_of;
 using moe::test::normal;
-using moe::test::randomise;
 
-constexpr int64_t B = 2, S = 5, D = 12;
+constexpr int64_t D = moe::test::kAttentionWidth;
 
-Attention make(AttentionOptions options) {
-  options.d_model = D;
-  Attention attention(options);
-  randomise(*attention, 1);
-  return attention;
-}
+/// Equal; ragged, with an empty one and one of a single token; one sequence.
+const std::vector<std::vector<int64_t>> kBatches = {{5, 5}, {3, 0, 7, 1, 6, 2}, {9}, {0, 4}, {1}};
 
-/// The forms that differ in how heads share keys, and what else changes the product.
-std::vector<std::pair<std::string, AttentionOptions>> forms() {
-  return {{"multi-head", {.heads = 3}},
-          {"grouped-query", {.heads = 6, .kv_heads = 2}},
-          {"multi-query", {.heads = 3, .kv_heads = 1}},
-          {"wide heads and biases", {.heads = 2, .head_dim = 8, .bias = true}},
-          {"qk_norm", {.heads = 6, .kv_heads = 3, .qk_norm = true, .rope_theta = 50}},
-          {"bidirectional", {.heads = 3, .causal = false}},
-          {"bidirectional layernorm",
-           {.heads = 3, .qk_norm = true, .causal = false, .norm = "layernorm"}}};
-}
-
-/// softmax(q k^T / sqrt(P)) v for one query, number by number, over the keys it may see.
-std::vector<double> attend_one(const Tensor& q_P, const Tensor& k_CP, const Tensor& v_CP,
-                               const std::vector<bool>& sees_C) {
-  const int64_t C = k_CP.size(0), P = k_CP.size(1);
-  std::vector<double> out(static_cast<size_t>(P), 0);
-  double total = 0;
-  for (int64_t c = 0; c < C; ++c) {
-    if (!sees_C[static_cast<size_t>(c)]) continue;
-    double score = 0;
-    for (int64_t p = 0; p < P; ++p) score += q_P[p].item<double>() * k_CP[c][p].item<double>();
-    const double weight = std::exp(score / std::sqrt(static_cast<double>(P)));
-    total += weight;
-    for (int64_t p = 0; p < P; ++p)
-      out[static_cast<size_t>(p)] += weight * v_CP[c][p].item<double>();
-  }
-  for (double& value : out) value /= total;
+int64_t sum_of(const std::vector<int64_t>& lengths) {
+  int64_t out = 0;
+  for (const int64_t length : lengths) out += length;
   return out;
 }
 
-/// The whole block in float64; rows of padding are left zero before the output matrix.
-Tensor naive(const AttentionImpl& module, const AttentionOptions& o, const Tensor& x_BSD,
-             const Tensor& valid_BS) {
-  const auto p = module.named_parameters();
-  const auto bias = [&](const char* name) { return o.bias ? p[name] : Tensor(); };
-  const int64_t H = o.heads, G = o.kv_heads > 0 ? o.kv_heads : H;
-  const int64_t P = o.head_dim > 0 ? o.head_dim : D / H;
-  const auto project = [&](const char* w, const char* b, int64_t heads) {
-    return at::linear(x_BSD, p[w], bias(b)).view({B, S, heads, P});
-  };
-  const auto normalise = [&](const Tensor& x, const std::string& name) {
-    if (!o.qk_norm) return x;
-    const Tensor scale_P = p[name + ".scale"];
-    if (o.norm == "rmsnorm")
-      return x / (x.square().mean(-1, true) + o.norm_epsilon).sqrt() * scale_P;
-    const Tensor centred = x - x.mean(-1, true);
-    return centred / (centred.square().mean(-1, true) + o.norm_epsilon).sqrt() * scale_P +
-           p[name + ".bias"];
-  };
-  const Tensor q = ops::rope(normalise(project("w_q", "b_q", H), "q_norm"), 0, o.rope_theta);
-  const Tensor k = ops::rope(normalise(project("w_k", "b_k", G), "k_norm"), 0, o.rope_theta);
-  const Tensor v = project("w_v", "b_v", G);
-  Tensor heads_BSHP = at::zeros({B, S, H, P}, at::kDouble);
-  for (int64_t b = 0; b < B; ++b)
-    for (int64_t s = 0; s < S; ++s)
-      for (int64_t h = 0; h < H; ++h) {
-        const auto valid = [&](int64_t c) {
-          return !valid_BS.defined() || valid_BS[b][c].item<bool>();
-        };
-        if (!valid(s)) continue;
-        std::vector<bool> sees;
-        for (int64_t c = 0; c < S; ++c) sees.push_back(valid(c) && (!o.causal || c <= s));
-        const int64_t g = h / (H / G);
-        heads_BSHP[b][s][h] = at::tensor(
-            attend_one(q[b][s][h], k[b].select(1, g), v[b].select(1, g), sees), at::kDouble);
-      }
-  return at::linear(heads_BSHP.view({B, S, H * P}), p["w_o"], bias("b_o"));
+TEST(Attention, EverySequenceGetsWhatTheNaiveLoopsGiveItAlone) {
+  const at::NoGradGuard no_grad;
+  for (const AttentionForm& form : attention_forms())
+    for (const auto& lengths : kBatches) {
+      SCOPED_TRACE(concat(form.name, ", ", lengths.size(), " sequences"));
+      const auto attention = make_attention(form);
+      const Tensor x_TD = normal({sum_of(lengths), D}, 2);
+      const Tensor y_TD = attention->forward(x_TD, context_of(lengths), nullptr);
+      ASSERT_EQ(y_TD.sizes(), x_TD.sizes());
+      for_each_sequence(lengths, [&](int64_t begin, int64_t end) {
+        expect_close(y_TD.slice(0, begin, end),
+                     naive_attention_of(*attention, form, x_TD.slice(0, begin, end)), 1e-12);
+      });
+    }
 }
 
-TEST(Attention, EqualsTheNaiveLoops) {
+TEST(Attention, TokensWithoutASequenceAreOne) {
   const at::NoGradGuard no_grad;
-  const Tensor x_BSD = normal({B, S, D}, 2);
-  for (const auto& [name, options] : forms()) {
-    SCOPED_TRACE(name);
-    auto attention = make(options);
-    expect_close(attention(x_BSD, Tensor(), RoutingContext(), nullptr),
-                 naive(*attention, options, x_BSD, {}), 1e-12);
-  }
+  const auto attention = make_attention({"", {.heads = 3}});
+  const Tensor x_TD = normal({6, D}, 2);
+  expect_identical(attention->forward(x_TD, {}, nullptr),
+                   attention->forward(x_TD, context_of({6}), nullptr));
 }
 
-TEST(Attention, PaddingIsSeenByNobodyAndStaysFinite) {
+TEST(Attention, RowsOfPackedDocumentsDoNotMatter) {
   const at::NoGradGuard no_grad;
-  const Tensor x_BSD = normal({B, S, D}, 2);
-  const Tensor valid_BS =
-      at::tensor({1, 1, 1, 0, 0, 0, 1, 1, 0, 1}, at::kLong).view({B, S}).to(at::kBool);
-  for (const auto& [name, options] : forms()) {
-    SCOPED_TRACE(name);
-    auto attention = make(options);
-    const Tensor y_BSD = attention(x_BSD, valid_BS, RoutingContext(), nullptr);
-    EXPECT_TRUE(y_BSD.isfinite().all().item<bool>());
-    const Tensor real_BS1 = valid_BS.unsqueeze(2);
-    expect_close(y_BSD * real_BS1, naive(*attention, options, x_BSD, valid_BS) * real_BS1, 1e-12);
-  }
+  const auto attention = make_attention({"", {.heads = 3}});
+  const Tensor x_TD = normal({8, D}, 2);
+  LayerContext context = context_of({3, 1, 4});
+  const Tensor y_TD = attention->forward(x_TD, context, nullptr);
+  context.tokens.sequences.packed_rows = Runs::equal(2, 4);
+  expect_identical(attention->forward(x_TD, context, nullptr), y_TD);
 }
 
 TEST(Attention, GradientsEqualCentralDifferences) {
   const moe::test::WithThreads one_thread(1);
-  const Tensor valid_BS = at::tensor({1, 1, 0, 1, 1, 1}, at::kLong).view({2, 3}).to(at::kBool);
-  for (const auto& [name, options] : forms())
+  for (const AttentionForm& given : attention_forms())
     for (const double dropout : {0.0, 0.3})
-      for (const Tensor& valid : {valid_BS, Tensor()}) {
-        SCOPED_TRACE(concat(name, ", dropout ", dropout, valid.defined() ? ", padding" : ""));
-        AttentionOptions o = options;
-        o.dropout = dropout;
-        auto attention = make(o);
-        RoutingContext context;
+      for (const auto& lengths : {std::vector<int64_t>{3, 3}, {2, 0, 4, 1, 3}}) {
+        SCOPED_TRACE(concat(given.name, ", dropout ", dropout, ", ", lengths.size(), " sequences"));
+        AttentionForm form = given;
+        form.options.dropout = dropout;
+        const auto attention = make_attention(form);
+        LayerContext context = context_of(lengths);
         context.training = true;
-        const Tensor x_BSD = normal({2, 3, D}, 2), coefficient_BSD = normal({2, 3, D}, 5);
+        const Tensor x_TD = normal({sum_of(lengths), D}, 2);
+        const Tensor coefficient_TD = normal(x_TD.sizes(), 5);
         auto inputs = named_parameters_of(*attention);
-        inputs.emplace_back("x", x_BSD);
+        inputs.emplace_back("x", x_TD);
         expect_directional_gradients(
-            [&] { return (attention(x_BSD, valid, context, nullptr) * coefficient_BSD).sum(); },
+            [&] { return (attention->forward(x_TD, context, nullptr) * coefficient_TD).sum(); },
             inputs);
       }
 }
 
-TEST(Attention, PrefillAndStepsWithACacheEqualOneCall) {
-  const at::NoGradGuard no_grad;
-  const Tensor x_BSD = normal({B, S, D}, 2);
-  for (const auto& [name, options] : forms()) {
-    if (!options.causal) continue;
-    SCOPED_TRACE(name);
-    auto attention = make(options);
-    const Tensor whole_BSD = attention(x_BSD, Tensor(), RoutingContext(), nullptr);
-    for (const std::vector<int64_t>& cuts :
-         {std::vector<int64_t>{0, 3, 4, 5}, {0, 1, 2, 5}, {0, 5}}) {
-      const std::vector<int64_t> shape = {B, S, attention->kv_heads(), attention->head_dim()};
-      KeyValueCache cache = {at::zeros(shape, at::kDouble), at::zeros(shape, at::kDouble)};
-      std::vector<Tensor> parts;
-      for (size_t i = 0; i + 1 < cuts.size(); ++i)
-        parts.push_back(
-            attention(x_BSD.slice(1, cuts[i], cuts[i + 1]), Tensor(), RoutingContext(), &cache));
-      expect_close(at::cat(parts, 1), whole_BSD, 1e-12);
-      EXPECT_EQ(cache.length, S);
-      EXPECT_ERROR(attention(x_BSD.slice(1, 0, 1), Tensor(), RoutingContext(), &cache),
-                   "at most 5 positions, got 6");
-    }
+/// Output and gradients of sum(y · upstream), of all sequences at once or one by one.
+std::map<std::string, Tensor> pass(const AttentionForm& form, const std::vector<int64_t>& lengths,
+                                   LayerContext context, at::ScalarType type, bool together) {
+  const auto attention = make_attention(form);
+  attention->to(type);
+  const int64_t T = sum_of(lengths);
+  const Tensor x_TD = normal({T, D}, 2).to(type).requires_grad_(true);
+  const Tensor upstream_TD = normal({T, D}, 3).to(type);
+  Tensor y_TD;
+  if (together) {
+    context.tokens.sequences = Sequences::of_lengths(lengths);
+    y_TD = attention->forward(x_TD, context, nullptr);
+  } else {
+    std::vector<Tensor> parts;
+    for_each_sequence(lengths, [&](int64_t begin, int64_t end) {
+      LayerContext alone = context;
+      alone.tokens.sequences = Sequences::equal(1, end - begin);
+      alone.tokens.first_token = context.tokens.first_token + begin;
+      parts.push_back(attention->forward(x_TD.slice(0, begin, end), alone, nullptr));
+    });
+    y_TD = at::cat(parts, 0);
   }
+  (y_TD * upstream_TD).sum().backward();
+  auto out = gradients_of(*attention);
+  out["y"] = y_TD.detach();
+  out["x"] = x_TD.grad();
+  return out;
 }
 
-TEST(Attention, PaddingBesideACacheIsRefused) {
-  const at::NoGradGuard no_grad;
-  auto attention = make({.heads = 3});
-  KeyValueCache cache = {at::zeros({B, S, 3, 4}, at::kDouble),
-                         at::zeros({B, S, 3, 4}, at::kDouble)};
-  EXPECT_ERROR(
-      attention(normal({B, 2, D}, 2), at::ones({B, 2}, at::kBool), RoutingContext(), &cache),
-      "no padding");
-}
-
-TEST(Attention, ACacheOfAnotherShapeIsRefused) {
-  const at::NoGradGuard no_grad;
-  auto attention = make({.heads = 3});
-  KeyValueCache cache = {at::zeros({B + 1, S, 3, 4}, at::kDouble),
-                         at::zeros({B + 1, S, 3, 4}, at::kDouble)};
-  EXPECT_ERROR(attention(normal({B, 2, D}, 2), Tensor(), RoutingContext(), &cache),
-               "expected a cache of shape");
+TEST(Attention, RaggedSequencesGetWhatEachGetsAlone) {
+  for (const AttentionForm& form : attention_forms())
+    for (const double dropout : {0.0, 0.4})
+      for (const auto& [type, bound] :
+           {std::pair{at::kDouble, 1e-12}, std::pair{at::kFloat, 3e-5}}) {
+        SCOPED_TRACE(concat(form.name, ", dropout ", dropout, ", ", type));
+        AttentionForm dropping = form;
+        dropping.options.dropout = dropout;
+        LayerContext context;
+        context.training = true;
+        context.tokens.first_token = 100;
+        const std::vector<int64_t> lengths = {2, 70, 1, 0, 7, 5, 65, 6};
+        const auto together = pass(dropping, lengths, context, type, true);
+        for (const auto& [name, alone] : pass(dropping, lengths, context, type, false))
+          expect_close(together.at(name), alone, bound, name);
+      }
 }
 
 TEST(Attention, DropoutFollowsTheTokensNumber) {
   const at::NoGradGuard no_grad;
-  AttentionOptions options = {.heads = 3, .kv_heads = 1};
-  options.dropout = 0.4;
-  auto attention = make(options);
-  const Tensor x_BSD = normal({B, S, D}, 2);
-  RoutingContext context;
+  const AttentionForm form = {"", {.heads = 3, .kv_heads = 1, .dropout = 0.4}};
+  const auto attention = make_attention(form);
+  const Tensor x_TD = normal({10, D}, 2);
+  LayerContext context = context_of({5, 5});
   context.training = true;
   context.random = {.seed = 7, .step = 3};
-  const Tensor y_BSD = attention(x_BSD, Tensor(), context, nullptr);
-  expect_identical(attention(x_BSD, Tensor(), context, nullptr), y_BSD);
+  const Tensor y_TD = attention->forward(x_TD, context, nullptr);
+  expect_identical(attention->forward(x_TD, context, nullptr), y_TD);
 
-  RoutingContext second = context;  // the second row alone, as another rank would have it
-  second.first_token = S;
-  expect_close(attention(x_BSD.slice(0, 1), Tensor(), second, nullptr), y_BSD.slice(0, 1), 1e-14);
-  RoutingContext later = context;
+  LayerContext second = context_of({5});  // alone, as another rank would have it
+  second.training = true;
+  second.random = context.random;
+  second.tokens.first_token = 5;
+  expect_close(attention->forward(x_TD.slice(0, 5), second, nullptr), y_TD.slice(0, 5), 1e-14);
+  second.tokens.first_token = 6;
+  EXPECT_FALSE(attention->forward(x_TD.slice(0, 5), second, nullptr).equal(y_TD.slice(0, 5)));
+  LayerContext later = context;
   later.random.step = 4;
-  EXPECT_FALSE(attention(x_BSD, Tensor(), later, nullptr).equal(y_BSD));
+  EXPECT_FALSE(attention->forward(x_TD, later, nullptr).equal(y_TD));
   context.training = false;
-  EXPECT_FALSE(attention(x_BSD, Tensor(), context, nullptr).equal(y_BSD));
-  expect_close(attention(x_BSD, Tensor(), context, nullptr), naive(*attention, options, x_BSD, {}),
-               1e-12);
+  expect_close(attention->forward(x_TD.slice(0, 5), second = context_of({5}), nullptr),
+               naive_attention_of(*attention, form, x_TD.slice(0, 5)), 1e-12);
+}
+
+TEST(Attention, DropoutZeroesItsShareAndKeepsTheMean) {
+  const at::NoGradGuard no_grad;
+  // Equal keys and values of one: without dropout every result is the sum of the weights, 1.
+  const auto attention = std::make_shared<AttentionMixer>(MixerShape{.d_model = 2, .causal = false},
+                                                          Attention{.heads = 1, .dropout = 0.25});
+  for (auto& item : attention->named_parameters())
+    item.value().fill_(item.key() == "w_v" ? 0.5 : 0);
+  attention->named_parameters()["w_o"].copy_(at::tensor({1.0, 0.0, 0.0, 1.0}).view({2, 2}));
+  LayerContext context;
+  context.training = true;
+  const Tensor y_TD = attention->forward(at::ones({400, 2}), context, nullptr);
+  EXPECT_NEAR(y_TD.mean().item<double>(), 1, 0.01);
+  // 400 weights of 1/400, each kept with 3/4: a standard deviation of sqrt(1/3/400).
+  EXPECT_NEAR(y_TD.select(1, 0).std().item<double>(), std::sqrt(1 / 1200.0), 0.006);
 }
 
 TEST(Attention, AlmostNoDropoutIsAlmostTheFusedProduct) {
   const at::NoGradGuard no_grad;
-  const Tensor x_BSD = normal({B, S, D}, 2);
-  RoutingContext context;
+  const Tensor x_TD = normal({12, D}, 2);
+  LayerContext context = context_of({5, 7});
   context.training = true;
-  for (auto [name, options] : forms()) {
-    SCOPED_TRACE(name);
-    auto plain = make(options);
-    options.dropout = 1e-9;
-    auto dropping = make(options);
-    expect_close(dropping(x_BSD, Tensor(), context, nullptr),
-                 plain(x_BSD, Tensor(), context, nullptr), 1e-7);
+  for (AttentionForm form : attention_forms()) {
+    SCOPED_TRACE(form.name);
+    const Tensor plain_TD = make_attention(form)->forward(x_TD, context, nullptr);
+    form.options.dropout = 1e-9;
+    expect_close(make_attention(form)->forward(x_TD, context, nullptr), plain_TD, 1e-7);
   }
 }
 
 TEST(Attention, Bfloat16IsCloseToFloat32) {
   const at::NoGradGuard no_grad;
-  const Tensor x_BSD = normal({B, S, D}, 2).to(at::kFloat);
-  for (const auto& [name, options] : forms()) {
-    SCOPED_TRACE(name);
-    auto attention = make(options);
-    RoutingContext context;
-    const Tensor y_BSD = attention(x_BSD, Tensor(), context, nullptr);
-    EXPECT_EQ(y_BSD.scalar_type(), at::kFloat);
-    context.compute = at::kBFloat16;
-    const Tensor narrow_BSD = attention(x_BSD, Tensor(), context, nullptr);
-    EXPECT_EQ(narrow_BSD.scalar_type(), at::kBFloat16);
-    const double scale = y_BSD.abs().max().item<double>();
-    expect_close(narrow_BSD.to(at::kFloat) / scale, y_BSD / scale, 0.03);
-  }
+  for (const AttentionForm& form : attention_forms())
+    for (const auto& lengths : {std::vector<int64_t>{5, 5}, {2, 3, 5}}) {
+      SCOPED_TRACE(form.name);
+      const Tensor x_TD = normal({10, D}, 2).to(at::kFloat);
+      const auto attention = make_attention(form);
+      attention->to(at::kFloat);
+      LayerContext context = context_of(lengths);
+      const Tensor y_TD = attention->forward(x_TD, context, nullptr);
+      EXPECT_EQ(y_TD.scalar_type(), at::kFloat);
+      context.compute = at::kBFloat16;
+      const Tensor narrow_TD = attention->forward(x_TD, context, nullptr);
+      EXPECT_EQ(narrow_TD.scalar_type(), at::kBFloat16);
+      const double scale = y_TD.abs().max().item<double>();
+      expect_close(narrow_TD.to(at::kFloat) / scale, y_TD / scale, 0.03);
+    }
 }
 
 /// Training in bfloat16 takes another path (every weight in memory) than inference.
 TEST(Attention, Bfloat16GradientsAreCloseToFloat32) {
-  const Tensor x_BSD = normal({B, S, D}, 2).to(at::kFloat), upstream_BSD = normal({B, S, D}, 3);
-  Tensor valid_BS = at::ones({B, S}, at::kBool);
-  valid_BS[0].slice(0, S - 2).fill_(false);
-  for (const auto& [name, options] : forms())
-    for (const Tensor& valid : {Tensor(), valid_BS}) {
-      SCOPED_TRACE(name);
-      auto attention = make(options);
-      const Tensor weight_BSD = valid.defined() ? upstream_BSD * valid.unsqueeze(2) : upstream_BSD;
-      const auto gradients = [&](at::ScalarType type) {
-        RoutingContext context;
-        context.compute = type;
-        Tensor x = x_BSD.clone().requires_grad_(true);
-        attention->zero_grad();
-        (attention(x, valid, context, nullptr).to(at::kFloat) * weight_BSD).sum().backward();
-        std::vector<Tensor> all = {x.grad()};
-        for (const Tensor& parameter : attention->parameters())
-          all.push_back(parameter.grad().clone());
-        return all;
+  for (const AttentionForm& form : attention_forms())
+    for (const auto& lengths : {std::vector<int64_t>{5, 5}, {2, 3, 5}}) {
+      SCOPED_TRACE(form.name);
+      const auto gradients = [&](at::ScalarType compute) {
+        const auto attention = make_attention(form);
+        attention->to(at::kFloat);
+        LayerContext context = context_of(lengths);
+        context.compute = compute;
+        const Tensor x_TD = normal({10, D}, 2).to(at::kFloat).requires_grad_(true);
+        const Tensor upstream_TD = normal({10, D}, 3);
+        (attention->forward(x_TD, context, nullptr).to(at::kFloat) * upstream_TD).sum().backward();
+        auto out = gradients_of(*attention);
+        out["x"] = x_TD.grad();
+        return out;
       };
-      const auto wide = gradients(at::kFloat), narrow = gradients(at::kBFloat16);
-      for (size_t i = 0; i < wide.size(); ++i) {
-        SCOPED_TRACE(i);
-        const double scale = wide[i].abs().max().item<double>() + 1e-3;
-        expect_close(narrow[i].to(at::kDouble) / scale, wide[i].to(at::kDouble) / scale, 0.04);
+      const auto narrow = gradients(at::kBFloat16);
+      for (const auto& [name, wide] : gradients(at::kFloat)) {
+        const double scale = wide.abs().max().item<double>() + 1e-3;
+        expect_close(narrow.at(name).to(at::kDouble) / scale, wide.to(at::kDouble) / scale, 0.04,
+                     name);
       }
     }
 }
 
-TEST(Attention, TakesNoRowsAndOnePosition) {
-  auto attention = make({.heads = 3, .kv_heads = 1});
-  const Tensor y =
-      attention(at::zeros({0, S, D}, at::kDouble), Tensor(), RoutingContext(), nullptr);
-  EXPECT_EQ(y.sizes(), (std::vector<int64_t>{0, S, D}));
-  y.sum().backward();
-  for (const Tensor& parameter : attention->parameters()) {
-    EXPECT_TRUE(parameter.grad().eq(0).all().item<bool>());
+TEST(Attention, TakesNoTokensAndEmptySequences) {
+  for (const auto& lengths : {std::vector<int64_t>{}, {0}, {0, 0, 0}}) {
+    const auto attention = make_attention({"", {.heads = 3, .kv_heads = 1, .qk_norm = "head"}});
+    const Tensor y_TD =
+        attention->forward(at::zeros({0, D}, at::kDouble), context_of(lengths), nullptr);
+    EXPECT_EQ(y_TD.sizes(), (std::vector<int64_t>{0, D}));
+    y_TD.sum().backward();
+    for (const Tensor& parameter : attention->parameters()) {
+      ASSERT_TRUE(parameter.grad().defined());
+      EXPECT_TRUE(parameter.grad().eq(0).all().item<bool>());
+    }
   }
-  const at::NoGradGuard no_grad;
-  const Tensor x_BSD = normal({B, S, D}, 2);
-  expect_close(attention(x_BSD.slice(1, 0, 1), Tensor(), RoutingContext(), nullptr),
-               attention(x_BSD, Tensor(), RoutingContext(), nullptr).slice(1, 0, 1), 1e-13);
 }
 
-TEST(Attention, RefusesHeadsThatDoNotFit) {
+TEST(Attention, AWindowAsLongAsTheSequenceHidesNothing) {
+  const at::NoGradGuard no_grad;
+  const Tensor x_TD = normal({12, D}, 2);
+  const auto run = [&](int64_t window) {
+    return make_attention({"", {.heads = 3, .window = window}})
+        ->forward(x_TD, context_of({5, 7}), nullptr);
+  };
+  expect_identical(run(7), run(0));
+  EXPECT_FALSE(run(6).equal(run(0)));
+  expect_identical(run(6).slice(0, 0, 5), run(0).slice(0, 0, 5));
+}
+
+TEST(Attention, ParametersSayWhatTheyAre) {
+  const auto attention = make_attention(
+      {"", {.heads = 3, .bias = true, .output_bias = true, .qk_norm = "head"}, true, "layernorm"});
+  std::vector<std::string> names;
+  for (const auto& [name, tensor, info] : parameters_of(*attention)) {
+    names.push_back(name);
+    EXPECT_EQ(info.residual, name == "w_o") << name;
+    EXPECT_EQ(info.role, name.starts_with("w_")     ? Role::kMatrix
+                         : name.ends_with(".scale") ? Role::kScale
+                                                    : Role::kBias)
+        << name;
+  }
+  EXPECT_EQ(join(names),
+            "w_q, w_k, w_v, w_o, b_q, b_k, b_v, b_o, q_norm.scale, q_norm.bias, k_norm.scale, "
+            "k_norm.bias");
+}
+
+TEST(Attention, CanExistUnfilled) {
+  const AttentionMixer unfilled({.d_model = 1 << 20, .tensors = at::TensorOptions(at::kMeta)},
+                                {.heads = 1 << 13, .kv_heads = 64, .window = 4096});
+  EXPECT_TRUE(unfilled.parameters().front().is_meta());
+  EXPECT_EQ(unfilled.state_numbers(10), 2 * 64 * 128 * 10);
+  EXPECT_EQ(unfilled.state_numbers(1 << 20), 2 * 64 * 128 * (4096 + 15));
+  EXPECT_EQ(unfilled.flops_over_keys(100), int64_t{4} * 8192 * 128 * 100);
+  EXPECT_EQ(unfilled.flops_over_keys(1 << 20), int64_t{4} * 8192 * 128 * 4096);
+}
+
+TEST(Attention, IsAKindOfMixer) {
+  const MixerSpec spec = Attention{.heads = 3, .rope = {.theta = 50}, .window = 9};
+  EXPECT_EQ(spec.kind, "attention");
+  const auto made = spec.make(MixerShape{.d_model = D});
+  EXPECT_EQ(parameters_of(*made).size(), 4u);
+  MixerSpec misspelt = {.kind = "attention", .options = {}};
+  misspelt.options.set("head", int64_t{3});
+  EXPECT_ERROR(misspelt.validate("block.mixer"), "heads");
+}
+
+TEST(Attention, RefusesWhatDoesNotFit) {
+  const auto make = [](const Attention& options) { make_attention({"", options}); };
   EXPECT_ERROR(make({.heads = 3, .kv_heads = 2}), "multiple of kv_heads, got 3 and 2");
-  EXPECT_ERROR(make({.heads = 4}), "even head width, got 3");
+  EXPECT_ERROR(make({.heads = 4}), "even head width to turn, got 3");
+  EXPECT_ERROR(make({.heads = 3, .rope = {.share = 0.7}}), "got 3 of 4");
   EXPECT_ERROR(make({.heads = 5}), "d_model to be a multiple of heads");
   EXPECT_ERROR(make({.heads = 0}), "got 0");
-  EXPECT_ERROR(make({.heads = 3, .qk_norm = true, .norm = "batchnorm"}), "rmsnorm");
+  EXPECT_ERROR(make({.heads = 3, .qk_norm = "heads"}), "Did you mean 'head'");
+  EXPECT_ERROR(make({.heads = 3, .rope = {.kind = "half"}}), "Did you mean 'halves'");
+  EXPECT_ERROR(make({.heads = 3, .rope = {.theta = 0}}), "theta' above 0");
+  EXPECT_ERROR(make({.heads = 3, .rope = {.share = 1.5}}), "share' in (0, 1]");
+  EXPECT_ERROR(make({.heads = 3, .window = -1}), "at least 0, got 0 and -1");
+  EXPECT_ERROR(make({.heads = 3, .dropout = 1}), "dropout' in [0, 1)");
+  EXPECT_ERROR(make_attention({"", {.heads = 3, .window = 4}, false}),
+               "beside causal attention only");
+  EXPECT_ERROR(make_attention({"", {.heads = 3, .qk_norm = "head"}, true, "batchnorm"}), "rmsnorm");
+  const auto attention = make_attention({"", {.heads = 3}});
+  EXPECT_ERROR(attention->forward(normal({4, D}, 1), context_of({3}), nullptr),
+               "sequences of the call's 4 tokens, got 3");
 }
 
 }  // namespace

@@ -1,14 +1,13 @@
-// Rotary positions. B batch, S sequence, H heads, P head width.
+// Rotary positions. T tokens, H heads, P head width, R rows of a table.
 #include <cmath>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
 #include <vector>
 
-#include <ATen/ops/cat.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <moe/ops/rope.h>
 
@@ -22,92 +21,117 @@ using moe::test::expect_identical;
 using moe::test::normal;
 using moe::test::WithThreads;
 
-Tensor naive(const Tensor& x_BSHP, int64_t first, double theta) {
-  const Tensor x = x_BSHP.to(at::kDouble).contiguous();
-  Tensor out = at::zeros_like(x);
-  const int64_t S = x.size(1), H = x.size(2), P = x.size(3);
-  const double* in = x.const_data_ptr<double>();
-  double* to = out.mutable_data_ptr<double>();
-  for (int64_t row = 0; row < x.size(0) * S * H; ++row)
-    for (int64_t i = 0; i < P / 2; ++i) {
-      const auto position = static_cast<double>(first + row / H % S);
+/// Positions first … first + R - 1 for tokens in rows of R.
+RopeTable table_of(const Tensor& x_THP, int64_t R, int64_t first, double theta, int64_t width = 0,
+                   bool interleaved = false) {
+  return rope_table(at::arange(first, first + R, at::kLong), {}, width > 0 ? width : x_THP.size(2),
+                    theta, interleaved, x_THP.options());
+}
+
+/// One token (H, P) at a position.
+Tensor naive(const Tensor& x_HP, int64_t position, double theta, int64_t width, bool interleaved) {
+  Tensor out_HP = x_HP.to(at::kDouble).clone();
+  for (int64_t h = 0; h < x_HP.size(0); ++h)
+    for (int64_t i = 0; i < width / 2; ++i) {
       const double angle =
-          position * std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(P));
-      const double low = in[row * P + i], high = in[row * P + i + P / 2];
-      to[row * P + i] = low * std::cos(angle) - high * std::sin(angle);
-      to[row * P + i + P / 2] = high * std::cos(angle) + low * std::sin(angle);
+          static_cast<double>(position) *
+          std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(width));
+      const int64_t one = interleaved ? 2 * i : i, other = interleaved ? 2 * i + 1 : i + width / 2;
+      const double a = x_HP[h][one].item<double>(), b = x_HP[h][other].item<double>();
+      out_HP[h][one] = a * std::cos(angle) - b * std::sin(angle);
+      out_HP[h][other] = b * std::cos(angle) + a * std::sin(angle);
     }
-  return out;
+  return out_HP;
 }
 
 TEST(Rope, EqualsTheNaiveLoops) {
-  for (const auto& [dtype, bound] : {std::pair{at::kDouble, 1e-13}, std::pair{at::kFloat, 1e-6},
-                                     std::pair{at::kBFloat16, 8e-3}}) {
-    const Tensor x_BSHP = normal({2, 5, 3, 8}, 1).to(dtype);
-    const Tensor y_BSHP = rope(x_BSHP, 11, 10000);
-    EXPECT_EQ(y_BSHP.scalar_type(), dtype);
-    expect_close(y_BSHP, naive(x_BSHP, 11, 10000), bound);
-  }
+  for (const auto& [dtype, bound] :
+       {std::pair{at::kDouble, 1e-13}, std::pair{at::kFloat, 1e-6}, std::pair{at::kBFloat16, 8e-3}})
+    for (const bool interleaved : {false, true})
+      for (const int64_t width : {8, 4, 2}) {
+        const Tensor x_THP = normal({10, 3, 8}, 1).to(dtype);
+        const Tensor y_THP = rope(x_THP, table_of(x_THP, 5, 11, 10000, width, interleaved));
+        EXPECT_EQ(y_THP.scalar_type(), dtype);
+        for (int64_t t = 0; t < 10; ++t)
+          expect_close(y_THP[t], naive(x_THP[t], 11 + t % 5, 10000, width, interleaved), bound);
+      }
 }
 
 TEST(Rope, HasTheGradientOfItsInput) {
-  expect_gradients([](const auto& in) { return rope(in[0], 3, 100); }, {normal({2, 3, 2, 4}, 1)});
+  for (const bool interleaved : {false, true})
+    for (const int64_t width : {6, 4})
+      expect_gradients(
+          [&](const auto& in) {
+            return rope(in[0], table_of(in[0], 3, 3, 100, width, interleaved));
+          },
+          {normal({6, 2, 6}, 1)});
 }
 
-TEST(Rope, TakesPositionsOfItsOwn) {
-  const Tensor x_BSHP = normal({2, 5, 3, 8}, 1);
-  const Tensor position_BS = at::tensor({0, 1, 0, 1, 2, 0, 0, 0, 3, 4}, at::kLong).view({2, 5});
-  const Tensor y_BSHP = rope(x_BSHP, position_BS, 10000);
-  for (int64_t b = 0; b < 2; ++b)
-    for (int64_t s = 0; s < 5; ++s) {
-      const auto token = [&](const Tensor& t) { return t.slice(0, b, b + 1).slice(1, s, s + 1); };
-      const auto at = position_BS[b][s].item<int64_t>();
-      expect_close(token(y_BSHP), naive(token(x_BSHP), at, 10000), 1e-13);
+TEST(Rope, TokensMayHaveRowsOfTheirOwn) {
+  const Tensor x_THP = normal({10, 3, 8}, 1);
+  const Tensor row_T = at::tensor({0, 1, 0, 1, 2, 0, 0, 0, 3, 4}, at::kLong);
+  const auto table = [&](const Tensor& rows) {
+    return rope_table(at::arange(5, at::kLong), rows, 8, 10000, false, x_THP.options());
+  };
+  const Tensor y_THP = rope(x_THP, table(row_T));
+  for (int64_t t = 0; t < 10; ++t)
+    expect_close(y_THP[t], naive(x_THP[t], row_T[t].item<int64_t>(), 10000, 8, false), 1e-13);
+  expect_gradients([&](const auto& in) { return rope(in[0], table(row_T)); },
+                   {normal({10, 1, 8}, 1)});
+  EXPECT_ERROR(rope(x_THP, table(row_T + 1)), "rows in [0, 5), got 5");
+  EXPECT_ERROR(rope(x_THP, table(row_T - 1)), "got -1");
+  EXPECT_ERROR(rope(x_THP, table(row_T.slice(0, 0, 4))), "rows of shape (T=10)");
+  EXPECT_ERROR(rope(x_THP.slice(0, 0, 7), table({})), "multiple of the table's 5 rows, got 7");
+}
+
+/// Decoded tokens must turn by the same bits as those of a whole text.
+TEST(Rope, PiecesTurnByTheSameBits) {
+  for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
+    const Tensor x_THP = normal({600, 2, 6}, 1).to(type);
+    const Tensor whole_THP = rope(x_THP, table_of(x_THP, 600, 0, 10000));
+    for (const auto& [begin, end] :
+         {std::pair<int64_t, int64_t>{0, 2}, {2, 600}, {599, 600}, {77, 90}}) {
+      const Tensor part = x_THP.slice(0, begin, end);
+      expect_identical(rope(part, table_of(part, end - begin, begin, 10000)),
+                       whole_THP.slice(0, begin, end));
     }
-  expect_gradients([&](const auto& in) { return rope(in[0], position_BS, 100); },
-                   {normal({2, 5, 1, 4}, 1)});
-  EXPECT_ERROR(rope(x_BSHP, position_BS + 1, 100), "positions in [0, 5), got 5");
-  EXPECT_ERROR(rope(x_BSHP, position_BS - 1, 100), "got -1");
-  EXPECT_ERROR(rope(x_BSHP, position_BS.slice(1, 0, 4), 100), "positions of shape [2, 5]");
-  EXPECT_EQ(rope(at::zeros({0, 5, 3, 8}), at::zeros({0, 5}, at::kLong), 100).size(1), 5);
-}
-
-TEST(Rope, PositionsContinueFromFirst) {
-  const Tensor x_BSHP = normal({1, 6, 2, 4}, 1);
-  const Tensor parts =
-      at::cat({rope(x_BSHP.slice(1, 0, 2), 0, 10000), rope(x_BSHP.slice(1, 2, 6), 2, 10000)}, 1);
-  expect_identical(parts, rope(x_BSHP, 0, 10000));
+  }
 }
 
 TEST(Rope, ProductsDependOnTheDistanceOnly) {
-  const Tensor q = normal({1, 1, 1, 6}, 1), k = normal({1, 1, 1, 6}, 2);
+  const Tensor q = normal({1, 1, 6}, 1), k = normal({1, 1, 6}, 2);
   const auto product = [&](int64_t at_q, int64_t at_k) {
-    return (rope(q, at_q, 10000) * rope(k, at_k, 10000)).sum().item<double>();
+    return (rope(q, table_of(q, 1, at_q, 10000)) * rope(k, table_of(k, 1, at_k, 10000)))
+        .sum()
+        .item<double>();
   };
   EXPECT_NEAR(product(7, 3), product(104, 100), 1e-12);
   EXPECT_GT(std::abs(product(7, 3) - product(7, 4)), 1e-3);
 }
 
-TEST(Rope, TakesEmptyInputsAndViews) {
-  EXPECT_EQ(rope(at::zeros({0, 5, 2, 4}), 0, 10000).sizes(), (std::vector<int64_t>{0, 5, 2, 4}));
-  EXPECT_EQ(rope(at::zeros({2, 0, 2, 4}), 9, 10000).sizes(), (std::vector<int64_t>{2, 0, 2, 4}));
-  const Tensor x_BHSP = normal({2, 3, 5, 4}, 1);
-  expect_identical(rope(x_BHSP.transpose(1, 2), 0, 10000),
-                   rope(x_BHSP.transpose(1, 2).contiguous(), 0, 10000));
+TEST(Rope, TakesNoTokensAndViews) {
+  const Tensor none = at::zeros({0, 2, 4});
+  EXPECT_EQ(rope(none, table_of(none, 5, 0, 100)).sizes(), none.sizes());
+  EXPECT_EQ(rope(none, table_of(none, 0, 0, 100)).sizes(), none.sizes());
+  const Tensor x_HTP = normal({3, 5, 4}, 1), x_THP = x_HTP.transpose(0, 1);
+  expect_identical(rope(x_THP, table_of(x_THP, 5, 0, 10000)),
+                   rope(x_THP.contiguous(), table_of(x_THP, 5, 0, 10000)));
 }
 
 TEST(Rope, ThreadsChangeNoBit) {
-  const Tensor x_BSHP = normal({4, 300, 4, 16}, 1).to(at::kFloat);
+  const Tensor x_THP = normal({1200, 4, 16}, 1).to(at::kFloat);
   std::vector<Tensor> found;
   for (const int threads : {1, 2}) {
     const WithThreads with(threads);
-    found.push_back(rope(x_BSHP, 0, 10000));
+    found.push_back(rope(x_THP, table_of(x_THP, 300, 0, 10000)));
   }
   expect_identical(found[1], found[0]);
 }
 
-TEST(Rope, RefusesAnOddWidth) {
-  EXPECT_ERROR(rope(at::zeros({1, 2, 1, 3}), 0, 10000), "even P");
+TEST(Rope, RefusesWidthsThatDoNotFit) {
+  const Tensor x_THP = at::zeros({2, 1, 3});
+  EXPECT_ERROR(table_of(x_THP, 2, 0, 10000), "even width, got 3");
+  EXPECT_ERROR(rope(x_THP, table_of(x_THP, 2, 0, 10000, 4)), "P at least 4");
 }
 
 }  // namespace
