@@ -11,7 +11,7 @@ namespace moe::models {
 namespace {
 
 /// The dense block of the same FLOPs as `mixture`, but for its router.
-Dense twin_of(const layers::FeedForward& mixture, int64_t d_model, const layers::ExpertSpec& expert) {
+Dense twin_of(const layers::FeedForward& mixture, int64_t d_model, const ExpertSpec& expert) {
   Dense out = {.form = "ffn"};
   int64_t flops = mixture.flops_per_token();
   for (const auto& [name, tensor, info] : parameters_of(mixture)) {

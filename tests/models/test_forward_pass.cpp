@@ -5,6 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/allclose.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/ones.h>
@@ -14,7 +15,7 @@
 #include <gtest/gtest.h>
 
 #include <moe/models/forward_pass.h>
-#include <moe/models/tensors.h>
+#include <moe/parameters/list.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/tiny_model.h"
@@ -93,6 +94,24 @@ TEST(ForwardPass, RealPositionsGiveWhatTheirRowGivesAlone) {
       at::equal(out.at("layers.1.experts").narrow(0, 5, 2), expected.at("layers.1.experts")));
 }
 
+TEST(ForwardPass, ThePaddingsSideChangesNothing) {
+  const auto model = tiny_model();
+  const auto right = padded_rows();
+  const TokenRows left = {right.ids_BS.roll({3}, {1}), right.valid_BS.roll({3}, {1})};
+  const TokenRows rows_left = {at::cat({right.ids_BS.narrow(0, 0, 1), left.ids_BS.narrow(0, 1, 1)}),
+                               at::cat({right.valid_BS.narrow(0, 0, 1), left.valid_BS.narrow(0, 1, 1)})};
+  const auto a = as_map(forward_pass(*model, right, {.routing = true, .gradients = true}));
+  const auto b = as_map(forward_pass(*model, rows_left, {.routing = true, .gradients = true}));
+  EXPECT_TRUE(at::equal(a.at("logits").select(0, 1).narrow(0, 0, 2), b.at("logits").select(0, 1).narrow(0, 3, 2)));
+  EXPECT_TRUE(b.at("logits").select(0, 1).narrow(0, 0, 3).eq(0).all().item<bool>());
+  EXPECT_TRUE(at::equal(a.at("layers.1.experts").narrow(0, 5, 2), b.at("layers.1.experts").narrow(0, 8, 2)));
+  for (const auto& [name, tensor] : a) {
+    if (!name.starts_with("layers.") && name != "logits") {
+      EXPECT_TRUE(at::equal(tensor, b.at(name))) << name;
+    }
+  }
+}
+
 TEST(ForwardPass, RoutingTablesBelongTogether) {
   const auto out = as_map(forward_pass(*tiny_model(), padded_rows(), {.routing = true}));
   // The default router: softmax over the logits, the best two, renormalised.
@@ -139,11 +158,11 @@ TEST(ForwardPass, GradientsAreThoseOfFiniteDifferences) {
   const auto out = as_map(forward_pass(*model, rows, {.gradients = true}));
   const at::NoGradGuard no_grad;
   const auto loss = [&] {
-    ForwardContext context;
-    context.valid_BS = rows.valid_BS;
-    return next_token_loss(model->forward(rows.ids_BS, context).logits_BSV, rows).item<double>();
+    const Packing packing(rows.valid_BS);
+    const Tensor hidden_TD = model->forward(moe::test::inputs_of(rows.ids_BS, packing), {}).hidden_TD;
+    return next_token_loss(*model, hidden_TD, rows).item<double>();
   };
-  for (auto& [name, parameter] : named_parameters(*model)) {
+  for (const auto& [name, parameter, info] : parameters_of(*model)) {
     const Tensor& gradient = out.at("grad." + name);
     ASSERT_EQ(gradient.sizes(), parameter.sizes()) << name;
     const Tensor flat = parameter.view({-1}), flat_gradient = gradient.reshape({-1});

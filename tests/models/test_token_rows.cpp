@@ -24,6 +24,12 @@ TEST(TokenRows, ReadsIdsAndMask) {
                         at::tensor({1, 1, 1, 1, 0, 0}, at::kLong).view({2, 3}).to(at::kBool)));
 }
 
+TEST(TokenRows, TakesPaddingAtEitherEnd) {
+  const auto rows = parse_rows(
+      R"({"input_ids": [[0, 0, 3], [4, 0, 0], [0, 5, 0]], "attention_mask": [[0,0,1],[1,0,0],[0,1,0]]})");
+  EXPECT_TRUE(at::equal(rows.valid_BS, at::tensor({0, 0, 1, 1, 0, 0, 0, 1, 0}, at::kLong).view({3, 3}).to(at::kBool)));
+}
+
 TEST(TokenRows, WithoutAMaskEverythingIsReal) {
   const auto rows = parse_rows(R"({"input_ids": [[1, 2]]})");
   EXPECT_TRUE(at::equal(rows.valid_BS, at::tensor({1, 1}, at::kLong).view({1, 2}).to(at::kBool)));
@@ -73,8 +79,9 @@ TEST(TokenRows, RefusesMasksThatDoNotFit) {
   };
   refuse("[[1, 1]]", "expected attention_mask of shape [2, 2]");
   refuse("[[1, 1], [1, 2]]", "expected 0 or 1 in [0, 2) at attention_mask[1][1]");
-  refuse("[[1, 1], [0, 1]]", "a 1 behind a 0 at attention_mask[1][1]");
   refuse("[[1, 1], [1]]", "expected 2 numbers at attention_mask[1]");
+  EXPECT_ERROR(parse_rows(R"({"input_ids": [[1, 2, 3]], "attention_mask": [[1, 0, 1]]})"),
+               "a 1 behind a 0 at attention_mask[0][2]");
 }
 
 TEST(TokenRows, RefusesWhatIsNoJsonObject) {

@@ -1,0 +1,146 @@
+// What models cost, from walking them unfilled; and their dense twins.
+#include <tests/models/tiny.h>
+#include <tests/support/message_of.h>
+
+#include <gtest/gtest.h>
+
+#include <moe/experts/experts.h>
+#include <moe/models/counts.h>
+#include <moe/models/family.h>
+#include <moe/models/twin.h>
+
+namespace moe::models {
+namespace {
+
+namespace tiny = moe::test::tiny;
+
+int64_t parameters_in(const DecoderOptions& options) {
+  int64_t out = 0;
+  for (const auto& parameter : tiny::make(options)->parameters()) out += parameter.numel();
+  return out;
+}
+
+/// The dense block that stands in layer `i` of the twin.
+Dense twin_block(const DecoderOptions& options, size_t i) {
+  return kind_options<Dense>(dense_twin(options).blocks.at(i).feed_forward);
+}
+
+std::vector<int64_t> twin_widths(const DecoderOptions& options) {
+  std::vector<int64_t> out;
+  const auto twin = dense_twin(options);
+  for (const auto& block : twin.blocks) out.push_back(kind_options<Dense>(block.feed_forward).d_ff);
+  return out;
+}
+
+TEST(Counts, AreThoseOfTheFilledModel) {
+  for (const auto& [name, options] : tiny::variants()) {
+    SCOPED_TRACE(name);
+    const ModelCounts counts = count(options);
+    EXPECT_EQ(counts.total, parameters_in(options));
+    const int64_t table = options.vocabulary * options.d_model;
+    EXPECT_EQ(counts.active_without_embeddings, counts.active - table * (options.tied_embeddings ? 1 : 2));
+    EXPECT_EQ(counts.active_without_input_embedding, counts.active_without_embeddings + table);
+  }
+}
+
+TEST(Counts, LeaveOutExpertsThatATokenDoesNotChoose) {
+  auto o = tiny::options();  // 2 layers of 4 experts of 3 · 8 · 6 numbers, 2 a token
+  const int64_t expert = 3 * 8 * 6;
+  EXPECT_EQ(count(o).total - count(o).active, 2 * 2 * expert);
+  o.uniform.moe.capacity.factor = 1.25;
+  EXPECT_EQ(count(o).total - count(o).active, 2 * 2 * expert);
+  o.uniform.moe.capacity.factor = 0.5;  // one of two choices finds room
+  EXPECT_EQ(count(o).total - count(o).active, 2 * 3 * expert);
+  o.uniform.moe.capacity = {};
+  o.uniform.moe.router.kind = "dense";
+  EXPECT_EQ(count(o).active, count(o).total) << "all experts work for every token";
+  o.uniform.moe.expert.kind = "lora";
+  EXPECT_ERROR(count(o), "expected a registered expert, got 'lora'");
+}
+
+TEST(Counts, KnowEveryKindOfExpert) {
+  for (const std::string& kind : experts::expert_kinds().names()) {
+    auto o = tiny::options();
+    o.uniform.moe.expert.kind = kind;
+    o.uniform.moe.experts_per_layer = {2, 4};
+    EXPECT_EQ(count(o).total, parameters_in(o)) << kind;
+    EXPECT_LT(count(o).active, count(o).total) << kind;
+  }
+}
+
+TEST(Counts, AddWhatAttentionCostsAndKeeps) {
+  auto o = tiny::options();
+  o.uniform.kv_heads = 1;
+  const ModelCounts counts = count(o);
+  EXPECT_EQ(counts.flops_per_token, 2 * counts.active_without_input_embedding + 2 * 4 * 8 * o.context_length);
+  EXPECT_EQ(counts.state_numbers, 2 * 2 * 4 * o.context_length);
+}
+
+TEST(Counts, RefuseWhatCannotBeCounted) {
+  auto o = tiny::options();
+  o.uniform.layers = 1024;
+  o.uniform.moe.num_experts = 1 << 20;
+  o.uniform.moe.expert.d_ff = 1 << 25;
+  o.d_model = 1 << 10;
+  EXPECT_ERROR(count(o), "expected a model of fewer than 2^57 parameters");
+}
+
+TEST(DenseTwin, IsAsWideAsWhatWorksForAToken) {
+  auto o = tiny::options();
+  EXPECT_EQ(twin_widths(o), (std::vector<int64_t>{12, 12}));
+  o.uniform.moe.capacity.factor = 0.5;
+  EXPECT_EQ(twin_widths(o), (std::vector<int64_t>{6, 6}));
+  o.uniform.moe.capacity = {};
+  o.uniform.moe.shared = Dense{.d_ff = 5, .gate = true};
+  EXPECT_EQ(twin_widths(o), (std::vector<int64_t>{17, 17}));
+  o.uniform.moe.shared = Dense{};
+  o.uniform.moe.router.kind = "dense";
+  EXPECT_EQ(twin_widths(o), (std::vector<int64_t>{24, 24}));
+  o.uniform.moe.router.kind = "expert_choice";
+  o.uniform.moe.router.options.set("capacity_factor", 1.5);
+  EXPECT_EQ(twin_widths(o), (std::vector<int64_t>{9, 9}));
+}
+
+TEST(DenseTwin, TakesTheExpertsFormActivationAndBiases) {
+  auto o = tiny::options();
+  EXPECT_EQ(twin_block(o, 0).form, "gated");
+  EXPECT_EQ(twin_block(o, 0).activation, "silu");
+  EXPECT_FALSE(twin_block(o, 0).bias);
+  o.uniform.moe.expert = {.kind = "gated", .d_ff = 6, .options = tiny::with("bias", true)};
+  EXPECT_TRUE(twin_block(o, 0).bias);
+  o.uniform.moe.expert = {.kind = "advanced", .d_ff = 6, .options = tiny::with("dropout", 0.0)};
+  EXPECT_EQ(twin_widths(o), (std::vector<int64_t>{12, 12}));
+  EXPECT_EQ(twin_block(o, 0).form, "ffn");
+  EXPECT_TRUE(twin_block(o, 0).bias) << "the kind's default";
+  o.uniform.moe.expert.options = {};
+  EXPECT_ERROR(dense_twin(o), "experts without dropout");
+  // Two linear maps of 8 x 8 a token: half as many hidden units, which have two matrices.
+  o.uniform.moe.expert = {.kind = "basic"};
+  EXPECT_EQ(twin_widths(o), (std::vector<int64_t>{8, 8}));
+  EXPECT_EQ(twin_block(o, 0).activation, "gelu");
+}
+
+TEST(DenseTwin, CostsTheSameButForTheRouter) {
+  for (const auto& [name, options] : tiny::variants()) {
+    SCOPED_TRACE(name);
+    const auto twin = dense_twin(options);
+    const auto model = make_model(options), dense = make_model(twin);
+    ASSERT_EQ(model->blocks().size(), dense->blocks().size());
+    for (size_t i = 0; i < model->blocks().size(); ++i) {
+      const auto& block = *model->blocks()[i];
+      EXPECT_FALSE(dense->blocks()[i]->routes());
+      int64_t flops = block.feed_forward().flops_per_token();
+      for (const auto& parameter : parameters_of(block.feed_forward()))
+        if (parameter.info.part == Part::kRouter && parameter.tensor.dim() == 2) flops -= 2 * parameter.tensor.numel();
+      const int64_t off = std::abs(flops - dense->blocks()[i]->feed_forward().flops_per_token());
+      EXPECT_LE(off, 2 * 3 * options.d_model / 2) << "half a hidden unit, as widths are whole numbers";
+      if (!block.routes()) {
+        EXPECT_EQ(off, 0) << "dense blocks stay";
+      }
+    }
+    EXPECT_EQ(count(dense_twin(twin)).total, count(twin).total) << "a dense model is its own twin";
+  }
+}
+
+}  // namespace
+}  // namespace moe::models
