@@ -69,6 +69,7 @@ void UniformBlocks::validate(const std::string& place, int64_t d_model) const {
       .validate(place);
   check_one_of("config", concat(place, ".feed_forward"), feed_forward, {"gated", "ffn"});
   ops::parse_activation(activation, "config");
+  check_one_of("config", concat(place, ".rope"), rope, {"halves", "interleaved", "none"});
   check<ConfigError>(std::isfinite(rope_theta) && rope_theta >= 1e-3, "config", "expected '", place,
                      ".rope_theta' to be finite and at least 0.001, got ", rope_theta,
                      ". Correct it.");
@@ -76,8 +77,8 @@ void UniformBlocks::validate(const std::string& place, int64_t d_model) const {
                      ".d_model' to be a multiple of heads=", heads, ", got ", d_model,
                      ". Change one of them, or set head_dim.");
   const int64_t head_width = head_dim > 0 ? head_dim : d_model / heads;
-  check<ConfigError>(head_width % 2 == 0, "config", "expected an even head width in '", place,
-                     "', got ", head_width, ". Set head_dim, or change d_model or heads.");
+  check<ConfigError>(rope == "none" || head_width % 2 == 0, "config",
+                     "expected an even head width in '", place, "', got ", head_width, ". Set head_dim, or change d_model or heads.");
   check<ConfigError>(heads % (kv_heads > 0 ? kv_heads : heads) == 0, "config", "expected '", place,
                      ".heads' to be a multiple of kv_heads, got ", heads, " and ", kv_heads,
                      ". Change one of them.");
@@ -140,7 +141,7 @@ std::vector<layers::BlockSpec> UniformBlocks::specs(int64_t d_model) const {
                                                 .bias = attention_bias,
                                                 .output_bias = attention_bias,
                                                 .qk_norm = qk_norm ? "head" : "none",
-                                                .rope = {.theta = rope_theta},
+                                                .rope = {.kind = rope, .theta = rope_theta},
                                                 .dropout = attention_dropout};
   layers::MoELayerOptions mixture = {.router = moe.router,
                                      .expert = moe.expert,

@@ -54,6 +54,7 @@ struct UniformBlocks {
   int64_t head_dim = 0;
   bool attention_bias = false;
   bool qk_norm = false;
+  std::string rope = "halves";
   double rope_theta = 10000;
   double attention_dropout = 0;
   std::string norm = "rmsnorm";
@@ -75,6 +76,7 @@ struct UniformBlocks {
     v("head_dim", head_dim, "width of a head; 0: d_model / heads");
     v("attention_bias", attention_bias, "biases on the attention's projections");
     v("qk_norm", qk_norm, "normalise queries and keys per head");
+    v("rope", rope, "rotary positions: halves (of a head turn together), interleaved, or none");
     v("rope_theta", rope_theta, "base of the rotary positions");
     v("attention_dropout", attention_dropout, "on the attention weights");
     v("norm", norm, "rmsnorm or layernorm");
