@@ -11,6 +11,7 @@
 #include <moe/data/json_lines.h>
 #include <moe/data/loader.h>
 
+#include "tests/data/numbers.h"
 #include "tests/support/message_of.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_bpe.h"
@@ -29,7 +30,9 @@ Strings bodies(const std::string& text, const PackingOptions& packing) {
     all += document.whole;
     EXPECT_NE(document.whole.find(document.body), std::string::npos);
   }
-  if (!out.empty()) EXPECT_EQ(all, text);
+  if (!out.empty()) {
+    EXPECT_EQ(all, text);
+  }
   return out;
 }
 
@@ -145,11 +148,6 @@ Tokens growing_tokens() {
 
 bool begins_document(int64_t token) {
   return token >= 'A' && token < 'a';
-}
-
-std::vector<int64_t> numbers_of(const at::Tensor& x) {
-  const at::Tensor plain = x.contiguous();
-  return {plain.const_data_ptr<int64_t>(), plain.const_data_ptr<int64_t>() + plain.numel()};
 }
 
 std::vector<int64_t> lengths_of(const Runs& runs) {

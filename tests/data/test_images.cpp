@@ -10,6 +10,7 @@
 #include <moe/data/corpus.h>
 #include <moe/data/images.h>
 
+#include "tests/data/numbers.h"
 #include "tests/support/gzip.h"
 #include "tests/support/idx.h"
 #include "tests/support/message_of.h"
@@ -49,11 +50,6 @@ class ImageFiles : public testing::Test {
 
   test::TemporaryFolder folder_;
 };
-
-std::vector<int64_t> numbers_of(const at::Tensor& x) {
-  const at::Tensor plain = x.to(at::kLong).contiguous();
-  return {plain.const_data_ptr<int64_t>(), plain.const_data_ptr<int64_t>() + plain.numel()};
-}
 
 /// The first pixel of each image, as it stands in the file.
 std::vector<int64_t> first_pixels(const Batch& batch) {
@@ -188,8 +184,12 @@ TEST_F(ImageFiles, WhatDoesNotFitIsRefused) {
           "expected train_labels beside train for 'a'");
   refuses([](auto& o) { o.domains[0].valid_labels = ""; }, "both valid and valid_labels");
   refuses([](auto& o) { o.domains[0].format = "text"; }, "expected no labels for the domain 'a'");
-  refuses([](auto& o) { o.domains[0].path = std::exchange(o.domains[0].train, ""); },
-          "expected train and train_labels");
+  refuses(
+      [](auto& o) {
+        o.domains[0].path = std::exchange(o.domains[0].train, "");
+        o.domains[0].valid = o.domains[0].valid_labels = "";
+      },
+      "expected train and train_labels");
   refuses([](auto& o) { o.domains[0].train += "x"; }, "expected an idx file of images, got '");
   refuses([](auto& o) { o.domains[0].train_labels = o.domains[0].train; }, "expected labels (N,)");
   refuses([](auto& o) { o.domains[0].train = o.domains[0].train_labels; },

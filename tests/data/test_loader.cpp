@@ -12,6 +12,8 @@
 #include <moe/base/error.h>
 #include <moe/data/loader.h>
 
+#include "tests/data/numbers.h"
+
 namespace moe::data {
 namespace {
 
@@ -142,11 +144,6 @@ TEST_F(LoaderFiles, ADomainOfOneRowHasOneWindow) {
     }
   EXPECT_GT(domains.sum().item<int64_t>(), 0);
   EXPECT_THROW(corpus("equal", 50), ConfigError);
-}
-
-std::vector<int64_t> numbers_of(const at::Tensor& x) {
-  const at::Tensor plain = x.contiguous();
-  return {plain.const_data_ptr<int64_t>(), plain.const_data_ptr<int64_t>() + plain.numel()};
 }
 
 /// Tokens 1, 2, …, count.

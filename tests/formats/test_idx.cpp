@@ -94,7 +94,7 @@ TEST(Idx, RefusesSizesThatAreNotThoseOfTheFile) {
 TEST(Idx, AllocatesNothingThatTheFileCannotHold) {
   constexpr uint32_t kLargest = ~uint32_t{0};
   for (const auto& shape :
-       std::vector<std::vector<uint32_t>>{{kLargest}, {kLargest, kLargest}, {60000, 1 << 20, 16}}) {
+       std::vector<std::vector<uint32_t>>{{kLargest}, {kLargest, 1u << 30}, {60000, 1 << 20, 16}}) {
     EXPECT_ERROR(read(idx_of(shape, values(9))), "bytes of values behind the header");
     EXPECT_ERROR(read(gzip_of(idx_of(shape, values(9)))), "bytes of values behind the header");
   }
@@ -107,19 +107,19 @@ TEST(Idx, EveryFileCutShortIsRefused) {
       EXPECT_NE(test::message_of([&] { read(file.substr(0, length)); }), "") << length;
 }
 
-TEST(Idx, ADamagedByteIsRefusedOrChangesWhatIsThere) {
+TEST(Idx, DamagedBytesAreRefusedOrChangeNothing) {
   const std::string plain = idx_of({2, 6, 5}, values(60));
   for (const std::string& file : {plain, compressed(), gzip_of(plain)})
-    for (size_t at = 0; at < file.size(); ++at)
+    for (size_t at = 0; at < (file == plain ? 16 : file.size()); ++at)
       for (const int flip : {1, 2, 16, 128, 255}) {
         std::string damaged = file;
         damaged[at] = static_cast<char>(damaged[at] ^ flip);
-        const std::string message = test::message_of([&] { read(damaged); });
-        // Behind the header of a plain file stands nothing that could be checked, and gzip's own
-        // header has bytes (time, system) that say nothing of the content.
-        const bool is_plain = file == plain;
-        if (is_plain ? at < 16 : at >= 10) {
-          EXPECT_NE(message, "") << at << ' ' << flip;
+        // Some bits of gzip (time, system, what fills up a byte before a stored block) say nothing
+        // of the content.
+        IdxArray array;
+        if (test::message_of([&] { array = read(damaged); }).empty()) {
+          EXPECT_NE(file, plain) << at << ' ' << flip;
+          expect_values(array, {2, 6, 5});
         }
       }
 }
