@@ -172,6 +172,7 @@ class ChunkedLoss {
                      int64_t begin) {
     variable_list inputs = leaves_;
     if (hidden_MD.requires_grad()) inputs.push_back(hidden_MD);
+    if (inputs.empty()) return;
     const auto found =
         torch::autograd::grad({logits_MV}, inputs, {gradient_MV}, /*retain_graph=*/false,
                               /*create_graph=*/false, /*allow_unused=*/true);

@@ -1,6 +1,4 @@
 // Cross entropy in chunks against the plain one. T tokens, D width, V vocabulary.
-#include <fstream>
-
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
@@ -12,6 +10,7 @@
 #include "tests/support/compare.h"
 #include "tests/support/gradcheck.h"
 #include "tests/support/message_of.h"
+#include "tests/support/peak_memory.h"
 
 namespace moe::test {
 namespace {
@@ -204,19 +203,6 @@ TEST(ChunkedLoss, RefusesWhatItCannotDo) {
   const Tensor again = cross_entropy(head, hidden_TD, at::zeros({T}, at::kLong)).sum;
   EXPECT_ERROR(torch::autograd::grad({again}, {w_VD}, {}, true, /*create_graph=*/true),
                "expected one backward pass");
-}
-
-/// The most memory that this process has had, in bytes, since `forget_peak`.
-int64_t peak_memory() {
-  std::ifstream status("/proc/self/status");
-  for (std::string line; std::getline(status, line);)
-    if (line.starts_with("VmHWM:")) return std::stoll(line.substr(6)) * 1024;
-  return -1;
-}
-bool forget_peak() {
-  std::ofstream file("/proc/self/clear_refs");
-  file << "5" << std::flush;
-  return file.good();
 }
 
 TEST(ChunkedLoss, KeepsNoLogitsOfALargeVocabulary) {
