@@ -1,0 +1,189 @@
+// Models of other programs under the commands that take a MODEL, and moe convert.
+#include <algorithm>
+#include <chrono>
+#include <fstream>
+
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+#include <nlohmann/json.hpp>
+
+#include <moe/data/bpe/bpe_model.h>
+#include <moe/formats/safetensors_shards.h>
+
+#include "tests/support/message_of.h"
+#include "tests/support/run_program.h"
+#include "tests/support/tiny_bpe.h"
+#include "tests/support/tiny_checkpoint.h"
+
+namespace moe::test {
+
+namespace {
+
+const Path kCases = Path(MOE_SOURCE_DIR) / "tests" / "golden";
+
+class Convert : public ::testing::Test {
+ protected:
+  std::string path(const std::string& name) const { return (folder_ / name).string(); }
+  /// A copy of a golden model.
+  std::string copy_of(const std::string& name) const {
+    std::filesystem::copy(kCases / name / "model", folder_ / name);
+    return path(name);
+  }
+  std::string output(const std::vector<std::string>& words) const {
+    const auto result = run_program(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result.out;
+  }
+  void refuse(const std::vector<std::string>& words, int status, const std::string& part) const {
+    const auto result = run_program(words);
+    EXPECT_EQ(result.status, status) << result.err;
+    EXPECT_PRED2(contains, result.err, part);
+  }
+
+  TemporaryFolder folder_;
+};
+
+TEST_F(Convert, ForwardGivesGradientsUnderTheirNames) {
+  const std::string out = path("out.safetensors");
+  output({"forward", (kCases / "mixtral_basic" / "model").string(), "--tokens", (kCases / "mixtral_basic" / "tokens.json").string(),
+          "--out", out, "--routing", "--grads", "--dtype", "float32", "--threads", "1"});
+  const auto got = formats::SafetensorsFile::open(out);
+  const auto expected = formats::SafetensorsFile::open(kCases / "mixtral_basic" / "expected.safetensors");
+  auto a = got.names(), b = expected.names();
+  std::ranges::sort(a);
+  std::ranges::sort(b);
+  EXPECT_EQ(a, b);
+  for (const auto& name : b) EXPECT_EQ(got.info(name).shape, expected.info(name).shape) << name;
+}
+
+TEST_F(Convert, GoesToNativeAndBackBitForBit) {
+  const std::string source = copy_of("mixtral_window_bf16"), native = path("native"), back = path("back");
+  EXPECT_EQ(output({"convert", source, native}), native + "\n");
+  output({"convert", native, back, "--family", "mixtral"});
+  const auto was = formats::SafetensorsShards::open(source), is = formats::SafetensorsShards::open(back);
+  ASSERT_EQ(was.names().size(), is.names().size());
+  for (const auto& name : was.names()) {
+    EXPECT_EQ(was.info(name).dtype, is.info(name).dtype) << name;
+    EXPECT_TRUE(at::equal(was.tensor(name), is.tensor(name))) << name;
+  }
+  std::ifstream file(back + "/config.json");
+  const auto config = nlohmann::json::parse(file);
+  EXPECT_EQ(config["model_type"], "mixtral");
+  EXPECT_EQ(config["torch_dtype"], "bfloat16");
+  EXPECT_EQ(config["sliding_window"], 4);
+  // As the program sees them, all three are one model.
+  const auto forward = [&](const std::string& model) {
+    output({"forward", model, "--tokens", (kCases / "mixtral_window_bf16" / "tokens.json").string(), "--out", path("o"),
+            "--routing", "--threads", "1"});
+    return read_file(real_files(), path("o"), 1 << 24);
+  };
+  const auto expected = forward(source);
+  EXPECT_EQ(forward(native), expected);
+  EXPECT_EQ(forward(back), expected);
+}
+
+TEST_F(Convert, ChangesTheTypeAndKeepsWhatBelongsToTheModel) {
+  const std::string source = copy_of("llama_tied");
+  std::ofstream(source + "/generation_config.json") << "{}";
+  std::ofstream(source + "/README.md") << "not the model's";
+  output({"convert", source, path("narrow"), "--to", "huggingface", "--dtype", "bfloat16"});
+  const auto shards = formats::SafetensorsShards::open(path("narrow"));
+  for (const auto& name : shards.names()) EXPECT_EQ(shards.info(name).dtype, at::kBFloat16);
+  EXPECT_EQ(real_files().list(path("narrow")),
+            (std::vector<std::string>{"config.json", "generation_config.json", "model.safetensors"}));
+  std::ifstream file(path("narrow") + "/config.json");
+  const auto config = nlohmann::json::parse(file);
+  EXPECT_EQ(config["dtype"], "bfloat16");
+  EXPECT_EQ(config["bos_token_id"], 1);
+}
+
+TEST_F(Convert, RefusesWhatIsNotThere) {
+  const std::string source = copy_of("llama_tied");
+  refuse({"convert", source, path("x"), "--quantize", "int8"}, 2, "expected no quantisation, got 'int8', which is not there yet");
+  refuse({"convert", source, path("x"), "--to", "gguf"}, 2, "got 'gguf'");
+  refuse({"convert", source, path("x"), "--to", "huggingface", "--family", "lama"}, 2, "Did you mean 'llama'?");
+  refuse({"convert", source, path("x"), "--to", "huggingface", "--family", "mixtral"}, 2, "which the model is of");
+  refuse({"convert", source, path("x"), "--family", "llama"}, 2, "beside --to huggingface only");
+  refuse({"convert", source, source, "--to", "huggingface"}, 1, "expected a new or empty folder");
+  refuse({"convert", path("nothing"), path("x")}, 2, "found none");
+  EXPECT_FALSE(std::filesystem::exists(path("x")));
+}
+
+TEST_F(Convert, SaysWhyNoFamilyFits) {
+  write_tiny_checkpoint(folder_ / "ours");  // dense and sparse blocks mixed
+  refuse({"convert", path("ours"), path("x"), "--to", "huggingface"}, 1, "\n  mixtral: [models/family]");
+  EXPECT_FALSE(std::filesystem::exists(path("x")));
+}
+
+TEST_F(Convert, CommandsThatNeedATokenizerSaySo) {
+  const std::string source = copy_of("llama_tied"), text = path("text");
+  std::ofstream(text) << "some text";
+  refuse({"generate", source, "--prompt", "a"}, 1, "expected a model with a tokenizer");
+  refuse({"eval", source, "--data", text}, 1, "expected a model with a tokenizer");
+  refuse({"tokenize", source}, 1, "expected tokenizer.json in");
+  std::ofstream(source + "/tokenizer.json") << "{\"model\": {\"type\": \"Unigram\"}}";
+  refuse({"generate", source, "--prompt", "a"}, 1, "tokenizer.json");
+  output({"forward", source, "--tokens", (kCases / "llama_tied" / "tokens.json").string(), "--out", path("o")});
+}
+
+TEST_F(Convert, ModelsWithATokenizerReadAndWriteText) {
+  // A model of our own of bytes and a few merges, as a Llama.
+  models::DecoderOptions options = tiny_text_options();
+  options.uniform.moe.num_experts = 0;
+  options.vocabulary = 300;
+  Table config;
+  config.set("model", write_fields(models::ModelSpec(options)));
+  const auto model = tiny_model(options);
+  {
+    checkpoint::Publication publication(folder_ / "ours");
+    const std::string tokenizer = data::write_tokenizer_json(tiny_bpe(mixed_text(), 300));
+    publication.add("config.toml", [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
+    publication.add("tokenizer.json", [&](OutputFile& out) { out.write(bytes_of(tokenizer)); });
+    checkpoint::add_tensors(&publication, "model", tensors_of(*model), *parallel::local());
+    publication.finish({});
+  }
+  output({"convert", path("ours"), path("llama")});
+  std::ofstream(path("text")) << std::string(200, 'x');
+  for (const std::vector<std::string>& words :
+       {std::vector<std::string>{"generate", "--prompt", "The cat", "--max-tokens", "5", "--seed", "1"},
+        std::vector<std::string>{"eval", "--data", path("text")}}) {
+    auto ours = words, theirs = words;
+    ours.insert(ours.begin() + 1, {path("ours"), "--threads", "1"});
+    theirs.insert(theirs.begin() + 1, {path("llama"), "--threads", "1"});
+    EXPECT_EQ(output(ours), output(theirs)) << words[0];
+  }
+}
+
+TEST_F(Convert, InspectReadsTheConfigurationAlone) {
+  const std::string source = copy_of("mixtral_basic");
+  std::filesystem::remove(source + "/model.safetensors");
+  const auto found = nlohmann::json::parse(output({"inspect", source, "--json"}));
+  EXPECT_EQ(found["family"], "mixtral");
+  EXPECT_EQ(found["architecture"], "decoder");
+  EXPECT_EQ(found["context_length"], 64);
+  EXPECT_EQ(found["parameters"]["total"], 31200);
+}
+
+TEST_F(Convert, InspectOfATrillionParametersIsQuick) {
+  // The widths of Switch-C (Fedus et al. 2021), as one stack of 30 blocks.
+  std::ofstream(path("switch_c.toml")) << "[model]\nvocabulary = 32128\nd_model = 2080\nlayers = 30\nheads = 64\nhead_dim = 64\n"
+                                          "context_length = 512\n[model.moe]\nnum_experts = 2048\ntop_k = 1\n"
+                                          "router = {kind = \"switch\"}\nexpert = {kind = \"ffn\", d_ff = 6144}\n";
+  const auto quickest = [&](const std::vector<std::string>& words) {
+    double best = 1e9;
+    for (int i = 0; i < 5; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      output(words);
+      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+    }
+    return best;
+  };
+  const auto found = nlohmann::json::parse(output({"inspect", path("switch_c.toml"), "--json"}));
+  EXPECT_GT(found["parameters"]["total"].get<int64_t>(), 1'570'000'000'000);
+  const double seconds = quickest({"inspect", path("switch_c.toml")}) - quickest({"--version"});
+  EXPECT_LE(seconds, 0.05);
+}
+
+}  // namespace
+
+}  // namespace moe::test
