@@ -36,7 +36,7 @@ LoggedStep step_of(const MetricsLine& line) {
   out.tokens = static_cast<int64_t>(line.find("tokens").value_or(0));
   out.seconds = value_of(line, "seconds");
   out.loss = value_of(line, "loss");
-  out.task_loss = value_of(line, "task_loss");
+  out.task_loss = value_of(line, "lm_loss");
   out.grad_norm = value_of(line, "grad_norm");
   out.lr = value_of(line, "lr");
   out.tokens_per_second = value_of(line, "tokens_per_second");

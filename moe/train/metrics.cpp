@@ -50,7 +50,7 @@ Json json_of(const LoggedStep& line) {
   return {{"step", line.step},
           {"tokens", line.tokens},
           {"loss", number(line.result.loss)},
-          {"task_loss", number(line.result.task_loss)},
+          {"lm_loss", number(line.result.task_loss)},
           {"balance", balance},
           {"grad_norm", number(line.result.gradient_norm)},
           {"lr", line.lr},
@@ -96,7 +96,7 @@ analyze::MetricsLine record_of(const LoggedStep& line) {
   writer.add("", {{"loss", line.result.loss},
                   {"lr", line.lr},
                   {"seconds", line.seconds},
-                  {"task_loss", line.result.task_loss},
+                  {"lm_loss", line.result.task_loss},
                   {"tokens", static_cast<double>(line.tokens)},
                   {"tokens_per_second", line.tokens_per_second}});
   return out;

@@ -28,7 +28,7 @@ std::string tag_of(const std::string& name) {
   if (name.starts_with(kBalance)) return "balance/" + behind(kBalance);
   if (name.starts_with(kDomains)) return "domains/" + behind(kDomains);
   // The loss of an evaluation has no balance terms: it belongs into the picture of task_loss.
-  if (name == "eval.loss") return "task_loss";
+  if (name == "eval.loss") return "lm_loss";
   return name.starts_with(kEval) ? behind(kEval) : name;
 }
 

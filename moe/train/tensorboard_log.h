@@ -12,10 +12,10 @@ namespace moe::train {
 
 /// Writes the lines of metrics.jsonl as events, in two runs of TensorBoard below one folder, so
 /// that it draws the losses of both into one picture:
-///   train/  every step: "loss", "task_loss", "balance/NAME", "entropy/layer_I", …, and per layer
+///   train/  every step: "loss", "lm_loss", "balance/NAME", "entropy/layer_I", …, and per layer
 ///   the
 ///           histogram "load/layer_I": the share of the pairs over the number of the expert
-///   valid/  every evaluation: "task_loss", "perplexity" and what else the objective reports,
+///   valid/  every evaluation: "lm_loss", "perplexity" and what else the objective reports,
 ///   "domains/NAME"
 /// Every event is on its way to the disk when the call returns. Throws moe::Error when the disk is
 /// full.

@@ -12,7 +12,7 @@ namespace moe::analyze {
 namespace {
 
 constexpr const char* kStep =
-    R"({"step":10,"tokens":640,"loss":3.5,"task_loss":3.25,"balance":{"switch":1.5},"grad_norm":null,)"
+    R"({"step":10,"tokens":640,"loss":3.5,"lm_loss":3.25,"balance":{"switch":1.5},"grad_norm":null,)"
     R"("lr":0.001,"tokens_per_second":900.5,"layers":[)"
     R"({"layer":1,"load":[0.25,0.75],"max_over_mean":1.5,"entropy":0.8,"dropped":0.0,"unused":0},)"
     R"({"layer":3,"load":[0.5,0.5],"max_over_mean":1.0,"entropy":1.0,"dropped":2.0,"unused":0}]})";

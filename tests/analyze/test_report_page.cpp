@@ -206,7 +206,7 @@ TEST(ReportPage, NeedsARun) {
 TEST(ReportPage, DamagedFilesBecomeNotes) {
   const TemporaryFolder folder;
   std::ofstream(folder / "config.toml") << "steps = [";
-  std::ofstream(folder / "metrics.jsonl") << "{\"step\": 1, \"task_loss\": 2}\ndamaged\n";
+  std::ofstream(folder / "metrics.jsonl") << "{\"step\": 1, \"lm_loss\": 2}\ndamaged\n";
   const auto found = report::gather(folder.path());
   ASSERT_EQ(found.notes.size(), 3u);
   EXPECT_PRED2(contains, found.notes[0], "The configuration: ");

@@ -19,7 +19,7 @@ analyze::RunLog log_of(const std::string& text) {
 
 TEST(RunLog, ReadsStepsAndEvaluations) {
   const auto log = log_of(
-      R"({"step": 5, "tokens": 80, "loss": 2.5, "task_loss": 2.25, "balance": {"switch": 1.5}, )"
+      R"({"step": 5, "tokens": 80, "loss": 2.5, "lm_loss": 2.25, "balance": {"switch": 1.5}, )"
       R"("grad_norm": 3, "lr": 0.001, "tokens_per_second": 40.5, "seconds": 2, "layers": )"
       R"([{"layer": 1, "load": [0.75, 0.25], "max_over_mean": 1.5, "entropy": 0.8, )"
       R"("dropped": 4, "unused": 0}]})"

@@ -87,7 +87,7 @@ TEST_F(RunCommands, TheRunsFolderHoldsWhatIsPromised) {
     }
     ++steps;
     for (const char* field :
-         {"step", "tokens", "loss", "task_loss", "grad_norm", "lr", "tokens_per_second"})
+         {"step", "tokens", "loss", "lm_loss", "grad_norm", "lr", "tokens_per_second"})
       EXPECT_TRUE(found.at(field).is_number()) << line;
     for (const char* term : {"switch", "z_loss"})
       EXPECT_TRUE(found.at("balance").at(term).is_number()) << line;

@@ -101,7 +101,7 @@ void expect_same_run(const Path& found, const Path& expected) {
       EXPECT_LT(relative(a[i]["eval"]["loss"], b[i]["eval"]["loss"]), kTolerance) << b[i]["step"];
       continue;
     }
-    for (const char* key : {"loss", "task_loss", "grad_norm"})
+    for (const char* key : {"loss", "lm_loss", "grad_norm"})
       EXPECT_LT(relative(a[i][key], b[i][key]), kTolerance) << key << " of step " << b[i]["step"];
     EXPECT_EQ(a[i]["tokens"], b[i]["tokens"]);
     for (size_t layer = 0; layer < b[i]["layers"].size(); ++layer) {

@@ -30,7 +30,7 @@ TEST(TensorBoard, LogsTextConfigurationAndSamples) {
   for (const char* part : {"brain.Event:2", "config", "num_experts = 4", "sample", "once upon",
                            "load/layer_1", "entropy/layer_0", "grad_norm", "balance/"})
     EXPECT_PRED2(contains, train, part);
-  for (const char* part : {"perplexity", "task_loss", "domains/english"})
+  for (const char* part : {"perplexity", "lm_loss", "domains/english"})
     EXPECT_PRED2(contains, valid, part);
 }
 
@@ -90,7 +90,7 @@ same(train.Scalars('loss'), steps, lambda line: line['loss'])
 same(train.Scalars('grad_norm'), steps, lambda line: line['grad_norm'])
 same(train.Scalars('entropy/layer_1'), steps, lambda line: line['layers'][1]['entropy'])
 same(train.Scalars('max_over_mean/layer_0'), steps, lambda line: line['layers'][0]['max_over_mean'])
-same(valid.Scalars('task_loss'), evaluations, lambda line: line['eval']['loss'])
+same(valid.Scalars('lm_loss'), evaluations, lambda line: line['eval']['loss'])
 same(valid.Scalars('domains/english'), evaluations, lambda line: line['eval']['domains']['english'])
 for name in steps[0]['balance']:
     same(train.Scalars('balance/' + name), steps, lambda line: line['balance'][name])

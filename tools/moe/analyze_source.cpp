@@ -5,7 +5,6 @@
 #include <moe/analyze/trace_file.h>
 #include <moe/checkpoint/checksum.h>
 #include <moe/checkpoint/manifest.h>
-#include <moe/models/evaluate.h>
 #include <moe/models/load.h>
 
 #include "tools/moe/common.h"
@@ -39,7 +38,7 @@ AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& 
   AnalyzeSource out;
   out.info = {.domains = analyze::validated_domains(*corpus),
               .sequence = corpus->sequence(),
-              .vocabulary = loaded.model->options().vocabulary,
+              .vocabulary = loaded.model->traits().vocabulary,
               .tokenizer = corpus->tokenizer()->name(),
               .tokenizer_json = corpus->tokenizer()->tokenizer_json(),
               .model = loaded.folder.string(),
