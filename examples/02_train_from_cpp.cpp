@@ -6,12 +6,13 @@
 #include <cstdio>
 #include <iostream>
 
+#include <corpora/corpora.h>  // generated text; stands beside the library
 #include <moe/moe.h>
 
 namespace {
 
 int run(const std::string& config) {
-  moe::data::write_synth("data", {.bytes_per_domain = 100000});
+  moe::corpora::write("data", {.bytes_per_domain = 100000});
 
   auto run = moe::train::Run::from_toml(config, {"train.steps=150"}, "run");
   const auto summary = run.resume_or_start();  // progress, logs, checkpoints

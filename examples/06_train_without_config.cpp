@@ -4,16 +4,16 @@
 
 #include <cstdio>
 
+#include <corpora/corpora.h>
 #include <moe/base/fields.h>
-#include <moe/data/synth/synth.h>
 #include <moe/train/run.h>
 
 namespace {
 
-/// The four domains that write_synth("text", …) writes.
+/// The four domains that corpora::write("text", …) writes.
 std::vector<moe::data::DomainOptions> domains() {
   std::vector<moe::data::DomainOptions> out;
-  for (const auto& name : moe::data::synth_domains())
+  for (const auto& name : moe::corpora::domain_names())
     out.push_back({.name = name,
                    .train = "text/" + name + "/train.txt",
                    .valid = "text/" + name + "/valid.txt"});
@@ -47,7 +47,7 @@ moe::train::RunOptions options() {
 }
 
 int run() {
-  moe::data::write_synth("text", {.bytes_per_domain = 60000});
+  moe::corpora::write("text", {.bytes_per_domain = 60000});
   // Throws ConfigError for what does not fit together.
   moe::train::Run run(options(), "run_from_options");
   const auto half = run.start({.max_steps = 80});

@@ -5,8 +5,8 @@
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
 
+#include <corpora/corpora.h>
 #include <moe/data/bpe/bpe_tokenizer.h>
-#include <moe/data/synth/synth.h>
 
 #include "tests/support/python.h"
 #include "tests/support/temporary_folder.h"
@@ -147,10 +147,10 @@ std::vector<std::string> hostile_strings() {
 TEST(BpeTokenizer, AgreesWithThePythonPackageOnHostileStrings) {
   if (!test::python_has("tokenizers")) GTEST_SKIP() << "python3 has no tokenizers";
   const test::TemporaryFolder folder;
-  const SynthOptions synth{.seed = 5, .bytes_per_domain = 60000, .validation_share = 0.1};
+  const corpora::Options synth{.seed = 5, .bytes_per_domain = 60000, .validation_share = 0.1};
   std::string text = test::mixed_text();
   for (const char* domain : {"english", "turkish", "programs"})
-    text += make_domain(domain, SynthSplit::kTrain, synth);
+    text += corpora::make_domain(domain, corpora::Split::kTrain, synth);
   for (const auto& string : hostile_strings()) text += string.substr(0, 400) + "\n";
   auto strings = hostile_strings();
   for (const auto& string : disputed_strings(1000)) strings.push_back(string);
@@ -176,9 +176,10 @@ TEST(BpeTokenizer, AgreesWithThePythonPackageOnHostileStrings) {
 TEST(BpeTokenizer, AgreesWithThePythonPackage) {
   if (!test::python_has("tokenizers")) GTEST_SKIP() << "python3 has no tokenizers";
   const test::TemporaryFolder folder;
-  const SynthOptions synth{.seed = 3, .bytes_per_domain = 40000, .validation_share = 0.1};
-  const std::string text = make_domain("english", SynthSplit::kTrain, synth) +
-                           make_domain("turkish", SynthSplit::kTrain, synth) + test::mixed_text();
+  const corpora::Options synth{.seed = 3, .bytes_per_domain = 40000, .validation_share = 0.1};
+  const std::string text = corpora::make_domain("english", corpora::Split::kTrain, synth) +
+                           corpora::make_domain("turkish", corpora::Split::kTrain, synth) +
+                           test::mixed_text();
   BpeModel model = test::tiny_bpe(text, 900, {"<|endoftext|>", "<|end|>"});
   const auto strings = disputed_strings(1000);
   nlohmann::json ids = nlohmann::json::object();

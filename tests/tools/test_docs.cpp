@@ -86,23 +86,25 @@ std::vector<std::string> files_of(const std::vector<std::string>& folders) {
 }
 
 TEST(Docs, FolderPagesAreShortAndNameWhatIsThere) {
-  const auto all = files_of({"moe", "tests", "scripts", "docs", "examples"});
+  const auto all = files_of({"moe", "report", "corpora", "tests", "scripts", "docs", "examples"});
   const std::regex shown("`([A-Za-z0-9_/.]+\\.(h|cpp|def|inc|py|md))`");
-  for (const auto& folder : std::filesystem::directory_iterator(kRoot / "moe")) {
-    if (!folder.is_directory()) continue;
-    const std::string page = text_of(folder.path() / "README.md");
-    EXPECT_LE(std::count(page.begin(), page.end(), '\n'), 30) << folder.path();
+  std::vector<std::filesystem::path> folders = {kRoot / "report", kRoot / "corpora"};
+  for (const auto& entry : std::filesystem::directory_iterator(kRoot / "moe"))
+    if (entry.is_directory()) folders.push_back(entry.path());
+  for (const auto& folder : folders) {
+    const std::string page = text_of(folder / "README.md");
+    EXPECT_LE(std::count(page.begin(), page.end(), '\n'), 30) << folder;
     for (std::sregex_iterator i(page.begin(), page.end(), shown), end; i != end; ++i) {
       const std::string name = "/" + (*i)[1].str();
       const bool exists = std::any_of(all.begin(), all.end(),
                                       [&](const auto& path) { return path.ends_with(name); });
-      EXPECT_TRUE(exists) << folder.path() << " names " << name;
+      EXPECT_TRUE(exists) << folder << " names " << name;
     }
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
       const std::string name = entry.path().filename();
       if (name.ends_with(".h"))
         EXPECT_NE(page.find('`' + name + '`'), std::string::npos)
-            << folder.path() << " does not name " << name;
+            << folder << " does not name " << name;
     }
   }
 }

@@ -5,9 +5,9 @@
 #include <map>
 #include <string>
 
+#include <corpora/corpora.h>
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
-#include <moe/data/synth/synth.h>
 #include <moe/models/architectures/decoder.h>
 #include <moe/train/run.h>
 
@@ -27,13 +27,13 @@ void change_model(train::RunOptions& run, const Change& change) {
 /// Two domains of a few tens of kilobytes in `folder`, and a run over them with every kind of state
 /// a checkpoint holds.
 inline train::RunOptions tiny_run(const Path& folder, const std::string& dtype = "float32") {
-  const data::SynthOptions synth{.seed = 3, .bytes_per_domain = 60000, .validation_share = 0.1};
+  const corpora::Options synth{.seed = 3, .bytes_per_domain = 60000, .validation_share = 0.1};
   train::RunOptions run;
   for (const char* name : {"english", "arithmetic"}) {
     const Path train = folder / (std::string(name) + ".train"),
                valid = folder / (std::string(name) + ".valid");
-    std::ofstream(train) << data::make_domain(name, data::SynthSplit::kTrain, synth);
-    std::ofstream(valid) << data::make_domain(name, data::SynthSplit::kValidation, synth);
+    std::ofstream(train) << corpora::make_domain(name, corpora::Split::kTrain, synth);
+    std::ofstream(valid) << corpora::make_domain(name, corpora::Split::kValidation, synth);
     data::DomainOptions domain;
     domain.name = name;
     domain.train = train.string();

@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <optional>
 
-#include <moe/analyze/report/write.h>
 #include <moe/analyze/specialisation.h>
 #include <moe/base/log.h>
 #include <moe/checkpoint/manifest.h>
+#include <report/write.h>
 
 #include "tools/moe/analyze_source.h"
 #include "tools/moe/analyze_statistics.h"
@@ -156,14 +156,14 @@ void write_report(const AnalyzeCommand& o) {
   check<ConfigError>(!std::filesystem::is_regular_file(folder), "analyze",
                      "expected a run or what `moe compare` made for --out, got the file '", o.model,
                      "'. Name a folder.");
-  analyze::report::GatherOptions options;
+  report::GatherOptions options;
   options.permutations = o.test.permutations;
   options.seed = static_cast<uint64_t>(o.seed);
   if (real_files().exists(folder / checkpoint::kManifestName)) {
     options.checkpoint = folder;
     if (const auto run = run_of_checkpoint(folder)) folder = *run;
   }
-  analyze::report::write_report(folder, o.out, options);
+  report::write_report(folder, o.out, options);
   log::info(concat("report: ", o.out));
 }
 

@@ -1,8 +1,8 @@
 // moe bench report: what the suite found, as a page with pictures.
 #include <iostream>
 
-#include <moe/analyze/bench/page.h>
 #include <moe/base/error.h>
+#include <report/bench/page.h>
 
 #include "tools/moe/bench_suite.h"
 #include "tools/moe/common.h"
@@ -31,8 +31,8 @@ int run_bench_report(const BenchReport& o) {
     check_input_file("RESULTS.jsonl", file);
     files.emplace_back(file);
   }
-  const auto results = analyze::bench::read_results(files);
-  const std::string page = analyze::bench::render(results);
+  const auto results = report::bench::read_results(files);
+  const std::string page = report::bench::render(results);
   write_file_atomically(real_files(), o.out, [&](OutputFile& file) { file.write(bytes_of(page)); });
   std::cout << o.out << ": " << results.rows.size() << " measurements, " << results.peers.size()
             << " of peers\n";

@@ -5,10 +5,10 @@
 #include <cstdio>
 #include <iostream>
 
-#include <moe/analyze/report/write.h>
 #include <moe/base/log.h>
 #include <moe/models/counts.h>
 #include <moe/train/compare.h>
+#include <report/write.h>
 
 #include "tools/moe/run_argument.h"
 #include "tools/moe/signals.h"
@@ -68,7 +68,7 @@ int run_compare(const CompareCommand& o) {
     const Path folder = o.seeds == 1 ? run.folder() : run.folder() / concat("seed-", seed);
     const auto pair = train::compare_pair(run.options(), folder, seed, {.stop = caught_signal});
     if (caught_signal() != 0) {
-      analyze::report::try_write_report(run.folder());
+      report::try_write_report(run.folder());
       log::info(concat("stopped by signal ", caught_signal(), "; the same command goes on."));
       return exit_status_of(caught_signal());
     }
@@ -86,7 +86,7 @@ int run_compare(const CompareCommand& o) {
                 pair.dense_best, clock_text(pair.dense_seconds).c_str());
     std::fflush(stdout);
   }
-  analyze::report::try_write_report(run.folder());
+  report::try_write_report(run.folder());
   const auto steps = train::confidence_interval(at_equal_steps),
              time = train::confidence_interval(at_equal_time);
   if (o.json) {

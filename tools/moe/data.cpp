@@ -2,9 +2,9 @@
 
 #include <iostream>
 
+#include <corpora/corpora.h>
 #include <moe/base/fields.h>
 #include <moe/data/corpus.h>
-#include <moe/data/synth/synth.h>
 #include <moe/data/token_file.h>
 #include <moe/models/load.h>
 
@@ -16,13 +16,13 @@ namespace {
 
 struct SynthCommand {
   std::string out;
-  data::SynthOptions options;
+  corpora::Options options;
 };
 
 int synth(const SynthCommand& o) {
   o.options.validate("data synth");
-  data::write_synth(o.out, o.options);
-  data::verify_synth(o.out);
+  corpora::write(o.out, o.options);
+  corpora::verify(o.out);
   std::cout << o.out << '\n';
   return 0;
 }

@@ -2,11 +2,11 @@
 
 #include <iostream>
 
-#include <moe/analyze/report/write.h>
 #include <moe/base/log.h>
 #include <moe/models/counts.h>
 #include <moe/ops/cpu/instruction_set.h>
 #include <moe/train/run.h>
+#include <report/write.h>
 
 #include "tools/moe/run_argument.h"
 #include "tools/moe/signals.h"
@@ -60,7 +60,7 @@ int run_train(const TrainCommand& o) {
       .stop = caught_signal, .max_steps = o.max_steps, .label = "train"};
   const auto summary = o.resume ? run.resume(controls) : run.start(controls);
   // The trainer is gone: its memory is free for the checkpoint that the report looks at.
-  analyze::report::try_write_report(run.folder());
+  report::try_write_report(run.folder());
   const auto& record = summary.record;
   if (!summary.metrics.empty()) log::info(analyze::summary_table(summary.metrics));
   const bool evaluated = record.best_step >= 0;
