@@ -4,6 +4,10 @@ BUILD := build/$(PRESET)
 JOBS ?= 2
 SECONDS ?= 60
 OUT ?= out/bench
+OPTIONS ?=
+TESTS ?=
+empty :=
+space := $(empty) $(empty)
 
 .PHONY: help setup configure build demo test bench fuzz lint format clean
 
@@ -14,7 +18,7 @@ setup:           ## install what is missing: Debian packages, libtorch into .ven
 	@scripts/setup.sh
 
 configure: setup
-	@cmake --preset $(PRESET) > /dev/null
+	@cmake --preset $(PRESET) $(OPTIONS) > /dev/null
 
 build: configure ## build the program: build/release/moe (PRESET=debug, asan or tsan for others)
 	@cmake --build $(BUILD) --target moe_program -j $(JOBS)
@@ -22,9 +26,11 @@ build: configure ## build the program: build/release/moe (PRESET=debug, asan or 
 demo: build      ## train a small MoE model and its dense twin on generated text, compare them, sample
 	@scripts/demo.sh $(BUILD)/moe
 
-test: configure  ## build everything and run all tests
-	@cmake --build $(BUILD) -j $(JOBS)
-	@ctest --preset $(PRESET)
+test: configure  ## build everything and run all tests (TESTS="ops data": these folders of tests/ alone)
+	@cmake --build $(BUILD) -j $(JOBS) $(addprefix --target test_,$(TESTS))
+	@rm -rf $(BUILD)/tests/results
+	@ctest --preset $(PRESET) $(if $(TESTS),-R '^($(subst $(space),|,$(strip $(TESTS))))$$'); status=$$?; \
+	  scripts/summarise_tests.py $(BUILD)/tests/results; exit $$status
 
 bench: build     ## time MoE layers against dense ones and the machine's limits, into OUT=out/bench (FULL=1: everything)
 	@FULL=$(FULL) benchmarks/run_bench.sh $(BUILD)/moe $(OUT)

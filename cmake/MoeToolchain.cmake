@@ -19,9 +19,9 @@ if(MOE_MOLD)
   add_link_options(-fuse-ld=mold)
 endif()
 
-# GCC 12 warns falsely of overlap and overflow in "literal" + std::string: -Wno-restrict, -Wno-stringop-overflow.
+# GCC 12 warns falsely of overlap, overflow and bounds in "literal" + std::string.
 add_library(moe_flags INTERFACE)
-target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow>
+target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow;-Wno-array-bounds>
                                            $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
 if(MOE_WERROR)
   target_compile_options(moe_flags INTERFACE -Werror)

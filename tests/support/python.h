@@ -8,14 +8,20 @@
 
 namespace moe::test {
 
-/// Whether python3 can import all of `modules` ("safetensors, numpy").
-inline bool python_has(const std::string& modules) {
-  return std::system(("python3 -c 'import " + modules + "' >/dev/null 2>&1").c_str()) == 0;
+/// The interpreter that MOE_PYTHON names, or python3.
+inline std::string python() {
+  const char* named = std::getenv("MOE_PYTHON");
+  return named != nullptr && *named != '\0' ? named : "python3";
 }
 
-/// What `python3 script argument` ends with.
+/// Whether it can import all of `modules` ("safetensors, numpy").
+inline bool python_has(const std::string& modules) {
+  return std::system((python() + " -c 'import " + modules + "' >/dev/null 2>&1").c_str()) == 0;
+}
+
+/// What the interpreter ends with, given a script and its argument.
 inline int run_python(const Path& script, const Path& argument) {
-  return std::system(("python3 " + script.string() + ' ' + argument.string()).c_str());
+  return std::system((python() + ' ' + script.string() + ' ' + argument.string()).c_str());
 }
 
 }  // namespace moe::test

@@ -238,7 +238,7 @@ TEST_F(BenchSuite, TheResultsPageIsFilledFromIt) {
                                                   {"dtype", "float32"}}
                                           << "\n";
   const std::string script =
-      std::string("python3 ") + MOE_SOURCE_DIR + "/benchmarks/write_results.py ";
+      python() + ' ' + MOE_SOURCE_DIR + "/benchmarks/write_results.py ";
   const std::string files =
       (*folder_ / "bench.jsonl").string() + " " + (*folder_ / "peers.jsonl").string();
   const auto result = run_shell(script + files);
@@ -260,12 +260,13 @@ TEST_F(BenchSuite, TheResultsPageIsFilledFromIt) {
 }
 
 TEST(BenchPeers, TakeTurnsWithTheProgram) {
-  const std::string python = std::string(MOE_SOURCE_DIR) + "/.venv/bin/python3";
-  if (run_shell(python + " -c 'import torch'").status != 0)
-    GTEST_SKIP() << "no .venv/bin/python3 with torch";
+  const std::string own = std::string(MOE_SOURCE_DIR) + "/.venv/bin/python3";
+  const std::string interpreter = python_has("torch") ? python() : own;
+  if (run_shell(interpreter + " -c 'import torch'").status != 0)
+    GTEST_SKIP() << "python3 has no torch, nor has .venv/bin/python3";
   const TemporaryFolder folder;
   const std::string out = (folder / "peers.jsonl").string();
-  const auto result = run_shell(python + " " + MOE_SOURCE_DIR +
+  const auto result = run_shell(interpreter + " " + MOE_SOURCE_DIR +
                                 "/benchmarks/peers/time_layers.py --program " MOE_PROGRAM
                                 " --smaller 64 --only 4x8x16 --repeat 1 --threads 1 --out " +
                                 out);
