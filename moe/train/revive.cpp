@@ -23,10 +23,10 @@ struct Item {
   Parameter parameter;
 };
 
-/// The optimizer's parameters that belong to a block and are said to be experts'.
-std::vector<Item> items_of(const Module& block, const Optimizer& optimizer) {
+/// The optimizer's parameters that belong to a layer and are said to be experts'.
+std::vector<Item> items_of(const torch::nn::Module& layer, const Optimizer& optimizer) {
   std::unordered_set<const c10::TensorImpl*> inside;
-  for (const auto& parameter : parameters_of(block))
+  for (const auto& parameter : parameters_of(layer))
     inside.insert(parameter.tensor.unsafeGetTensorImpl());
   std::vector<Item> out;
   for (size_t i = 0; i < optimizer.parameters().size(); ++i) {
@@ -95,11 +95,12 @@ class Restart {
 
 }  // namespace
 
-std::string revive(const DeadExpert& dead, const models::Model& model, const Optimizer& optimizer,
-                   parallel::Communicator& group, uint64_t seed, int64_t step) {
+std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
+                   const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
+                   int64_t step) {
   const at::NoGradGuard no_grad;
   const std::string who = concat("expert ", dead.expert, " of layer ", dead.layer);
-  const auto items = items_of(*model.blocks().at(static_cast<size_t>(dead.layer)), optimizer);
+  const auto items = items_of(layer, optimizer);
 
   // Modules may differ from each other, and their owners are one rank each.
   std::vector<std::pair<std::string, Tensor>> own;

@@ -2,20 +2,22 @@
 
 #include <string>
 
-#include <moe/models/model.h>
+#include <moe/parallel/communicator.h>
 #include <moe/train/monitor.h>
 #include <moe/train/optimizer.h>
 
 namespace moe::train {
 
-/// Starts a dead expert again: what belongs to it becomes that of the busiest expert of its layer
-/// with 1 % noise (its matrices and biases, and its row of whatever the router has a row an expert
-/// of), and its part of the optimizer's state zero. All ranks of `group` call it; the noise is the
-/// same on any number of them. Parameters that do not learn stay.
+/// Starts a dead expert of `layer` (a block, or a MoE layer on its own) again: what belongs to it
+/// becomes that of the busiest expert with 1 % noise (its matrices and biases, and its row of
+/// whatever the router has a row an expert of), and its part of the optimizer's state zero. All
+/// ranks of `group` call it; the noise is the same on any number of them. Parameters that do not
+/// learn stay.
 ///
 /// An expert that is a module of other shapes than the busiest one stays as it is. Returns what was
 /// done, for the log.
-std::string revive(const DeadExpert& dead, const models::Model& model, const Optimizer& optimizer,
-                   parallel::Communicator& group, uint64_t seed, int64_t step);
+std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
+                   const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
+                   int64_t step);
 
 }  // namespace moe::train

@@ -169,7 +169,8 @@ void Trainer::step(bool last) {
   for (const auto& dead : monitor_.observe(result.layers, record_.step))
     if (o.monitor.revive)
       warn(concat("step ", record_.step, ": ",
-                  revive(dead, *model_, *optimizer_, *group_, seed_of(o), record_.step)));
+                  revive(dead, *model_->blocks().at(static_cast<size_t>(dead.layer)), *optimizer_,
+                         *group_, seed_of(o), record_.step)));
   progress_->step(record_.step, result);
   if (record_.step % o.log_every == 0 || last) log_step(result, lr);
 }

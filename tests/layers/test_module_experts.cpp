@@ -110,7 +110,7 @@ TEST(ModuleExpertsInALayer, ComputeTheSameOnSeveralRanks) {
     const Tensor x = x_TD.slice(0, first, first + tokens).clone().set_requires_grad(true);
     const MoEOutput out = layer(x, context);
     (out.hidden_TD.square().sum() + out.balance.loss()).backward();
-    parallel::reduce_gradients(moe::test::named_parameters_of(*layer), *group);
+    parallel::reduce_gradients(parameters_of(*layer), *group);
     auto found = moe::test::gradients_of(*layer);
     found["y"] = out.hidden_TD.detach();
     found["dx"] = x.grad();
@@ -159,25 +159,25 @@ TEST(ModuleExpertsInALayer, TermsOnWeightsNeedModulesOfOneShape) {
 
 TEST(ModuleExpertsInALayer, TheirMatricesDecayAndTheirBiasesDoNot) {
   auto layer = make(options());
-  auto named = moe::test::named_parameters_of(*layer);
+  const auto parameters = parameters_of(*layer);
   std::map<std::string, Tensor> before;
-  for (auto& [name, parameter] : named) {
+  for (const auto& [name, parameter, info] : parameters) {
     before[name] = parameter.detach().clone();
     parameter.mutable_grad() = at::zeros_like(parameter).detach();
   }
-  train::AdamW optimizer(named, {});
-  optimizer.step(0.1, 0);
+  const auto optimizer = train::make_optimizer(parameters, {});
+  optimizer->step(0.1, 0);
   expect_close(layer->named_parameters()["experts.1.0.weight"].detach(),
                before["experts.1.0.weight"] * (1 - 0.1 * 0.1), 1e-12);
   expect_identical(layer->named_parameters()["experts.1.0.bias"].detach(),
                    before["experts.1.0.bias"]);
-  const auto state = optimizer.state();
+  const auto state = optimizer->state();
   const auto has = [&](const std::string& name) {
-    return std::any_of(state.begin(), state.end(), [&](auto& item) { return item.first == name; });
+    return std::any_of(state.begin(), state.end(), [&](auto& item) { return item.name == name; });
   };
   EXPECT_TRUE(has("experts.1.0.weight.exp_avg") && has("experts.1.0.weight.steps"));
-  EXPECT_EQ(state.back().first, "steps");
-  EXPECT_EQ(state.back().second.numel(), 1) << "the router alone";
+  EXPECT_EQ(state.back().name, "steps");
+  EXPECT_EQ(state.back().tensor.numel(), 1) << "the router alone";
 }
 
 TEST(ModuleExpertsInALayer, RefuseAMakerThatMakesNothing) {
@@ -187,39 +187,40 @@ TEST(ModuleExpertsInALayer, RefuseAMakerThatMakesNothing) {
       "expected experts from make_experts, got none");
 }
 
-/// A model's worth of names for one layer of equal or unequal experts.
-train::NamedTensors in_a_model(MoELayer& layer) {
-  train::NamedTensors out;
-  for (auto& [name, parameter] : moe::test::named_parameters_of(*layer)) {
-    out.emplace_back("layers.0.moe." + name, parameter);
-    out.back().second.mutable_grad() = at::ones_like(parameter).detach();
-  }
+std::shared_ptr<train::Optimizer> after_a_step(MoELayer& layer) {
+  const auto parameters = parameters_of(*layer);
+  for (const auto& parameter : parameters)
+    parameter.tensor.mutable_grad() = at::ones_like(parameter.tensor).detach();
+  auto out = train::make_optimizer(parameters, {});
+  out->step(0.01, 0);
   return out;
 }
 
 TEST(ModuleExpertsInALayer, ADeadOneStartsAgainFromItsEqual) {
   auto layer = make(options(), parallel::local(), equal_net);
-  train::AdamW optimizer(in_a_model(layer), {});
-  optimizer.step(0.01, 0);
+  const auto optimizer = after_a_step(layer);
   const auto p = layer->named_parameters();
   const Tensor other = p["experts.2.weight"].detach().clone();
-  train::revive({.layer = 0, .expert = 3, .busiest = 1}, optimizer, 5, 7);
+  train::revive({.layer = 0, .expert = 3, .busiest = 1}, *layer, *optimizer, *parallel::local(), 5,
+                7);
   const Tensor from = p["experts.1.weight"].detach();
   EXPECT_LT((p["experts.3.weight"] - from).abs().max().item<double>(),
             0.06 * from.square().mean().sqrt().item<double>());
   EXPECT_FALSE(p["experts.3.weight"].equal(from));
   expect_identical(p["experts.2.weight"].detach(), other);
-  for (const auto& [name, state] : optimizer.state())
-    if (name.find("experts.3.weight.exp_avg") != std::string::npos)
-      EXPECT_TRUE(state.eq(0).all().item<bool>());
+  for (const auto& state : optimizer->state())
+    if (state.name.find("experts.3.weight.exp_avg") != std::string::npos)
+      EXPECT_TRUE(state.tensor.eq(0).all().item<bool>());
 }
 
 TEST(ModuleExpertsInALayer, ADeadOneUnlikeTheBusiestStaysAsItIs) {
   auto layer = make(options());
-  train::AdamW optimizer(in_a_model(layer), {});
+  const auto optimizer = after_a_step(layer);
   const auto before = layer->named_parameters()["experts.3.0.weight"].detach().clone();
   const auto row = layer->named_parameters()["router.weight"].detach().clone();
-  train::revive({.layer = 0, .expert = 3, .busiest = 1}, optimizer, 5, 7);
+  const auto message = train::revive({.layer = 0, .expert = 3, .busiest = 1}, *layer, *optimizer,
+                                     *parallel::local(), 5, 7);
+  EXPECT_PRED2(moe::test::contains, message, "stays as it is");
   expect_identical(layer->named_parameters()["experts.3.0.weight"].detach(), before);
   expect_identical(layer->named_parameters()["router.weight"].detach(), row);
 }

@@ -103,14 +103,11 @@ std::vector<double> loads_while_learning(const Rule& rule, uint64_t seed) {
   o.seed = static_cast<int64_t>(seed);
   MoELayer layer(o);
   layer->to(at::kDouble);
-  const auto parameters = moe::test::named_parameters_of(*layer);
   {
     const at::NoGradGuard no_grad;
     layer->router().named_parameters()["bias"][0].fill_(kSkew);
   }
-  train::OptimizerOptions adamw;
-  adamw.weight_decay = 0;
-  train::AdamW optimizer(parameters, adamw);
+  const auto optimizer = train::make_optimizer(parameters_of(*layer), {.weight_decay = 0});
   const Tensor map_DD = normal({D, D}, 100 + seed) / 3, fresh_TD = normal({512, D}, 200 + seed);
   std::vector<double> loads = {max_over_mean(layer, fresh_TD)};
   for (int64_t step = 0; step < kSteps; ++step) {
@@ -120,8 +117,8 @@ std::vector<double> loads_while_learning(const Rule& rule, uint64_t seed) {
     context.random = {.seed = seed, .step = static_cast<uint64_t>(step)};
     const MoEOutput out = layer(x_TD, context);
     ((out.hidden_TD - x_TD.matmul(map_DD)).square().mean() + out.balance.loss()).backward();
-    optimizer.step(kLearningRate, step);
-    optimizer.zero_gradients();
+    optimizer->step(kLearningRate, step);
+    optimizer->zero_gradients();
     layer->end_step({.counts_E = out.balance.load_E.to(at::kLong), .step = step});
     if ((step + 1) % kEvery == 0) loads.push_back(max_over_mean(layer, fresh_TD));
   }

@@ -43,7 +43,7 @@ struct Revived {
     optimizer->step(0.01, 0);
     for (const auto& parameter : optimizer->parameters())
       before[parameter.name] = parameter.tensor.detach().clone();
-    message = train::revive(kDead, *model, *optimizer, *group, 5, 7);
+    message = train::revive(kDead, *model->blocks()[1], *optimizer, *group, 5, 7);
   }
 
   std::shared_ptr<models::Model> model;
@@ -127,8 +127,8 @@ TEST(Revive, CopiesModulesOfEqualShapesFromWhicheverRankHasThem) {
         EXPECT_EQ(tensor.equal(found.before.at(name)), !dead) << name;
         EXPECT_EQ(found.optimizer->moments(i)[0].eq(0).all().item<bool>(), dead) << name;
       }
-      const auto other = train::revive({.layer = 1, .expert = 3, .busiest = 0}, *found.model,
-                                       *found.optimizer, *group, 5, 8);
+      const auto other = train::revive({.layer = 1, .expert = 3, .busiest = 0},
+                                       *found.model->blocks()[1], *found.optimizer, *group, 5, 8);
       EXPECT_EQ(other, "expert 3 of layer 1 stays as it is: it differs in shape from expert 0.");
     });
 }
