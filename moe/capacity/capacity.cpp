@@ -74,7 +74,7 @@ Tensor Capacity::room(const Tensor& tokens_G, bool training) const {
   if (options_.limit > 0) return at::full_like(tokens_G, options_.limit);
   const double factor = training ? options_.factor : options_.eval_factor;
   const auto E = static_cast<double>(shape_.num_experts);
-  // No expert meets a token twice: room for every token is as good as any larger.
+  // No expert takes a token twice: room for every token is as good as any larger.
   const double per_token = std::min(factor * (options_.count_k ? shape_.choices : 1), E);
   return ops::rounded(tokens_G.to(at::kDouble) * per_token / E, options_.rounding)
       .clamp_min(static_cast<double>(options_.minimum))

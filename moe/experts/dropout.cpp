@@ -10,7 +10,7 @@ namespace moe::experts {
 Tensor dropout_mask(const ExpertRows& rows, const ExpertsShape& shape, int64_t width, double p,
                     const LayerContext& context) {
   if (!context.training || p == 0) return {};
-  // A token meets several experts: its number and the expert's together name the row.
+  // A token goes to several experts: its number and the expert's together name the row.
   const Tensor counts_L = rows.offsets_L.slice(0, 1) - rows.offsets_L.slice(0, 0, -1);
   const Tensor local_R = at::repeat_interleave(counts_L);
   Tensor name_R = rows.token_R * shape.num_experts;

@@ -1,7 +1,6 @@
 // L experts on this rank, D in, F hidden, H = F or 2F, O out, R rows.
 #include <moe/experts/dropout.h>
 #include <moe/experts/stacked.h>
-#include <moe/ops/cpu/instruction_set.h>
 
 namespace moe::experts {
 
@@ -34,7 +33,7 @@ Tensor StackedExperts::keep_mask(const ExpertRows& rows, const LayerContext& con
 }
 
 ops::MlpParameters MlpExperts::mlp() const {
-  return {w_in, b_in, w_out, b_out, activation_, inner_ == 2, options_.recompute, sinks_};
+  return {w_in, b_in, w_out, b_out, activation_, inner_ == 2, options_.recompute};
 }
 
 Tensor MlpExperts::forward(const ExpertRows& rows, const LayerContext& context) {
@@ -46,24 +45,6 @@ Tensor MlpExperts::forward_combined(const ExpertRows& rows, const ops::Combinati
                                     const LayerContext& context) {
   return ops::grouped_mlp_combined(rows.source_SD, rows.index_R, rows.offsets_L, mlp(),
                                    keep_mask(rows, context), pairs);
-}
-
-void MlpExperts::use_sinks(ops::GradientSinks& sinks) {
-  const auto sink_for = [&](const Tensor& parameter) -> ops::GradientSinkPtr {
-    if (!ops::GradientSink::serves(parameter)) return {};
-    auto sink = c10::make_intrusive<ops::GradientSink>(parameter);
-    sinks.add(sink);
-    return sink;
-  };
-  sinks_ = {sink_for(w_in), sink_for(w_out)};
-}
-
-ops::GradientSinks use_gradient_sinks(torch::nn::Module& model) {
-  ops::GradientSinks sinks;
-  if (ops::cpu::instruction_set() == ops::cpu::InstructionSet::kLibtorch) return sinks;
-  for (const auto& module : model.modules())
-    if (auto* const experts = dynamic_cast<MlpExperts*>(module.get())) experts->use_sinks(sinks);
-  return sinks;
 }
 
 }  // namespace moe::experts

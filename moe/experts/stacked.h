@@ -3,7 +3,6 @@
 
 #include <moe/experts/experts.h>
 #include <moe/experts/feed_forward_options.h>
-#include <moe/ops/gradient_sink.h>
 #include <moe/ops/grouped.h>
 
 namespace moe::experts {
@@ -37,21 +36,9 @@ class MlpExperts : public StackedExperts {
   Tensor forward(const ExpertRows& rows, const LayerContext& context) override;
   Tensor forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
                           const LayerContext& context) override;
-  /// From here on the gradients of w_in and w_out go through sinks, which are added to `sinks`; but
-  /// not those of parameters that a sink cannot serve.
-  void use_sinks(ops::GradientSinks& sinks);
 
  private:
   ops::MlpParameters mlp() const;
-
-  ops::MlpSinks sinks_;
 };
-
-/// Gives the MLP experts in `model` (kinds ffn and gated) sinks for the gradients of their weights,
-/// for training loops: `.grad()` stays a whole gradient, but experts without tokens cost it
-/// nothing, and products in bfloat16 leave float32 sums in it (ops/gradient_sink.h says what
-/// changes). Call it once parameters have their type and are frozen or not. None with
-/// MOE_CPU=libtorch.
-ops::GradientSinks use_gradient_sinks(torch::nn::Module& model);
 
 }  // namespace moe::experts

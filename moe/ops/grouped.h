@@ -11,7 +11,6 @@
 #include <ATen/core/Tensor.h>
 
 #include <moe/ops/activation.h>
-#include <moe/ops/gradient_sink.h>
 #include <moe/ops/rows.h>
 
 namespace moe::ops {
@@ -36,9 +35,6 @@ struct MlpParameters {
   bool gated = false;
   /// Keep no pre-activations for the backward pass, which computes them again.
   bool recompute = false;
-  /// Of w_in and w_out themselves. Passed over (autograd gets the gradients) where they cannot
-  /// serve or the rows are not for the kernels of this processor: float32 and bfloat16 on the CPU.
-  MlpSinks sinks = {};
 };
 
 /// out[r] = w_out[e] (h[r] * keep[r]) + b_out[e]; (R, O). keep_RF (R, F) or undefined multiplies

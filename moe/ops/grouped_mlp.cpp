@@ -176,20 +176,18 @@ void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpPar
     check_shapes<Plain>(source_SD, offsets_E, mlp);
 }
 
-/// The sink, or null where it cannot serve.
-GradientSinkPtr usable(const GradientSinkPtr& sink, const Tensor& weight) {
-  if (!sink) return sink;
-  check(sink->parameter().is_same(weight), "ops/grouped_mlp",
-        "expected a sink of the weight it comes with, got one of another. Make one for this.");
-  return GradientSink::serves(weight) ? sink : GradientSinkPtr();
-}
-
-/// With parameters of that type.
-MlpParameters in_type(const MlpParameters& mlp, at::ScalarType type) {
+/// With parameters of the rows' type, but for weights that the kernels of this processor take as
+/// they are.
+MlpParameters in_type(const MlpParameters& mlp, const Tensor& source_SD) {
+  const auto type = source_SD.scalar_type();
+  const auto kernels_read = [&](const Tensor& weights) {
+    return cpu::takes(source_SD) &&
+           (weights.scalar_type() == at::kFloat || weights.scalar_type() == at::kBFloat16);
+  };
   MlpParameters out = mlp;
-  out.sinks = {usable(mlp.sinks.w_in, mlp.w_in), usable(mlp.sinks.w_out, mlp.w_out)};
-  for (Tensor* parameter : {&out.w_in, &out.b_in, &out.w_out, &out.b_out})
-    *parameter = cast(*parameter, type);
+  for (Tensor* bias : {&out.b_in, &out.b_out}) *bias = cast(*bias, type);
+  for (Tensor* weights : {&out.w_in, &out.w_out})
+    if (!kernels_read(*weights)) *weights = cast(*weights, type);
   return out;
 }
 
@@ -206,7 +204,7 @@ Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offse
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const MlpParameters& mlp, const Tensor& keep_RF) {
   check_shapes(source_SD, offsets_E, mlp);
-  const MlpParameters typed = in_type(mlp, source_SD.scalar_type());
+  const MlpParameters typed = in_type(mlp, source_SD);
   if (cpu::takes(source_SD)) return cpu::grouped_mlp(source_SD, index_R, offsets_E, typed, keep_RF);
   return typed.gated ? apply<Gated>(source_SD, index_R, offsets_E, typed, keep_RF)
                      : apply<Plain>(source_SD, index_R, offsets_E, typed, keep_RF);
@@ -219,7 +217,7 @@ Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, cons
   check_combination(pairs, "ops/grouped_mlp");
   if (cpu::takes(source_SD))
     return cpu::grouped_mlp_combined(source_SD, index_R, offsets_E,
-                                     in_type(mlp, source_SD.scalar_type()), keep_RF, pairs);
+                                     in_type(mlp, source_SD), keep_RF, pairs);
   return combine_rows(grouped_mlp(source_SD, index_R, offsets_E, mlp, keep_RF), pairs);
 }
 

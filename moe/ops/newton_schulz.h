@@ -14,7 +14,7 @@ using at::Tensor;
 /// (a, b, c) = (3.4445, -4.7750, 2.0315), in `compute`; float64 matrices stay float64. The
 /// coefficients are those of Jordan et al. 2024 (Muon): they raise small singular values as fast as
 /// can be, and do not converge. Five steps bring singular values above about 0.01 of the norm to
-/// between 0.7 and 1.2; zero matrices stay zero.
+/// between 0.68 and 1.14; zero matrices stay zero.
 ///
 /// Without gradient. Throws moe::Error for fewer than two dimensions.
 Tensor newton_schulz(const Tensor& matrices, int64_t steps = 5,

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <optional>
 #include <type_traits>
+#include <vector>
 
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
@@ -56,7 +57,7 @@ Tensor add_rows(const Tensor& sums_BC) {
   return sum_C;
 }
 
-/// Of at most kRangeStep numbers, in lanes that a register holds some of.
+/// Squares of at most kStep numbers, in lanes that a register holds some of.
 template <class Scalar>
 double squares_of_step(const Scalar* values, int64_t n) {
   using Wide = std::conditional_t<std::is_same_v<Scalar, double>, double, float>;
@@ -73,23 +74,15 @@ double squares_of_step(const Scalar* values, int64_t n) {
   return std::accumulate(lanes.begin(), lanes.end(), 0.0);
 }
 
-/// Blocks of elements, not threads, decide in which order steps are added. What lies in no range
-/// would have added zeros.
+/// Blocks of elements, not threads, decide in which order steps are added.
 template <class Scalar>
-double squares_of_ranges(const Scalar* values, int64_t count, const std::vector<Range>& ranges) {
-  constexpr int64_t kBlock = 64 * kRangeStep;
+double squares_of(const Scalar* values, int64_t count) {
+  constexpr int64_t kStep = 256, kBlock = 64 * kStep;
   std::vector<double> sums(static_cast<size_t>((count + kBlock - 1) / kBlock), 0.0);
   at::parallel_for(0, static_cast<int64_t>(sums.size()), 1, [&](int64_t first, int64_t last) {
-    for (int64_t b = first; b < last; ++b) {
-      const int64_t begin = b * kBlock, end = std::min(count, begin + kBlock);
-      auto range = std::partition_point(ranges.begin(), ranges.end(),
-                                        [begin](const Range& r) { return r.end <= begin; });
-      for (; range != ranges.end() && range->begin < end; ++range)
-        for (int64_t i = std::max(begin, range->begin); i < std::min(end, range->end);
-             i += kRangeStep)
-          sums[static_cast<size_t>(b)] +=
-              squares_of_step(values + i, std::min(kRangeStep, std::min(end, range->end) - i));
-    }
+    for (int64_t b = first; b < last; ++b)
+      for (int64_t i = b * kBlock, end = std::min(count, i + kBlock); i < end; i += kStep)
+        sums[static_cast<size_t>(b)] += squares_of_step(values + i, std::min(kStep, end - i));
   });
   return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
@@ -152,21 +145,15 @@ Tensor scaled(const Tensor& values, const Tensor& factor) {
 }
 
 Tensor sum_of_squares(const Tensor& values) {
-  return sum_of_squares(values.is_cpu() ? values.contiguous() : values, {{0, values.numel()}});
-}
-
-Tensor sum_of_squares(const Tensor& values, const std::vector<Range>& ranges) {
   check(at::isFloatingType(values.scalar_type()), "ops/sum_of_squares",
         "expected floating values, got ", values.scalar_type(), ". Convert them.");
   if (!values.is_cpu())
     return at::linalg_vector_norm(values, 2, std::nullopt, false, at::kDouble).square().cpu();
-  check(values.is_contiguous(), "ops/sum_of_squares", "expected contiguous values, got strides ",
-        values.strides(), ". Call contiguous().");
+  const Tensor dense = values.contiguous();
   return AT_DISPATCH_FLOATING_TYPES_AND2(
-      at::kHalf, at::kBFloat16, values.scalar_type(), "sum_of_squares", [&] {
-        return at::scalar_tensor(
-            squares_of_ranges(values.const_data_ptr<scalar_t>(), values.numel(), ranges),
-            at::kDouble);
+      at::kHalf, at::kBFloat16, dense.scalar_type(), "sum_of_squares", [&] {
+        return at::scalar_tensor(squares_of(dense.const_data_ptr<scalar_t>(), dense.numel()),
+                                 at::kDouble);
       });
 }
 

@@ -124,10 +124,11 @@ std::unique_ptr<Outputs<T>> run(const Case<T>& c, const Kernels& kernels) {
   mlp_forward<T>(kernels.of<T>(), c.experts(), c.weights(), c.rows(), c.mask(), out->pre.data(),
                  out->out.data());
   std::copy(out->pre.begin(), out->pre.end(), out->dpre.begin());
-  mlp_backward<T>(kernels.of<T>(), c.experts(), c.weights(), c.rows(), c.mask(), out->dpre.data(),
-                  c.gradients(out->dweight.data()),
-                  {out->drow.data(), out->dw_in.data(), c.shape.bias ? out->db_in.data() : nullptr,
-                   out->dw_out.data(), c.shape.bias ? out->db_out.data() : nullptr});
+  mlp_backward<T>(
+      kernels.of<T>(), kernels.of<float>(), c.experts(), c.weights(), c.rows(), c.mask(),
+      out->dpre.data(), c.gradients(out->dweight.data()),
+      {out->drow.data(), {out->dw_in.data()}, c.shape.bias ? out->db_in.data() : nullptr,
+       {out->dw_out.data()}, c.shape.bias ? out->db_out.data() : nullptr});
   return out;
 }
 

@@ -91,28 +91,6 @@ TEST(SumOfSquares, EqualsLibtorchsInEveryTypeAndShape) {
   expect_close(sum_of_squares(values.transpose(0, 2)), values.square().sum(), 1e-13);
   EXPECT_EQ(sum_of_squares(values).scalar_type(), at::kDouble);
   EXPECT_ERROR(sum_of_squares(at::zeros({3}, at::kLong)), "expected floating values");
-  EXPECT_ERROR(sum_of_squares(values.transpose(0, 2), {{0, 1}}), "expected contiguous values");
-}
-
-TEST(SumOfSquares, OfRangesHasTheBitsOfTheWholeWhereAllElseIsZero) {
-  const int64_t n = 100 * kRangeStep + 77;
-  for (const int threads : {1, 3}) {
-    const WithThreads some(threads);
-    const std::vector<std::vector<Range>> all_ranges = {
-        {},
-        {{0, n}},
-        {{kRangeStep, 3 * kRangeStep}, {3 * kRangeStep, 70 * kRangeStep}},
-        {{0, kRangeStep}, {63 * kRangeStep, 65 * kRangeStep}, {100 * kRangeStep, n}}};
-    for (const auto& ranges : all_ranges) {
-      Tensor values = at::zeros({n}, at::kFloat), poisoned = values.clone().fill_(NAN);
-      for (const auto& [begin, end] : ranges) {
-        const Tensor part = normal({end - begin}, 7).to(at::kFloat);
-        values.slice(0, begin, end).copy_(part);
-        poisoned.slice(0, begin, end).copy_(part);
-      }
-      expect_identical(sum_of_squares(poisoned, ranges), sum_of_squares(values));
-    }
-  }
 }
 
 TEST(SumOfSquares, IsNotFiniteWhenAnElementIsNot) {

@@ -76,18 +76,13 @@ struct Products {
                     gates});
   }
 
-  /// The same for float32 sums, which may also be added to what is there.
-  static auto sum_into(const Plain<float>& to, const ProductKernels<float>& wide) {
-    const auto store = to.put == Put::kFar ? wide.store_far : wide.store;
-    return [store, add = wide.add, to](const Block& block, const Sums& sums) {
-      for (int64_t r = 0; r < block.rows; ++r) {
-        const float* const row = sums.sums + r * sums.stride;
-        float* const out = to.out + (block.row + r) * to.stride + block.column;
-        if (to.put == Put::kAdd)
-          add(block.columns, row, out);
-        else
-          store(block.columns, row, nullptr, out);
-      }
+  /// The same for float32 sums of products of another type.
+  static auto store_sums_to(const Plain<float>& to, const ProductKernels<float>& kernels) {
+    const auto store = to.put == Put::kFar ? kernels.store_far : kernels.store;
+    return [store, to](const Block& block, const Sums& sums) {
+      for (int64_t r = 0; r < block.rows; ++r)
+        store(block.columns, sums.sums + r * sums.stride, nullptr,
+              to.out + (block.row + r) * to.stride + block.column);
     };
   }
 
@@ -97,11 +92,11 @@ struct Products {
     return is_far<Out>(experts.count * size) ? Put::kFar : Put::kNear;
   }
 
-  /// dw[e], or its sums, = sum over the rows of e of dout[r] x[r], in their order; x begins with
-  /// them. Nothing where both are null.
-  void add_of_weights(int64_t e, RowsOf<T> dout, RowsOf<T> x, int64_t in, int64_t out_width, T* dw,
-                      const WeightSums& into, const Gates& gates) {
-    if (!dw && !into.sums) return;
+  /// dw[e] = sum over the rows of e of dout[r] x[r], in their order; x begins with them.
+  void add_of_weights(int64_t e, RowsOf<T> dout, RowsOf<T> x, int64_t in, int64_t out_width,
+                      const WeightGradient<T>& dw, const ProductKernels<float>* sum_kernels,
+                      const Gates& gates) {
+    if (!dw.rounded && !dw.sums) return;
     const int64_t size = out_width * in;
     Product<T> product = {{dout.from(experts.begin(e)), false},
                           {x, false},
@@ -113,12 +108,11 @@ struct Products {
                           {},
                           {},
                           gates};
-    if (into.sums) {
-      product.plain_sums = {into.sums + e * size, in,
-                            into.state_E[e] == SumState::kLive ? Put::kAdd : put_of<float>(size)};
-      product.finish = sum_into(product.plain_sums, *into.kernels);
+    if (dw.sums) {
+      product.plain_sums = {dw.sums + e * size, in, put_of<float>(size)};
+      product.finish = store_sums_to(product.plain_sums, *sum_kernels);
     } else {
-      product.plain = {dw + e * size, in, put_of<T>(size)};
+      product.plain = {dw.rounded + e * size, in, put_of<T>(size)};
       product.finish = store_to(product.plain);
     }
     list.push_back(std::move(product));
@@ -142,20 +136,6 @@ void clear_idle(const Experts& experts, T* gradient, int64_t size) {
     if (experts.rows(e) == 0)
       std::memset(static_cast<void*>(gradient + e * size), 0,
                   static_cast<size_t>(size) * sizeof(T));
-  });
-}
-
-/// What is left to do for the (E, size) sums of a pass: the experts that met no row.
-void settle(const Experts& experts, const WeightSums& sums, int64_t size) {
-  if (!sums.sums) return;
-  for_each_item(experts.count, [&](int64_t e) {
-    SumState& state = sums.state_E[e];
-    if (experts.rows(e) > 0) {
-      state = SumState::kLive;
-    } else if (state == SumState::kStale) {
-      std::fill_n(sums.sums + e * size, size, 0.0f);
-      state = SumState::kZero;
-    }
   });
 }
 
@@ -240,9 +220,9 @@ void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts, const
 }
 
 template <class T>
-void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, const MlpWeights<T>& w,
-                  RowsOf<T> x, const T* keep_RF, T* pre_RH, const OutputGradients<T>& dout,
-                  const MlpGradients<T>& out) {
+void mlp_backward(const ProductKernels<T>& kernels, const ProductKernels<float>& sum_kernels,
+                  const Experts& experts, const MlpWeights<T>& w, RowsOf<T> x, const T* keep_RF,
+                  T* pre_RH, const OutputGradients<T>& dout, const MlpGradients<T>& out) {
   const int64_t D = w.D, F = w.F, H = w.H(), O = w.O;
   const Waves waves(experts);
   const Workspace memory(static_cast<size_t>(waves.rows() * F) * sizeof(T));
@@ -285,18 +265,18 @@ void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts, cons
     for_each_busy(experts, those, [&](int64_t e) {
       products.add_back(e, dpre_RH, w.w_in, D, H, out.drow_RD, gates);
       products.add_of_weights(e, dout.rows, {hidden_RF + waves.row(wave, experts, e) * F, F}, F, O,
-                              out.dw_out, out.sums_out, gates);
+                              out.dw_out, &sum_kernels, gates);
       products.add_of_weights(e, {dpre_RH, H}, x.from(experts.begin(e)), D, H, out.dw_in,
-                              out.sums_in, gates);
+                              &sum_kernels, gates);
     });
   };
   waves.in_order(first, second);
   products.run();
 
-  clear_idle(experts, out.dw_in, H * D);
-  clear_idle(experts, out.dw_out, O * F);
-  settle(experts, out.sums_in, H * D);
-  settle(experts, out.sums_out, O * F);
+  clear_idle(experts, out.dw_in.rounded, H * D);
+  clear_idle(experts, out.dw_in.sums, H * D);
+  clear_idle(experts, out.dw_out.rounded, O * F);
+  clear_idle(experts, out.dw_out.sums, O * F);
   sum_rows<T>(kernels, experts, {dpre_RH, H}, nullptr, H, out.db_in);
   sum_rows(kernels, experts, dout.rows, dout.weight_R, O, out.db_out);
   sum_dots(kernels, experts, w, dots, parts, dout);
@@ -320,7 +300,8 @@ void linear_backward(const ProductKernels<T>& kernels, const Experts& experts, c
   Products<T> products{kernels, experts};
   for_each_busy(experts, {0, experts.count, 0, 0}, [&](int64_t e) {
     products.add_back(e, dout_RO, w_EOD, D, O, out.drow_RD);
-    products.add_of_weights(e, {dout_RO, O}, x.from(experts.begin(e)), D, O, out.dw_EOD, {}, {});
+    products.add_of_weights(e, {dout_RO, O}, x.from(experts.begin(e)), D, O, {out.dw_EOD},
+                            nullptr, {});
   });
   products.run();
   clear_idle(experts, out.dw_EOD, O * D);
@@ -330,9 +311,9 @@ void linear_backward(const ProductKernels<T>& kernels, const Experts& experts, c
 #define MOE_INSTANTIATE(T)                                                                      \
   template void mlp_forward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&,  \
                                RowsOf<T>, const T*, T*, T*);                                    \
-  template void mlp_backward<T>(const ProductKernels<T>&, const Experts&, const MlpWeights<T>&, \
-                                RowsOf<T>, const T*, T*, const OutputGradients<T>&,             \
-                                const MlpGradients<T>&);                                        \
+  template void mlp_backward<T>(const ProductKernels<T>&, const ProductKernels<float>&,         \
+                                const Experts&, const MlpWeights<T>&, RowsOf<T>, const T*, T*,  \
+                                const OutputGradients<T>&, const MlpGradients<T>&);             \
   template void linear_forward<T>(const ProductKernels<T>&, const Experts&, const T*, const T*, \
                                   int64_t, int64_t, RowsOf<T>, T*);                             \
   template void linear_backward<T>(const ProductKernels<T>&, const Experts&, const T*, int64_t, \

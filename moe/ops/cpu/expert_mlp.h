@@ -6,7 +6,6 @@
 // T; sums are float32. Nothing beyond the last offset is read or written.
 
 #include <moe/ops/cpu/kernels.h>
-#include <moe/ops/cpu/weight_sums.h>
 
 namespace moe::ops::cpu {
 
@@ -45,19 +44,30 @@ struct OutputGradients {
   float* dweight_R = nullptr;       ///< gets out[r] . rows.row(r) unless null
 };
 
-/// Gradients from dL/dout; those that are null are not computed. drow (R, D) is of the rows, not of
-/// their sources. Parameters of experts without rows get zeros. Sums take the place of dw_in and
-/// dw_out, which are then null.
+/// Where the gradient of a weight goes: rounded to T, or as the float32 sums that it is (the same
+/// for float), or nowhere (both null).
 template <class T>
-struct MlpGradients {
-  T *drow_RD, *dw_in, *db_in, *dw_out, *db_out;
-  WeightSums sums_in = {}, sums_out = {};
+struct WeightGradient {
+  T* rounded = nullptr;
+  float* sums = nullptr;
 };
 
-/// `pre` (R, H) are the pre-activations before and their gradients after.
+/// Gradients from dL/dout; those that are null are not computed. drow (R, D) is of the rows, not of
+/// their sources. Parameters of experts without rows get zeros.
 template <class T>
-void mlp_backward(const ProductKernels<T>& kernels, const Experts& experts,
-                  const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH,
+struct MlpGradients {
+  T* drow_RD;
+  WeightGradient<T> dw_in;
+  T* db_in;
+  WeightGradient<T> dw_out;
+  T* db_out;
+};
+
+/// `pre` (R, H) are the pre-activations before and their gradients after. `sum_kernels`, of the same
+/// set, store what goes to WeightGradient::sums.
+template <class T>
+void mlp_backward(const ProductKernels<T>& kernels, const ProductKernels<float>& sum_kernels,
+                  const Experts& experts, const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH,
                   const OutputGradients<T>& dout, const MlpGradients<T>& gradients);
 
 /// out[r] = w x[r] + b; w (E, O, D), b (E, O) or null.

@@ -92,57 +92,38 @@ Combination as_loops_read(const Combination& pairs) {
           dense(pairs.offsets_T1.to(at::kLong))};
 }
 
-/// A weight with a sink is cut off from the graph: its gradient goes another way.
-Tensor cut_off(const Tensor& weights, const GradientSinkPtr& sink) {
-  return sink ? weights.detach() : weights;
-}
-
-/// The parameter takes its place: it holds the graph together, and gets what the sink leaves to
-/// autograd.
-std::optional<Tensor> owner_of(const GradientSinkPtr& sink) {
-  return sink ? given(sink->parameter()) : std::nullopt;
-}
-
-c10::IValue held(const GradientSinkPtr& sink) {
-  return sink ? c10::IValue::make_capsule(sink) : c10::IValue();
-}
-
-SinkPass pass_of(const c10::IValue& held) {
-  return SinkPass(held.isNone()
-                      ? GradientSinkPtr()
-                      : c10::static_intrusive_pointer_cast<GradientSink>(held.toCapsule()));
-}
-
-WeightSums sums_of(SinkPass& pass) {
-  return {pass.sums(), pass.state_E(), &kernels().of<float>()};
+/// The parameters as the kernels read them: contiguous, in the type of the rows. Weights are cast
+/// without a graph: KernelMlp gives their gradients in the type of the parameters.
+MlpParameters as_kernels_read(const MlpParameters& mlp, at::ScalarType type) {
+  MlpParameters out = mlp;
+  for (Tensor* weights : {&out.w_in, &out.w_out})
+    if (weights->scalar_type() != type) *weights = weights->detach().to(type);
+  for (Tensor* parameter : {&out.w_in, &out.b_in, &out.w_out, &out.b_out})
+    *parameter = dense(*parameter);
+  return out;
 }
 
 /// What a call has beside the tensors that get gradients.
 struct Call {
   Rows rows;
+  MlpParameters mlp;  // as the kernels read them
   Tensor keep_RF;
-  Activation activation;
-  bool gated, recompute;
-  /// The weights aside; undefined where the result is rows.
-  Combination pairs;
-  MlpSinks sinks;
+  Combination pairs;  // without its weights; undefined where the result is rows
 };
 
 /// The hidden units are computed again in the backward pass, so that only the input and the
 /// pre-activations are kept; or these too, so that only the input is. Rows that are combined are
 /// not kept either.
 struct KernelMlp : torch::autograd::Function<KernelMlp> {
+  /// w_in and w_out are the parameters, which get gradients of their own type: in float32 they are
+  /// the float32 sums of the products, also where these run in bfloat16.
   static Tensor forward(AutogradContext* ctx, const Tensor& source_SD, const Tensor& w_in,
-                        const std::optional<Tensor>& bias_in, const Tensor& w_out,
-                        const std::optional<Tensor>& bias_out,
-                        const std::optional<Tensor>& weights_N,
-                        const std::optional<Tensor>& /*owner_in*/,
-                        const std::optional<Tensor>& /*owner_out*/, const Call& call) {
+                        const std::optional<Tensor>& /*b_in*/, const Tensor& w_out,
+                        const std::optional<Tensor>& /*b_out*/,
+                        const std::optional<Tensor>& weights_N, const Call& call) {
     const Rows& rows = call.rows;
-    const MlpParameters mlp = {
-        w_in,      bias_in.value_or(Tensor()), w_out, bias_out.value_or(Tensor()), call.activation,
-        call.gated};
-    const Tensor pre_RH = call.recompute ? Tensor() : rows.result(w_in.size(1));
+    const MlpParameters& mlp = call.mlp;
+    const Tensor pre_RH = mlp.recompute ? Tensor() : rows.result(w_in.size(1));
     Tensor out_RO = cpu::forward(rows, mlp, call.keep_RF, pre_RH), pair_R, token_R;
     if (call.pairs.position_N.defined()) {
       const PairsOfRows by_row(call.pairs, rows.held());
@@ -151,14 +132,14 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
       out_RO = ops::combine_rows(
           out_RO, {call.pairs.position_N, weights_N.value_or(Tensor()), call.pairs.offsets_T1});
     }
-    ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, w_in, mlp.b_in, w_out,
+    ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, mlp.w_in, mlp.b_in, mlp.w_out,
                             mlp.b_out, call.keep_RF, weights_N.value_or(Tensor()), pair_R,
                             token_R});
-    ctx->saved_data["activation"] = static_cast<int64_t>(call.activation);
-    ctx->saved_data["gated"] = call.gated;
-    ctx->saved_data["sink_in"] = held(call.sinks.w_in);
-    ctx->saved_data["sink_out"] = held(call.sinks.w_out);
-    if (!call.recompute) ctx->saved_data[kPre] = pre_RH;
+    ctx->saved_data["activation"] = static_cast<int64_t>(mlp.activation);
+    ctx->saved_data["gated"] = mlp.gated;
+    if (w_in.requires_grad()) ctx->saved_data[kInType] = w_in.scalar_type();
+    if (w_out.requires_grad()) ctx->saved_data[kOutType] = w_out.scalar_type();
+    if (!mlp.recompute) ctx->saved_data[kPre] = pre_RH;
     return out_RO;
   }
 
@@ -179,38 +160,45 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
     const Tensor weight_R = weights_N.defined() ? weights_N.index_select(0, pair_R) : Tensor();
     const Tensor dweight_R =
         weights_N.defined() && weights_N.requires_grad() ? at::empty_like(weight_R) : Tensor();
-    const Tensor dw_in = gradient_of(mlp.w_in), db_in = gradient_of(mlp.b_in),
-                 dw_out = gradient_of(mlp.w_out), db_out = gradient_of(mlp.b_out);
+    const Tensor dw_in = gradient_of_weights(ctx, kInType, mlp.w_in),
+                 db_in = gradient_of(mlp.b_in),
+                 dw_out = gradient_of_weights(ctx, kOutType, mlp.w_out),
+                 db_out = gradient_of(mlp.b_out);
     const Tensor drow_RD =
         rows.source_SD.requires_grad() ? rows.result(rows.source_SD.size(1)) : Tensor();
     const Tensor pre_RH = take_pre(ctx, rows, mlp);
-    SinkPass into_in = pass_of(ctx->saved_data["sink_in"]),
-             into_out = pass_of(ctx->saved_data["sink_out"]);
     with_type_of(rows.source_SD, [&]<class T>(T) {
-      mlp_backward<T>(kernels().of<T>(), rows.experts(), weights_of<T>(mlp), rows.rows<T>(),
-                      read<T>(keep_RF), write<T>(pre_RH),
+      mlp_backward<T>(kernels().of<T>(), kernels().of<float>(), rows.experts(), weights_of<T>(mlp),
+                      rows.rows<T>(), read<T>(keep_RF), write<T>(pre_RH),
                       {{read<T>(dout_XO), dout_XO.size(1), read<int64_t>(token_R)},
                        read<float>(weight_R),
                        write<float>(dweight_R)},
-                      {write<T>(drow_RD), write<T>(dw_in), write<T>(db_in), write<T>(dw_out),
-                       write<T>(db_out), sums_of(into_in), sums_of(into_out)});
+                      {write<T>(drow_RD), weight_gradient<T>(dw_in), write<T>(db_in),
+                       weight_gradient<T>(dw_out), write<T>(db_out)});
     });
     const Tensor dweights_N = dweight_R.defined()
                                   ? at::zeros_like(weights_N).index_copy_(0, pair_R, dweight_R)
                                   : Tensor();
-    return {rows.source_gradient(drow_RD),
-            dw_in,
-            db_in,
-            dw_out,
-            db_out,
-            dweights_N,
-            into_in.result(),
-            into_out.result(),
-            Tensor()};
+    return {rows.source_gradient(drow_RD), dw_in, db_in, dw_out, db_out, dweights_N, Tensor()};
   }
 
  private:
-  static constexpr const char* kPre = "pre_RH";
+  static constexpr const char *kPre = "pre_RH", *kInType = "type of w_in",
+                              *kOutType = "type of w_out";
+
+  /// Memory for the gradient of a weight in the type kept as `name`; undefined where none was.
+  static Tensor gradient_of_weights(AutogradContext* ctx, const char* name, const Tensor& weights) {
+    const auto kept = ctx->saved_data.find(name);
+    if (kept == ctx->saved_data.end()) return {};
+    return at::empty(weights.sizes(), weights.options().dtype(kept->second.toScalarType()));
+  }
+
+  template <class T>
+  static WeightGradient<T> weight_gradient(const Tensor& gradient) {
+    if (!gradient.defined()) return {};
+    if (gradient.scalar_type() == at::kFloat) return {nullptr, write<float>(gradient)};
+    return {write<T>(gradient)};
+  }
 
   /// The backward pass writes over them, so they are there once: a graph that is kept for another
   /// pass computes them again.
@@ -226,26 +214,15 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
 /// Both operators: rows, or with `pairs` what becomes of them.
 Tensor run(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
            const MlpParameters& mlp, const Tensor& keep_RF, const Combination& pairs) {
-  const MlpParameters weights = {dense(cut_off(mlp.w_in, mlp.sinks.w_in)),
-                                 dense(mlp.b_in),
-                                 dense(cut_off(mlp.w_out, mlp.sinks.w_out)),
-                                 dense(mlp.b_out),
-                                 mlp.activation,
-                                 mlp.gated};
   const Tensor rows_SD = source_SD.contiguous();
-  const Call call = {Rows(rows_SD, index_R, offsets_E),
-                     dense(cast(keep_RF, rows_SD.scalar_type())),
-                     mlp.activation,
-                     mlp.gated,
-                     mlp.recompute,
-                     {pairs.position_N, {}, pairs.offsets_T1},
-                     mlp.sinks};
-  check_shapes(call.rows, weights, call.keep_RF);
+  const auto type = rows_SD.scalar_type();
+  const Call call = {Rows(rows_SD, index_R, offsets_E), as_kernels_read(mlp, type),
+                     dense(cast(keep_RF, type)), {pairs.position_N, {}, pairs.offsets_T1}};
+  check_shapes(call.rows, call.mlp, call.keep_RF);
   if (wants_gradients({source_SD, mlp.w_in, mlp.b_in, mlp.w_out, mlp.b_out, pairs.weights_N}))
-    return KernelMlp::apply(rows_SD, weights.w_in, given(weights.b_in), weights.w_out,
-                            given(weights.b_out), given(pairs.weights_N), owner_of(mlp.sinks.w_in),
-                            owner_of(mlp.sinks.w_out), call);
-  const Tensor out_RO = forward(call.rows, weights, call.keep_RF, {});
+    return KernelMlp::apply(rows_SD, mlp.w_in, given(call.mlp.b_in), mlp.w_out,
+                            given(call.mlp.b_out), given(pairs.weights_N), call);
+  const Tensor out_RO = forward(call.rows, call.mlp, call.keep_RF, {});
   if (!pairs.position_N.defined()) return out_RO;
   const PairsOfRows checked(pairs, call.rows.held());
   return ops::combine_rows(out_RO, pairs);

@@ -63,8 +63,8 @@ struct BackwardRow {
 inline constexpr int kMostRows = 14;
 
 /// What becomes of sums in memory: they take its place, or do so past the caches (for results that
-/// nobody reads soon: memory is not read before it is written), or are added.
-enum class Put { kNear, kFar, kAdd };
+/// nobody reads soon: memory is not read before it is written).
+enum class Put { kNear, kFar };
 
 /// Where sums go as they are, rounded to the type: row r at out + r * stride.
 template <class T>
@@ -110,8 +110,6 @@ struct ProductKernels {
   /// before it is written. fence() makes them seen by other threads.
   void (*store_far)(int64_t n, const float* sum, const T* bias, T* out);
   void (*fence)();
-  /// sum += row.
-  void (*add)(int64_t n, const T* row, float* sum);
   /// sum [+]= weight * row; without `+` where it is the first.
   void (*add_scaled)(int64_t n, float weight, const T* row, float* sum, bool first);
   float (*dot)(int64_t n, const T* a, const T* b);

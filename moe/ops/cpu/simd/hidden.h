@@ -186,14 +186,6 @@ void store(int64_t n, const float* sum, const T* bias, T* out) {
   }
 }
 
-template <class Simd, class T>
-void add(int64_t n, const T* row, float* sum) {
-  for (int64_t i = 0; i < n; i += Simd::kWidth)
-    Simd::store_first(
-        sum + i, n - i,
-        Simd::add(Simd::load_first(sum + i, n - i), Simd::load_first(row + i, n - i)));
-}
-
 }  // namespace
 
 }  // namespace moe::ops::cpu

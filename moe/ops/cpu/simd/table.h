@@ -28,7 +28,6 @@ ProductKernels<typename Unit::T> product_kernels() {
                         store<Simd, T, false>,
                         store<Simd, T, true>,
                         Simd::fence,
-                        add<Simd, T>,
                         add_scaled<Simd, T>,
                         dot<Simd, T>,
                         scale_and_dot<Simd, T>,

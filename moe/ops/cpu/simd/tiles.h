@@ -54,10 +54,7 @@ struct TileSums {
   void put(const Plain<Out>& to) const {
     constexpr uintptr_t kBytes = W * sizeof(Out);
     const auto stride = static_cast<uintptr_t>(to.stride) * sizeof(Out);
-    if (to.put == Put::kAdd)
-      each(to.out, to.stride,
-           [](Out* p, V x) { Simd::store_first(p, W, Simd::add(Simd::load_first(p, W), x)); });
-    else if (to.put == Put::kFar && (reinterpret_cast<uintptr_t>(to.out) | stride) % kBytes == 0)
+    if (to.put == Put::kFar && (reinterpret_cast<uintptr_t>(to.out) | stride) % kBytes == 0)
       each(to.out, to.stride, [](Out* p, V x) { Simd::store_far(p, x); });
     else
       each(to.out, to.stride, [](Out* p, V x) { Simd::store_first(p, W, x); });
@@ -83,12 +80,6 @@ void tile(int64_t units, const float* a, const float* b, float* c, int64_t strid
 template <class Simd, class Unit, int M, class Out>
 void tile_to(int64_t units, const float* a, const float* b, const float* c, int64_t stride,
              bool add, const Plain<Out>& to) {
-  constexpr int64_t kColumns = Simd::kWidth * Simd::kColumnVectors;
-  // What sums are added to comes from memory, rows apart: ask for what the next tile needs.
-  if (to.put == Put::kAdd)
-    for (int64_t i = 0; i < M; ++i)
-      for (int64_t j = 0; j < kColumns; j += 64 / static_cast<int64_t>(sizeof(Out)))
-        __builtin_prefetch(to.out + i * to.stride + kColumns + j, 1, 2);
   TileSums<Simd, Unit, M> sums(c, stride, add);
   sums.multiply_panel(units, a, b);
   sums.put(to);
