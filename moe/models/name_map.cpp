@@ -164,11 +164,7 @@ void TensorMap::check_tensors(const std::map<std::string, std::vector<int64_t>>&
 TensorMap NameMap::fill_in(const Parameters& ours) const {
   TensorMap out;
   std::map<std::string, size_t> number_of;
-  for (size_t p = 0; p < ours.size(); ++p) {
-    check(!ours[p].info.sharded, kPlaceOfNames, "expected all experts on this rank, got a part of '", ours[p].name,
-          "'. Load the model on one rank.");
-    number_of[ours[p].name] = p;
-  }
+  for (size_t p = 0; p < ours.size(); ++p) number_of[ours[p].name] = p;
   Coverage coverage(ours);
   const auto find = [&](const std::string& name) {
     const auto found = number_of.find(name);
@@ -203,7 +199,7 @@ TensorMap NameMap::fill_in(const Parameters& ours) const {
         continue;
       }
       for (int64_t e = 0; e < ours[p].tensor.size(0); ++e) {
-        (*numbers)["e"] = e;
+        (*numbers)["e"] = ours[p].info.first_expert + e;
         add(rule, *numbers, e);
       }
     }

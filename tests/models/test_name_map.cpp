@@ -131,10 +131,12 @@ TEST(NameMap, RefusesWhatIsNotCoveredOnce) {
                "expected a parameter 'layers.1.w_v' of ours beside the others of its rule");
 }
 
-TEST(NameMap, RefusesStacksOfWhichOtherRanksHoldAPart) {
+TEST(NameMap, CountsExpertsFromTheFirstOnThisRank) {
   Parameters ours = some_parameters();
-  ours[3].info.sharded = true;
-  EXPECT_ERROR(some_names().fill_in(ours), "expected all experts on this rank, got a part of 'layers.0.w_in'");
+  ours[3].info.first_expert = 6;
+  const auto shapes = shapes_of(some_names().fill_in(ours));
+  EXPECT_TRUE(shapes.contains("h.0.e.6.gate") && shapes.contains("h.0.e.8.up"));
+  EXPECT_FALSE(shapes.contains("h.0.e.0.gate"));
 }
 
 TEST(TensorMap, ListsUnknownMissingAndMisshapenTensors) {
