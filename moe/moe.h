@@ -28,5 +28,10 @@
 #include <moe/models/counts.h>
 #include <moe/models/load.h>
 #include <moe/objectives/evaluate.h>
+#include <moe/objectives/kinds/classification.h>
+#include <moe/objectives/kinds/next_token.h>
+#include <moe/objectives/kinds/regression.h>
 #include <moe/routing/routers.h>
+#include <moe/train/optimizers/adamw.h>
+#include <moe/train/optimizers/muon.h>
 #include <moe/train/run.h>

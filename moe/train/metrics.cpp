@@ -43,7 +43,7 @@ Json layer_json(const LayerLoad& layer) {
   return out;
 }
 
-Json json_of(const LoggedStep& line) {
+Json json_of(const StepLine& line) {
   Json balance = Json::object(), layers = Json::array();
   for (const auto& [name, value] : line.result.balance) balance[name] = number(value);
   for (const auto& layer : line.result.layers) layers.push_back(layer_json(layer));
@@ -59,7 +59,7 @@ Json json_of(const LoggedStep& line) {
           {"layers", layers}};
 }
 
-Json json_of(const LoggedEvaluation& line) {
+Json json_of(const EvaluationLine& line) {
   Json eval = Json::object(), domains = Json::object();
   for (const auto& [name, value] : line.result.metrics) eval[name] = number(value);
   for (const auto& set : line.result.sets) domains[set.name] = number(set.loss);
@@ -84,7 +84,7 @@ class RecordWriter {
   analyze::MetricsLine& record_;
 };
 
-analyze::MetricsLine record_of(const LoggedStep& line) {
+analyze::MetricsLine record_of(const StepLine& line) {
   analyze::MetricsLine out{.step = line.step};
   RecordWriter writer(out);
   writer.add("balance.", line.result.balance);
@@ -102,7 +102,7 @@ analyze::MetricsLine record_of(const LoggedStep& line) {
   return out;
 }
 
-analyze::MetricsLine record_of(const LoggedEvaluation& line) {
+analyze::MetricsLine record_of(const EvaluationLine& line) {
   analyze::MetricsLine out{.step = line.step, .is_evaluation = true};
   Numbers numbers = line.result.metrics;
   for (const auto& set : line.result.sets) numbers.emplace_back("domains." + set.name, set.loss);
@@ -145,11 +145,11 @@ void MetricsLog::text(int64_t step, std::string_view tag, std::string_view text)
   if (board_) board_->text(step, tag, verbatim(text));
 }
 
-void MetricsLog::step(const LoggedStep& step) {
+void MetricsLog::step(const StepLine& step) {
   write(json_of(step).dump(), record_of(step));
 }
 
-void MetricsLog::evaluation(const LoggedEvaluation& evaluation) {
+void MetricsLog::evaluation(const EvaluationLine& evaluation) {
   write(json_of(evaluation).dump(), record_of(evaluation));
 }
 

@@ -13,7 +13,7 @@
 namespace moe::train {
 
 /// A step as it is logged.
-struct LoggedStep {
+struct StepLine {
   int64_t step = 0;
   int64_t tokens = 0;
   double lr = 0;
@@ -23,7 +23,7 @@ struct LoggedStep {
 };
 
 /// An evaluation as it is logged.
-struct LoggedEvaluation {
+struct EvaluationLine {
   int64_t step = 0;
   double seconds = 0;
   const objectives::EvalResult& result;
@@ -42,8 +42,8 @@ class MetricsLog {
   /// goes on behind the rest. To be called before the first line.
   void keep_up_to(int64_t step, int64_t evaluation);
 
-  void step(const LoggedStep& step);
-  void evaluation(const LoggedEvaluation& evaluation);
+  void step(const StepLine& step);
+  void evaluation(const EvaluationLine& evaluation);
 
   /// Text for TensorBoard alone, shown as it stands.
   void text(int64_t step, std::string_view tag, std::string_view text);
