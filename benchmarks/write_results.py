@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes docs/results.md from what `moe bench suite --out` and benchmarks/peers/time_layers.py --out wrote.
-  write_results.py BENCH.jsonl [PEERS.jsonl] > docs/results.md
+  write_results.py BENCH.jsonl [PEERS.jsonl] > out/results.md && mv out/results.md docs/results.md
 Goals stand beside the figures; a row without a goal is there for the shape of things."""
 import json
+import pathlib
 import sys
 
 USAGE = "error: [results] expected files of JSON lines with one that `moe bench suite --out` wrote, {}. " \
@@ -188,3 +189,9 @@ if left_out:
     reasons = sorted({f"- {line['peers_skipped']} at {shape(line)}, {line['mode']} {line['dtype']}: {line['reason']}"
                       for line in left_out})
     print("\n".join(reasons))
+
+# Results of trainings are written by hand: they are kept.
+KEPT = "<!-- What follows is kept by benchmarks/write_results.py. -->"
+published = pathlib.Path(__file__).resolve().parent.parent / "docs/results.md"
+if published.exists() and KEPT in (text := published.read_text(encoding="utf-8")):
+    print("\n" + text[text.index(KEPT):], end="")
