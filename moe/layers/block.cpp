@@ -49,7 +49,7 @@ Tensor BlockImpl::mix(const Tensor& x_TD, const LayerContext& context, MixerStat
 }
 
 Tensor BlockImpl::feed(const Tensor& x_TD, const LayerContext& context, Report& report) {
-  FeedForwardOutput out = feed_forward_->forward(x_TD, context);
+  FeedForwardOutput out = feed_forward_->forward_tokens(x_TD, context);
   if (routes()) report = LayerReport{layer_, std::move(out.balance), std::move(out.routing)};
   return dropout(out.hidden_TD, spec_.dropout, context, 2);
 }

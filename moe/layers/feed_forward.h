@@ -22,14 +22,14 @@ struct FeedForwardShape {
 /// The half of a block that looks at one token at a time: dense, Mixture of Experts, and what combines them. A swap
 /// point: one file in feed_forwards/ and one line in feed_forwards.def add a kind.
 ///
-/// Forward has no side effects; state across steps moves in end_step only.
+/// forward_tokens has no side effects; state across steps moves in end_step only.
 class FeedForward : public Module {
  public:
   using Module::Module;
 
   /// x_TD (T, D) -> (T, D), with load and losses where tokens were routed.
-  virtual FeedForwardOutput forward(const Tensor& x_TD, const LayerContext& context) = 0;
-  /// Whether forward routes.
+  virtual FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context) = 0;
+  /// Whether forward_tokens routes.
   virtual bool routes() const { return false; }
   /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that route.
   virtual void end_step(const StepStatistics& /*statistics*/) {}

@@ -40,12 +40,12 @@ class MoELayerImpl : public FeedForward {
   ///
   /// For layers on their own: trains or not as is_training() says; counts a step at each call in training, so that noise
   /// differs from call to call, and moves routers' and terms' state (as end_step does) by the load of the call before.
-  /// Whoever accumulates gradients or trains on several ranks passes a context instead and calls end_step.
+  /// Whoever accumulates gradients or trains on several ranks calls forward_tokens with a context instead, and end_step.
   /// Not for concurrent calls in training.
   FeedForwardOutput forward(const Tensor& x, const Tensor& mask = {});
   /// x_TD (T, D). Free of side effects; safe to call from several threads as long as nobody changes parameters. Throws
   /// moe::Error for another shape.
-  FeedForwardOutput forward(const Tensor& x_TD, const LayerContext& context) override;
+  FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context) override;
   bool routes() const override { return true; }
   /// Once after each optimizer step, with counts over ranks and micro-batches.
   void end_step(const StepStatistics& statistics) override;

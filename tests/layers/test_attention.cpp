@@ -310,7 +310,8 @@ TEST(Attention, RefusesWhatDoesNotFit) {
   EXPECT_ERROR(make({.heads = 5}), "d_model to be a multiple of heads");
   EXPECT_ERROR(make({.heads = 0}), "got 0");
   EXPECT_ERROR(make({.heads = 3, .qk_norm = "heads"}), "Did you mean 'head'");
-  EXPECT_ERROR(make({.heads = 3, .rope = {.kind = "half"}}), "Did you mean 'halves'");
+  EXPECT_ERROR(make({.heads = 3, .rope = {.kind = "half"}}),
+               "one of halves, interleaved, none, got 'half'");
   EXPECT_ERROR(make({.heads = 3, .rope = {.theta = 0}}), "theta' above 0");
   EXPECT_ERROR(make({.heads = 3, .rope = {.share = 1.5}}), "share' in (0, 1]");
   EXPECT_ERROR(make({.heads = 3, .window = -1}), "at least 0, got 0 and -1");

@@ -155,10 +155,10 @@ TEST(Dense, EqualsItsFormulaAndHasItsGradients) {
           moe::test::reference::dense_block(x_TD, p["w_in"], p["b_in"], p["w_out"], p["b_out"],
                                             ops::Activation::kRelu, form == "gated");
       if (gate) expected = expected * at::sigmoid(at::matmul(x_TD, p["w_gate"].t()));
-      expect_close(block->forward(x_TD, {}).hidden_TD, expected, 1e-13);
+      expect_close(block->forward_tokens(x_TD, {}).hidden_TD, expected, 1e-13);
       std::vector<Tensor> inputs = {x_TD.clone()};
       for (const Tensor& parameter : block->parameters()) inputs.push_back(parameter);
-      expect_gradients([&](const auto& in) { return block->forward(in[0], {}).hidden_TD; }, inputs);
+      expect_gradients([&](const auto& in) { return block->forward_tokens(in[0], {}).hidden_TD; }, inputs);
     }
   const auto make = [](const Dense& dense, int64_t d_model) {
     return FeedForwardSpec(dense).make(FeedForwardShape{.d_model = d_model});

@@ -72,10 +72,10 @@ TEST(LayerCapacity, GradientsEqualCentralDifferencesWithEveryPolicy) {
         Tensor x_TD = normal({T, D}, 3);
         auto inputs = named_parameters_of(*layer);
         inputs.emplace_back("x", x_TD);
-        EXPECT_GT(layer(x_TD, training()).balance.dropped.item<double>(), 0);
+        EXPECT_GT(layer->forward_tokens(x_TD, training()).balance.dropped.item<double>(), 0);
         moe::test::expect_directional_gradients(
             [&] {
-              const MoEOutput out = layer(x_TD, training());
+              const MoEOutput out = layer->forward_tokens(x_TD, training());
               return (out.hidden_TD * normal({T, D}, 5)).sum() + out.balance.loss();
             },
             inputs);
@@ -85,11 +85,11 @@ TEST(LayerCapacity, GradientsEqualCentralDifferencesWithEveryPolicy) {
 TEST(LayerCapacity, ReportsLoadsBeforeDropsAndDropsBesideThem) {
   const Tensor x_TD = normal({T, D}, 3);
   auto free = make(options({}));
-  const MoEOutput all = free(x_TD, training());
+  const MoEOutput all = free->forward_tokens(x_TD, training());
   EXPECT_EQ(all.balance.dropped.item<double>(), 0);
   for (const auto& overflow : kOverflows) {
     auto layer = make(options({.factor = 0.6, .overflow = overflow}));
-    const MoEOutput out = layer(x_TD, training());
+    const MoEOutput out = layer->forward_tokens(x_TD, training());
     expect_identical(out.balance.load_E, all.balance.load_E);
     expect_identical(out.balance.loss(), all.balance.loss());
     // C = ceil(0.6 * 2 * 6 / 4) = 2, in 4 sequences.
@@ -97,8 +97,8 @@ TEST(LayerCapacity, ReportsLoadsBeforeDropsAndDropsBesideThem) {
     const double kept = out.routing.counts_E().sum().item<double>();
     EXPECT_GT(out.balance.dropped.item<double>(), 0);
     EXPECT_EQ(out.balance.dropped.item<double>(), T * K - kept);
-    expect_identical(layer(x_TD, sequences()).hidden_TD,
-                     free(x_TD, LayerContext()).hidden_TD, "evaluation is dropless");
+    expect_identical(layer->forward_tokens(x_TD, sequences()).hidden_TD,
+                     free->forward_tokens(x_TD, LayerContext()).hidden_TD, "evaluation is dropless");
   }
 }
 
@@ -116,7 +116,7 @@ TEST(LayerCapacity, EqualsTheMixtureOfWhatIsLeft) {
       randomise(*layer, 1);
       LayerContext context = training();
       context.tokens.ids_T = at::arange(T, at::kLong);
-      const MoEOutput out = layer(x_TD, context);
+      const MoEOutput out = layer->forward_tokens(x_TD, context);
       const Tensor expected_TD =
           test::reference::mixture(x_TD, out.routing, [&](int64_t e, const Tensor& x_D) {
             const Tensor offsets_L = at::arange(E + 1, at::kLong).gt(e).to(at::kLong);
@@ -137,7 +137,7 @@ TEST(LayerCapacity, ExpertsThatSitOutAreNoDrops) {
   auto dropping = make(o);
   int64_t missing = 0;
   for (uint64_t step = 0; step < 6; ++step) {
-    const MoEOutput out = dropping(x_TD, training(step)), all = whole(x_TD, training(step));
+    const MoEOutput out = dropping->forward_tokens(x_TD, training(step)), all = whole->forward_tokens(x_TD, training(step));
     expect_identical(out.balance.dropped, all.balance.dropped);
     missing += out.routing.dropped().item<int64_t>() - all.routing.dropped().item<int64_t>();
   }
@@ -165,7 +165,7 @@ Outcome run(const MoELayerOptions& o, const std::shared_ptr<parallel::Communicat
     }
   }
   Tensor x = x_TD.clone().set_requires_grad(true);
-  const MoEOutput out = layer(x, context);
+  const MoEOutput out = layer->forward_tokens(x, context);
   const Tensor numbers_TD =
       normal({T, D}, 5).slice(0, context.tokens.first_token, context.tokens.first_token + x_TD.size(0));
   ((out.hidden_TD * numbers_TD).sum() + out.balance.loss()).backward();
@@ -228,13 +228,13 @@ TEST(LayerCapacity, CountsNoMoreMultiplicationsThanFindRoom) {
 TEST(LayerCapacity, RefusesBadOptionsAndPartsOfGroups) {
   EXPECT_ERROR(make(options({.factor = -1})), "[capacity] expected a finite factor >= 0, got -1");
   auto layer = make(options({.factor = 1, .group_tokens = 5}));
-  EXPECT_ERROR(layer(normal({T, D}, 1), training()), "expected whole groups of group_tokens=5");
+  EXPECT_ERROR(layer->forward_tokens(normal({T, D}, 1), training()), "expected whole groups of group_tokens=5");
   auto o = options({.factor = 1, .overflow = "next_best"});
   o.router.kind = "hash";
   LayerContext context = training();
   context.tokens.ids_T = at::arange(T, at::kLong);
   MoELayer without_scores(o);
-  EXPECT_ERROR(without_scores(normal({T, D}, 1), context), "expected a router with scores");
+  EXPECT_ERROR(without_scores->forward_tokens(normal({T, D}, 1), context), "expected a router with scores");
 }
 
 /// Forward and gradients of a layer that another library computed; see case.json beside the files.
@@ -269,7 +269,7 @@ void expect_fixture(const std::string& name, const std::string& file, bool renor
       parameters[ours.first].copy_(ours.second ? value.transpose(-1, -2) : value);
     }
   }
-  const MoEOutput out = layer(x_TD, sequences(x_TD.size(0), input("x").size(1)));
+  const MoEOutput out = layer->forward_tokens(x_TD, sequences(x_TD.size(0), input("x").size(1)));
   (out.hidden_TD * input("r").flatten(0, 1)).sum().backward();
 
   expect_close(out.hidden_TD, expected.tensor("y").flatten(0, 1), tolerance, "y");

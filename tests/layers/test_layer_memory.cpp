@@ -38,7 +38,7 @@ MoELayer layer_of(const Shape& s) {
 void step(MoELayer& layer, const Tensor& x_TD) {
   for (auto& parameter : layer->parameters()) parameter.mutable_grad() = Tensor();
   const Tensor input_TD = x_TD.detach().requires_grad_(true);
-  layer->forward(input_TD, {}).hidden_TD.backward(x_TD);
+  layer->forward_tokens(input_TD, {}).hidden_TD.backward(x_TD);
 }
 
 /// Bytes of the most that `work` had in use at once beyond what was there before.

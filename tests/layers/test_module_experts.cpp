@@ -62,7 +62,7 @@ MoELayer make(const MoELayerOptions& o, const Group& group = parallel::local(),
 TEST(ModuleExpertsInALayer, EqualALoopOverTokens) {
   auto layer = make(options());
   const Tensor x_TD = normal({T, D}, 3);
-  const MoEOutput out = layer(x_TD, LayerContext());
+  const MoEOutput out = layer->forward_tokens(x_TD, LayerContext());
   std::vector<experts::ModuleExpert> loop;
   for (int64_t e = 0; e < E; ++e) loop.push_back(net(e));
   for (int64_t t = 0; t < T; ++t) {
@@ -83,7 +83,7 @@ TEST(ModuleExpertsInALayer, GradientsEqualDirectionalDifferences) {
   tensors.emplace_back("x", x_TD);
   moe::test::expect_directional_gradients(
       [&] {
-        const MoEOutput out = layer(x_TD, LayerContext());
+        const MoEOutput out = layer->forward_tokens(x_TD, LayerContext());
         return out.hidden_TD.square().sum() + out.balance.loss();
       },
       tensors);
@@ -108,7 +108,7 @@ TEST(ModuleExpertsInALayer, ComputeTheSameOnSeveralRanks) {
     context.training = true;
     context.tokens.first_token = first;
     const Tensor x = x_TD.slice(0, first, first + tokens).clone().set_requires_grad(true);
-    const MoEOutput out = layer(x, context);
+    const MoEOutput out = layer->forward_tokens(x, context);
     (out.hidden_TD.square().sum() + out.balance.loss()).backward();
     parallel::reduce_gradients(parameters_of(*layer), *group);
     auto found = moe::test::gradients_of(*layer);
@@ -150,7 +150,7 @@ TEST(ModuleExpertsInALayer, TermsOnWeightsNeedModulesOfOneShape) {
   context.training = true;  // inference reads no weights
   moe::test::expect_directional_gradients(
       [&] {
-        return equal(normal({T, D}, 3), context).balance.loss();
+        return equal->forward_tokens(normal({T, D}, 3), context).balance.loss();
       },
       {{"experts.2.weight", equal->named_parameters()["experts.2.weight"]}});
   auto unequal = make(o);
@@ -182,7 +182,7 @@ TEST(ModuleExpertsInALayer, TheirMatricesDecayAndTheirBiasesDoNot) {
 
 TEST(ModuleExpertsInALayer, RefuseAMakerThatMakesNothing) {
   EXPECT_ERROR(
-      MoELayer(options(), parallel::local(),
+      MoELayer(options(),
                [](const experts::ExpertsShape&) { return std::shared_ptr<experts::Experts>(); }),
       "expected experts from make_experts, got none");
 }

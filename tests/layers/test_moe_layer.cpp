@@ -92,9 +92,9 @@ TEST(MoELayer, OneExpertOfWeightOneIsTheDenseBlock) {
     }
     const Tensor x_TD = normal({T, D}, 3);
     const auto got =
-        differentiate(*layer, x_TD, [&](const Tensor& x) { return layer(x, LayerContext()).hidden_TD; });
+        differentiate(*layer, x_TD, [&](const Tensor& x) { return layer->forward_tokens(x, LayerContext()).hidden_TD; });
     const auto expected =
-        differentiate(*block, x_TD, [&](const Tensor& x) { return block->forward(x, {}).hidden_TD; });
+        differentiate(*block, x_TD, [&](const Tensor& x) { return block->forward_tokens(x, {}).hidden_TD; });
     expect_close(got.y_TD, expected.y_TD, 1e-13);
     expect_close(got.dx_TD, expected.dx_TD, 1e-13);
     for (const auto& [name, gradient] : expected.gradients)
@@ -145,7 +145,7 @@ TEST(MoELayer, EqualsALayerThatGoesTokenByToken) {
         if (shared.d_ff > 0) o.shared = shared;
         auto layer = make(o);
         const auto got =
-            differentiate(*layer, x_TD, [&](const Tensor& x) { return layer(x, LayerContext()).hidden_TD; });
+            differentiate(*layer, x_TD, [&](const Tensor& x) { return layer->forward_tokens(x, LayerContext()).hidden_TD; });
         const auto expected = differentiate(*layer, x_TD, [&](const Tensor& x) {
           return token_by_token(*layer, x, shared.d_ff > 0);
         });
@@ -168,7 +168,7 @@ void for_all_kinds(const std::function<void(MoELayer&)>& test) {
         o.top_k = 1;
       }
       auto layer = make(o);
-      if (auto* replay = dynamic_cast<routing::ReplayRouter*>(&layer->router()))
+      if (auto* replay = dynamic_cast<routing::Replay*>(&layer->router()))
         replay->set_assignment(at::arange(40, at::kLong).remainder(4).view({20, 2}),
                                at::full({20, 2}, 0.5, at::kDouble));
       test(layer);
@@ -178,7 +178,7 @@ void for_all_kinds(const std::function<void(MoELayer&)>& test) {
 TEST(MoELayer, EveryRouterWithEveryExpertEqualsTheMixtureOfItsRouting) {
   const Tensor x_TD = normal({T, D}, 3);
   for_all_kinds([&](MoELayer& layer) {
-    const MoEOutput out = layer(x_TD, LayerContext());
+    const MoEOutput out = layer->forward_tokens(x_TD, LayerContext());
     const auto& shape = layer->experts().shape();
     const Tensor expected_TD = mixture(x_TD, out.routing, [&](int64_t e, const Tensor& x_D) {
       const Tensor offsets_L = at::arange(shape.num_experts + 1, at::kLong).gt(e).to(at::kLong);
@@ -196,7 +196,7 @@ TEST(MoELayer, EveryRouterWithEveryExpertTrains) {
     Tensor x_TD = normal({T, D}, 3).set_requires_grad(true);
     LayerContext context;
     context.training = true;
-    const MoEOutput out = layer(x_TD, context);
+    const MoEOutput out = layer->forward_tokens(x_TD, context);
     ASSERT_EQ(out.hidden_TD.sizes(), x_TD.sizes());
     (out.hidden_TD.square().sum() + out.balance.loss()).backward();
     EXPECT_TRUE(x_TD.grad().isfinite().all().item<bool>());
@@ -211,11 +211,11 @@ TEST(MoELayer, EveryRouterWithEveryExpertTrains) {
 TEST(MoELayer, EveryRouterWithEveryExpertTakesNoTokenAndOne) {
   for_all_kinds([&](MoELayer& layer) {
     const Tensor x_TD = normal({T, D}, 3);
-    const MoEOutput none = layer(x_TD.slice(0, 0, 0), LayerContext());
+    const MoEOutput none = layer->forward_tokens(x_TD.slice(0, 0, 0), LayerContext());
     EXPECT_EQ(none.hidden_TD.sizes(), (std::vector<int64_t>{0, D}));
     EXPECT_EQ(none.balance.loss().item<double>(), 0);
     (none.hidden_TD.sum() + none.balance.loss()).backward();
-    const MoEOutput one = layer(x_TD.slice(0, 0, 1), LayerContext());
+    const MoEOutput one = layer->forward_tokens(x_TD.slice(0, 0, 1), LayerContext());
     EXPECT_TRUE(one.hidden_TD.isfinite().all().item<bool>());
   });
 }
@@ -233,7 +233,7 @@ TEST(MoELayer, GradientsEqualCentralDifferences) {
   inputs.emplace_back("x", x_TD);
   expect_directional_gradients(
       [&] {
-        const MoEOutput out = layer(x_TD, LayerContext());
+        const MoEOutput out = layer->forward_tokens(x_TD, LayerContext());
         return (out.hidden_TD * normal({5, D}, 5)).sum() + out.balance.loss();
       },
       inputs);
@@ -249,7 +249,7 @@ TEST(MoELayer, PaddingGetsNothingAndCountsNowhere) {
   auto layer = make(o);
   layer->eval();
   const MoEOutput out = layer(x_BSD, mask_BS);
-  const MoEOutput alone = layer(x_BSD.flatten(0, 1).index_select(0, real_R), LayerContext());
+  const MoEOutput alone = layer->forward_tokens(x_BSD.flatten(0, 1).index_select(0, real_R), LayerContext());
   ASSERT_EQ(out.hidden_TD.sizes(), x_BSD.sizes());
   expect_close(out.hidden_TD.flatten(0, 1).index_select(0, real_R), alone.hidden_TD, 1e-14);
   EXPECT_TRUE(out.hidden_TD.masked_select(mask_BS.logical_not().unsqueeze(2))
@@ -314,9 +314,9 @@ TEST(MoELayer, OneExpertMayTakeEveryTokenAndTiesGoToTheLowestIds) {
   Tensor router_ED = layer->named_parameters()["router.weight"];
   router_ED.zero_();
   const Tensor x_TD = normal({T, D}, 3).abs();
-  expect_identical(layer(x_TD, LayerContext()).balance.load_E, at::tensor({9.0, 9.0, 0.0, 0.0}, at::kDouble));
+  expect_identical(layer->forward_tokens(x_TD, LayerContext()).balance.load_E, at::tensor({9.0, 9.0, 0.0, 0.0}, at::kDouble));
   router_ED[3].fill_(5);
-  const MoEOutput out = layer(x_TD, LayerContext());
+  const MoEOutput out = layer->forward_tokens(x_TD, LayerContext());
   expect_identical(out.balance.load_E, at::tensor({9.0, 0.0, 0.0, 9.0}, at::kDouble));
   EXPECT_TRUE(out.routing.experts_N.view({T, 2}).select(1, 0).eq(3).all().item<bool>());
   expect_close(out.hidden_TD, token_by_token(*layer, x_TD, false), 1e-12);
@@ -328,13 +328,13 @@ TEST(MoELayer, ComputesInBfloat16WhereAskedAndKeepsTheRouterWide) {
   MoELayer layer(o);
   const Tensor x_TD = normal({T, D}, 3).to(at::kFloat);
   LayerContext context;
-  const MoEOutput wide = layer(x_TD, context);
+  const MoEOutput wide = layer->forward_tokens(x_TD, context);
   context.compute = at::kBFloat16;
-  const MoEOutput narrow = layer(x_TD, context);
+  const MoEOutput narrow = layer->forward_tokens(x_TD, context);
   EXPECT_EQ(narrow.hidden_TD.scalar_type(), at::kFloat);
   expect_identical(narrow.routing.logits_TE, wide.routing.logits_TE);
   expect_close(narrow.hidden_TD, wide.hidden_TD, 0.03);
-  EXPECT_EQ(layer(x_TD.to(at::kBFloat16), LayerContext()).hidden_TD.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(layer->forward_tokens(x_TD.to(at::kBFloat16), LayerContext()).hidden_TD.scalar_type(), at::kBFloat16);
 }
 
 TEST(MoELayer, DropoutDependsOnTheTokensGlobalNumber) {
@@ -345,10 +345,10 @@ TEST(MoELayer, DropoutDependsOnTheTokensGlobalNumber) {
   context.training = true;
   context.random = {.seed = 4, .step = 1};
   const Tensor x_TD = normal({T, D}, 3);
-  const Tensor whole_TD = layer(x_TD, context).hidden_TD;
+  const Tensor whole_TD = layer->forward_tokens(x_TD, context).hidden_TD;
   context.tokens.first_token = 4;
-  expect_close(layer(x_TD.slice(0, 4), context).hidden_TD, whole_TD.slice(0, 4), 1e-14);
-  EXPECT_FALSE(layer(x_TD, context).hidden_TD.equal(whole_TD));
+  expect_close(layer->forward_tokens(x_TD.slice(0, 4), context).hidden_TD, whole_TD.slice(0, 4), 1e-14);
+  EXPECT_FALSE(layer->forward_tokens(x_TD, context).hidden_TD.equal(whole_TD));
 }
 
 TEST(MoELayer, CountsItsMultiplications) {
@@ -384,7 +384,7 @@ TEST(MoELayer, ServesAForeignProgramAsTheDocumentsSay) {
 
 TEST(MoELayer, RefusesWhatItCannotBuildOrTake) {
   EXPECT_ERROR(make(small())(normal({2, D + 1}, 1)), "expected x of shape (…, D=6)");
-  EXPECT_ERROR(make(small())(normal({2, 3, D}, 1), LayerContext()), "expected x of shape (T, D=6)");
+  EXPECT_ERROR(make(small())->forward_tokens(normal({2, 3, D}, 1), LayerContext()), "expected x of shape (T, D=6)");
   EXPECT_ERROR(make(small())(normal({2, 3, D}, 1), at::ones({2, 4}, at::kBool)), "a mask of type Bool");
   EXPECT_ERROR(make(small(4, 5)), "top_k in [1, num_experts=4], got 5");
   auto o = small();

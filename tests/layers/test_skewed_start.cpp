@@ -51,7 +51,7 @@ bool claims_to_balance(const balance::Term& term) {
   Tensor logits_TE = at::zeros({kTokens, E}, at::kDouble);
   logits_TE.select(1, 0).fill_(100);
   Routing routing = fixed_choices(at::zeros({kTokens, 1}, at::kLong),
-                                  at::zeros({kTokens, 1}, at::kDouble), E, {});
+                                  at::zeros({kTokens, 1}, at::kDouble), E);
   routing.logits_TE = logits_TE;
   routing.scores_TE = logits_TE.softmax(1);
   const LayerContext context;
@@ -93,7 +93,7 @@ std::vector<Rule> without() {
 
 double max_over_mean(MoELayer& layer, const Tensor& x_TD) {
   const at::NoGradGuard no_grad;
-  const Tensor load_E = layer(x_TD, LayerContext()).balance.load_E;
+  const Tensor load_E = layer->forward_tokens(x_TD, LayerContext()).balance.load_E;
   return (load_E.max() / load_E.mean()).item<double>();
 }
 
@@ -115,7 +115,7 @@ std::vector<double> loads_while_learning(const Rule& rule, uint64_t seed) {
     LayerContext context;
     context.training = true;
     context.random = {.seed = seed, .step = static_cast<uint64_t>(step)};
-    const MoEOutput out = layer(x_TD, context);
+    const MoEOutput out = layer->forward_tokens(x_TD, context);
     ((out.hidden_TD - x_TD.matmul(map_DD)).square().mean() + out.balance.loss()).backward();
     optimizer->step(kLearningRate, step);
     optimizer->zero_gradients();

@@ -69,7 +69,7 @@ std::map<std::string, Tensor> run(MoELayer& layer, const Tensor& x_TD, int threa
   context.random = {.seed = 3};
   context.tokens.sequences = Sequences::equal(4, x_TD.size(0) / 4);
   context.tokens.ids_T = at::arange(x_TD.size(0), at::kLong);
-  const MoEOutput out = layer->forward(input_TD, context);
+  const MoEOutput out = layer->forward_tokens(input_TD, context);
   const Tensor balance = out.balance.loss();
   std::vector<Tensor> ends = {out.hidden_TD}, weights = {x_TD};
   if (balance.requires_grad()) {  // routers without scores have nothing to balance

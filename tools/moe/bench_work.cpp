@@ -127,13 +127,13 @@ Work layer_work(const LayerBench& o) {
   Work work = work_on_tokens(
       o, layer,
       [layer, context](const at::Tensor& rows_TD) mutable {
-        return layer->forward(rows_TD, context).hidden_TD;
+        return layer->forward_tokens(rows_TD, context).hidden_TD;
       },
       x_TD, layer->flops_per_token());
   const Spread spread = [&] {
     const at::NoGradGuard no_grad;
     const auto type = parse_dtype(o.dtype);
-    return spread_of(layer->forward(x_TD.to(work.device, type), context).routing);
+    return spread_of(layer->forward_tokens(x_TD.to(work.device, type), context).routing);
   }();
   add_bound(o, spread.experts_used * expert_parameters(o), work);
   work.shapes.update({{"d_ff", o.d_ff},
@@ -153,7 +153,7 @@ Work dense_work(const LayerBench& o) {
   const auto block = spec.make(layers::FeedForwardShape{.d_model = o.d_model});
   initialise(*block, {}, static_cast<uint64_t>(o.seed));
   Work work = work_on_tokens(
-      o, block, [block](const at::Tensor& x_TD) { return block->forward(x_TD, {}).hidden_TD; },
+      o, block, [block](const at::Tensor& x_TD) { return block->forward_tokens(x_TD, {}).hidden_TD; },
       normal_tokens(o, 0), block->flops_per_token());
   add_bound(o, o.top_k * expert_parameters(o), work);
   work.shapes.update({{"d_ff", o.top_k * o.d_ff}, {"expert", o.expert}});

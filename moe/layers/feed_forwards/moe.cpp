@@ -102,13 +102,14 @@ FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
       end_step({waiting_counts_E_, static_cast<int64_t>(step_)});
     context.random = {.seed = seed_, .step = ++step_};
   }
-  FeedForwardOutput out = forward(packing.pack(x.reshape({B * S, D})), context);
+  FeedForwardOutput out = forward_tokens(packing.pack(x.reshape({B * S, D})), context);
   if (context.training) waiting_counts_E_ = out.balance.load_E.to(at::kLong);
   out.hidden_TD = packing.unpack(out.hidden_TD).reshape(x.sizes());
   return out;
 }
 
-FeedForwardOutput MoELayerImpl::forward(const Tensor& x_TD, const LayerContext& context) {
+FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD,
+                                               const LayerContext& context) {
   check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
         "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
         ". Beside a context, tokens are a list.");
@@ -117,7 +118,7 @@ FeedForwardOutput MoELayerImpl::forward(const Tensor& x_TD, const LayerContext& 
   const Routing limited = capacity_->apply(chosen, context);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
   Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), routing, context);
-  if (shared_) y_TD = y_TD + shared_->forward(x_TD, context).hidden_TD;
+  if (shared_) y_TD = y_TD + shared_->forward_tokens(x_TD, context).hidden_TD;
   return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
 }
 
