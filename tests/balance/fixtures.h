@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <tests/support/gradcheck.h>
+#include <tests/support/modules.h>
 #include <vector>
 
 #include <ATen/ops/softmax.h>
@@ -20,7 +21,8 @@ constexpr int64_t kTokens = 6, kExperts = 4, kChoices = 2;
 inline std::shared_ptr<moe::balance::Term> make(const std::string& kind, const Table& settings = {},
                                                 int64_t experts = kExperts,
                                                 int64_t top_k = kChoices) {
-  return moe::balance::terms().at(kind).make({.num_experts = experts, .top_k = top_k}, settings);
+  return initialised(
+      moe::balance::terms().at(kind).make({.num_experts = experts, .top_k = top_k}, settings));
 }
 
 inline Table setting(const std::string& key, Value value) {
@@ -30,11 +32,10 @@ inline Table setting(const std::string& key, Value value) {
 }
 
 /// The K best of softmax(logits_TE).
-inline Routing routing_of(const Tensor& logits_TE, int64_t top_k = kChoices,
-                          const Tensor& valid_T = {}) {
+inline Routing routing_of(const Tensor& logits_TE, int64_t top_k = kChoices) {
   const Tensor scores_TE = at::softmax(logits_TE, 1);
   const auto [weights_TK, experts_TK] = ops::topk(scores_TE, top_k);
-  Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1), valid_T);
+  Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1));
   routing.logits_TE = logits_TE;
   routing.scores_TE = scores_TE;
   return routing;
@@ -56,12 +57,13 @@ inline Tensor value_of(const moe::balance::Term& term, const moe::balance::Balan
 }
 
 inline Tensor value_of(const moe::balance::Term& term, const Routing& routing,
-                       const RoutingContext& context = {}) {
+                       const LayerContext& context = {}) {
   return value_of(term, moe::balance::BalanceInputs{routing, context});
 }
 
-inline Tensor bools(const std::vector<int64_t>& values) {
-  return at::tensor(values, at::kLong).to(at::kBool);
+/// A context whose rows have these lengths.
+inline LayerContext rows_of(const std::vector<int64_t>& lengths) {
+  return {{}, {.sequences = Sequences::of_lengths(lengths)}};
 }
 
 }  // namespace moe::test::balance

@@ -4,9 +4,9 @@
 #include <tests/support/howto.h>
 #include <tests/support/message_of.h>
 
-namespace moe::balance::kinds {
+namespace moe::balance::terms_table {
 TermRegistry::Entry make_power_mean();
-}
+}  // namespace moe::balance::terms_table
 
 namespace moe::balance::howto_test {
 
@@ -14,7 +14,8 @@ namespace {
 
 using namespace moe::test::balance;
 
-const bool kRegistered = moe::test::register_howto(terms(), "power_mean", kinds::make_power_mean());
+const bool kRegistered =
+    moe::test::register_howto(terms(), "power_mean", terms_table::make_power_mean());
 
 TEST(HowTo, TheTermOfThePageIsItsFormula) {
   ASSERT_TRUE(kRegistered);

@@ -1,4 +1,4 @@
-// B6: the smooth load against plain loops. T tokens, E experts, K choices per token.
+// The smooth load against plain loops. T tokens, E experts, K choices per token.
 #include <algorithm>
 #include <cmath>
 #include <numeric>
@@ -19,8 +19,8 @@ constexpr int64_t T = 7;
 
 /// A routing of a noisy router: clean logits, noisy ones and the noise's deviation are inputs.
 Routing noisy_routing(const Tensor& logits_TE, const Tensor& noisy_TE, const Tensor& std_TE,
-                      int64_t top_k, const Tensor& valid_T = {}) {
-  Routing routing = routing_of(noisy_TE, top_k, valid_T);
+                      int64_t top_k) {
+  Routing routing = routing_of(noisy_TE, top_k);
   routing.logits_TE = logits_TE;
   routing.noisy_logits_TE = noisy_TE;
   routing.noise_std_TE = std_TE;
@@ -39,7 +39,6 @@ Tensor deviations() {
 double naive_load(const Routing& routing, int64_t K, bool vmoe, double default_std) {
   std::vector<double> load(kExperts);
   for (int64_t t = 0; t < routing.tokens(); ++t) {
-    if (routing.valid_T.defined() && !routing.valid_T[t].item<bool>()) continue;
     const Tensor seen_E =
         (routing.noisy_logits_TE.defined() ? routing.noisy_logits_TE : routing.logits_TE)[t];
     for (int64_t e = 0; e < kExperts; ++e) {
@@ -66,26 +65,23 @@ double naive_load(const Routing& routing, int64_t K, bool vmoe, double default_s
 }
 
 TEST(LoadTerm, AgreesWithItsNaiveTwinInBothForms) {
-  const Tensor valid_T = bools({1, 0, 1, 1, 1, 0, 1});
   for (const std::string form : {"shazeer", "vmoe"})
-    for (const int64_t K : {1, 2, 3, 4})
-      for (const bool padded : {false, true}) {
-        SCOPED_TRACE(concat(form, ", K=", K, padded ? ", padded" : ""));
-        const bool vmoe = form == "vmoe";
-        const Routing noisy = noisy_routing(logits_of(31, T), noisy_logits(), deviations(), K,
-                                            padded ? valid_T : Tensor());
-        const auto term = make("load", setting("form", form), kExperts, K);
-        EXPECT_NEAR(value_of(*term, noisy).item<double>(), naive_load(noisy, K, vmoe, 0), 1e-12);
+    for (const int64_t K : {1, 2, 3, 4}) {
+      SCOPED_TRACE(concat(form, ", K=", K));
+      const bool vmoe = form == "vmoe";
+      const Routing noisy = noisy_routing(logits_of(31, T), noisy_logits(), deviations(), K);
+      const auto term = make("load", setting("form", form), kExperts, K);
+      EXPECT_NEAR(value_of(*term, noisy).item<double>(), naive_load(noisy, K, vmoe, 0), 1e-12);
 
-        const Routing clean = routing_of(logits_of(31, T), K, padded ? valid_T : Tensor());
-        EXPECT_NEAR(value_of(*term, clean).item<double>(),
-                    naive_load(clean, K, vmoe, 1.0 / kExperts), 1e-12)
-            << "without noise the deviation is 1/E";
-        Table settings = setting("form", form);
-        settings.set("noise_std", 0.7);
-        const auto wider = make("load", settings, kExperts, K);
-        EXPECT_NEAR(value_of(*wider, clean).item<double>(), naive_load(clean, K, vmoe, 0.7), 1e-12);
-      }
+      const Routing clean = routing_of(logits_of(31, T), K);
+      EXPECT_NEAR(value_of(*term, clean).item<double>(), naive_load(clean, K, vmoe, 1.0 / kExperts),
+                  1e-12)
+          << "without noise the deviation is 1/E";
+      Table settings = setting("form", form);
+      settings.set("noise_std", 0.7);
+      const auto wider = make("load", settings, kExperts, K);
+      EXPECT_NEAR(value_of(*wider, clean).item<double>(), naive_load(clean, K, vmoe, 0.7), 1e-12);
+    }
 }
 
 TEST(LoadTerm, IsDifferentiableInLogitsThresholdsAndNoise) {
@@ -94,10 +90,7 @@ TEST(LoadTerm, IsDifferentiableInLogitsThresholdsAndNoise) {
       SCOPED_TRACE(concat(form, ", K=", K));
       const auto term = make("load", setting("form", form), kExperts, K);
       expect_gradients(
-          [&](const auto& in) {
-            return value_of(*term,
-                            noisy_routing(in[0], in[1], in[2], K, bools({1, 0, 1, 1, 1, 0, 1})));
-          },
+          [&](const auto& in) { return value_of(*term, noisy_routing(in[0], in[1], in[2], K)); },
           {logits_of(34, T), noisy_logits(), deviations()});
     }
 }

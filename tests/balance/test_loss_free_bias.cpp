@@ -1,7 +1,8 @@
-// B9: the selection bias of the sigmoid router evens out a skewed load without a loss. T tokens, D
+// The selection bias of the sigmoid router evens out a skewed load without a loss. T tokens, D
 // width, E experts.
 #include <algorithm>
 #include <tests/support/gradcheck.h>
+#include <tests/support/modules.h>
 
 #include <ATen/core/grad_mode.h>
 
@@ -19,8 +20,8 @@ double skew_at_the_end(uint64_t seed, double bias_rate) {
   const at::NoGradGuard no_grad;
   Table settings;
   settings.set("bias_rate", bias_rate);
-  const auto router = routing::routers().at("sigmoid").make(
-      {.d_model = kWidth, .num_experts = kExperts, .top_k = kChoices}, settings);
+  const auto router = moe::test::initialised(routing::routers().at("sigmoid").make(
+      {.d_model = kWidth, .num_experts = kExperts, .top_k = kChoices}, settings));
   const Tensor weight_ED = router->named_parameters()["weight"];
   weight_ED.copy_(0.3 * moe::test::normal({kExperts, kWidth}, 1000 + seed));
   weight_ED.select(1, 0).slice(0, 0, 2).fill_(1.0);
@@ -30,7 +31,7 @@ double skew_at_the_end(uint64_t seed, double bias_rate) {
     Tensor x_TD = moe::test::normal({kTokens, kWidth}, seed * kSteps + static_cast<uint64_t>(step))
                       .to(at::kFloat);
     x_TD.select(1, 0).add_(2.0);
-    const Tensor counts_E = router->forward(x_TD, {.training = true}).counts_E();
+    const Tensor counts_E = router->forward(x_TD, {{.training = true}}).counts_E();
     router->end_step({.counts_E = counts_E, .step = step});
     if (step < kSteps - 10) continue;
     total += counts_E.max().item<double>() * kExperts / (kTokens * kChoices) / 10;

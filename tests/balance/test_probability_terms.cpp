@@ -15,10 +15,6 @@ using namespace moe::test::balance;
 
 using Numbers = std::vector<double>;
 
-bool is_real(const Routing& routing, int64_t t) {
-  return !routing.valid_T.defined() || routing.valid_T[t].item<bool>();
-}
-
 /// The probabilities of one token: its scores over their sum.
 Numbers naive_token(const Routing& routing, int64_t t) {
   Numbers p;
@@ -31,13 +27,11 @@ Numbers naive_token(const Routing& routing, int64_t t) {
   return p;
 }
 
-/// P_e over the real tokens of [begin, end).
+/// P_e over the tokens of [begin, end).
 Numbers naive_mean(const Routing& routing, int64_t begin, int64_t end) {
   Numbers mean(static_cast<size_t>(routing.num_experts));
-  double tokens = 0;
-  for (int64_t t = begin; t < end; ++t) tokens += is_real(routing, t);
+  const auto tokens = static_cast<double>(end - begin);
   for (int64_t t = begin; t < end; ++t) {
-    if (!is_real(routing, t)) continue;
     const Numbers p = naive_token(routing, t);
     for (size_t e = 0; e < p.size(); ++e) mean[e] += p[e] / tokens;
   }
@@ -51,14 +45,10 @@ double naive_entropy(const Numbers& p) {
   return entropy;
 }
 
-/// Twelve tokens with padding or without; scores that do not sum to 1, as sigmoid routers give.
+/// Twelve tokens, with scores that sum to 1 and with some that do not, as sigmoid routers give.
 std::vector<Routing> routings() {
-  std::vector<Routing> out;
-  for (const Tensor& valid_T : {Tensor(), bools({1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 0, 0})}) {
-    out.push_back(routing_of(logits_of(21, 12), kChoices, valid_T));
-    out.push_back(routing_of(logits_of(22, 12), kChoices, valid_T));
-    out.back().scores_TE = at::sigmoid(out.back().logits_TE);
-  }
+  std::vector<Routing> out = {routing_of(logits_of(21, 12)), routing_of(logits_of(22, 12))};
+  out.back().scores_TE = at::sigmoid(out.back().logits_TE);
   return out;
 }
 
@@ -108,8 +98,7 @@ TEST(ImportanceTerm, AgreesWithItsNaiveTwin) {
   expect_twin("importance", {}, [](const Routing& routing) {
     Numbers importance(kExperts);
     for (int64_t t = 0; t < 12; ++t)
-      if (is_real(routing, t))
-        for (size_t e = 0; e < kExperts; ++e) importance[e] += naive_token(routing, t)[e];
+      for (size_t e = 0; e < kExperts; ++e) importance[e] += naive_token(routing, t)[e];
     double mean = 0, variance = 0;
     for (const double value : importance) mean += value / E;
     for (const double value : importance) variance += (value - mean) * (value - mean) / E;
@@ -121,11 +110,8 @@ TEST(ImportanceTerm, AgreesWithItsNaiveTwin) {
 TEST(SpecialisationTerm, AgreesWithItsNaiveTwin) {
   expect_twin("specialisation", {}, [](const Routing& routing) {
     double tokens = 0, uncertainty = 0;
-    for (int64_t t = 0; t < 12; ++t)
-      if (is_real(routing, t)) {
-        ++tokens;
-        uncertainty += naive_entropy(naive_token(routing, t));
-      }
+    for (int64_t t = 0; t < 12; ++t, ++tokens)
+      uncertainty += naive_entropy(naive_token(routing, t));
     return uncertainty / tokens - naive_entropy(naive_mean(routing, 0, 12));
   });
   EXPECT_NEAR(at_collapse("specialisation"), 0, 1e-12);
@@ -143,7 +129,7 @@ double naive_product(const Routing& routing, const Routing& chosen, int64_t begi
   Numbers count(kExperts);
   double pairs = 0, total = 0;
   for (int64_t t = begin; t < end; ++t)
-    for (int64_t n = t * kChoices; is_real(routing, t) && n < (t + 1) * kChoices; ++n, ++pairs)
+    for (int64_t n = t * kChoices; n < (t + 1) * kChoices; ++n, ++pairs)
       ++count[static_cast<size_t>(chosen.experts_N[n].item<int64_t>())];
   const Numbers p = naive_mean(routing, begin, end);
   for (size_t e = 0; e < kExperts; ++e) total += E * count[e] / pairs * p[e];
@@ -151,51 +137,69 @@ double naive_product(const Routing& routing, const Routing& chosen, int64_t begi
 }
 
 TEST(SequenceTerm, AgreesWithItsNaiveTwinWhateverItCounts) {
-  const RoutingContext context{.sequence_length = 3};
-  for (Routing routing : routings()) {
-    // The routing that happened differs from what the scores would choose, as with a bias.
-    const Routing best = routing_of(routing.scores_TE, kChoices, routing.valid_T);
-    const Tensor other_N = routing_of(logits_of(23, 12), kChoices, routing.valid_T).experts_N;
-    ASSERT_FALSE(at::equal(other_N, routing.experts_N));
-    routing.experts_N = other_N;
-    const int64_t real = routing.valid_T.defined() ? 3 : 4;
-    double happened = 0, scored = 0;
-    for (int64_t g = 0; g < real; ++g) {
-      happened += naive_product(routing, routing, 3 * g, 3 * g + 3) / static_cast<double>(real);
-      scored += naive_product(routing, best, 3 * g, 3 * g + 3) / static_cast<double>(real);
+  for (Routing routing : routings())
+    for (const std::vector<int64_t>& lengths :
+         {std::vector<int64_t>{3, 3, 3, 3}, {1, 7, 4}, {0, 5, 7}}) {
+      // The routing that happened differs from what the scores would choose, as with a bias.
+      const Routing best = routing_of(routing.scores_TE);
+      routing.experts_N = routing_of(logits_of(23, 12)).experts_N;
+      ASSERT_FALSE(at::equal(best.experts_N, routing.experts_N));
+      double happened = 0, scored = 0, rows = 0;
+      int64_t begin = 0;
+      for (const int64_t length : lengths) {
+        const int64_t end = begin + length;
+        if (length > 0) {
+          happened += naive_product(routing, routing, begin, end);
+          scored += naive_product(routing, best, begin, end);
+          ++rows;
+        }
+        begin = end;
+      }
+      const LayerContext context = rows_of(lengths);
+      EXPECT_NEAR(value_of(*make("sequence"), routing, context).item<double>(), happened / rows,
+                  1e-12);
+      const auto by_score = make("sequence", setting("counts", "scores"));
+      EXPECT_NEAR(value_of(*by_score, routing, context).item<double>(), scored / rows, 1e-12);
     }
-    EXPECT_NEAR(value_of(*make("sequence"), routing, context).item<double>(), happened, 1e-12);
-    const auto by_score = make("sequence", setting("counts", "scores"));
-    EXPECT_NEAR(value_of(*by_score, routing, context).item<double>(), scored, 1e-12);
-  }
 }
 
-TEST(SequenceTerm, IsTheSwitchLossOfEachSequence) {
-  const RoutingContext context{.sequence_length = 4};
+TEST(SequenceTerm, IsTheSwitchLossOfEachRow) {
   const auto by_sequence = make("switch", setting("scope", "sequence"));
   for (const Routing& routing : routings())
-    EXPECT_EQ(value_of(*make("sequence"), routing, context).item<double>(),
-              value_of(*by_sequence, routing, context).item<double>());
+    for (const LayerContext& context : {rows_of({4, 4, 4}), rows_of({2, 9, 1})})
+      EXPECT_EQ(value_of(*make("sequence"), routing, context).item<double>(),
+                value_of(*by_sequence, routing, context).item<double>());
+}
+
+TEST(SequenceTerm, OfSeveralRowsIsTheMeanOfEachAlone) {
+  const Tensor logits_TE = logits_of(27, 12).to(at::kFloat);
+  const auto term = make("sequence");
+  double total = 0;
+  for (const auto& [begin, end] : {std::pair{0, 5}, {5, 6}, {6, 12}})
+    total += value_of(*term, routing_of(logits_TE.slice(0, begin, end))).item<double>();
+  EXPECT_NEAR(value_of(*term, routing_of(logits_TE), rows_of({5, 1, 6})).item<double>(), total / 3,
+              1e-14);
 }
 
 TEST(SequenceTerm, HasItsValuesAtCollapseAndWithoutTokens) {
   // All first choices on one expert with all probability: f is 1/K, P is 1.
   EXPECT_NEAR(at_collapse("sequence"), E / kChoices, 1e-12);
-  const RoutingContext context{.sequence_length = 3};
-  EXPECT_EQ(value_of(*make("sequence"), routing_of(logits_of(24, 0)), context).item<double>(), 0);
+  EXPECT_EQ(value_of(*make("sequence"), routing_of(logits_of(24, 0))).item<double>(), 0);
   const auto by_score = make("sequence", setting("counts", "scores"));
-  EXPECT_EQ(value_of(*by_score, routing_of(logits_of(24, 0)), context).item<double>(), 0);
-  expect_gradients([&](const auto& in) { return value_of(*by_score, routing_of(in[0]), context); },
-                   {logits_of(25)});
+  EXPECT_EQ(value_of(*by_score, routing_of(logits_of(24, 0))).item<double>(), 0);
+  for (const LayerContext& context : {rows_of({3, 3}), rows_of({2, 4})})
+    expect_gradients(
+        [&](const auto& in) { return value_of(*by_score, routing_of(in[0]), context); },
+        {logits_of(25)});
 }
 
 TEST(ProbabilityTerms, TakeNoTokensForBalance) {
   for (const std::string kind : {"squared_deviation", "absolute_deviation", "entropy", "importance",
                                  "specialisation", "load", "usage_variance"}) {
     const auto term = make(kind);
-    for (const Routing& routing : {routing_of(logits_of(26, 0)),
-                                   routing_of(logits_of(26), kChoices, bools({0, 0, 0, 0, 0, 0}))})
-      EXPECT_NEAR(value_of(*term, routing).item<double>(), term->value_at_balance(), 1e-15) << kind;
+    EXPECT_NEAR(value_of(*term, routing_of(logits_of(26, 0))).item<double>(),
+                term->value_at_balance(), 1e-15)
+        << kind;
   }
 }
 

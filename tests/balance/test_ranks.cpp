@@ -35,8 +35,10 @@ Tensor gradient_of(const Tensor& leaf) {
   return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
 }
 
-Result measure_on(const std::string& kind, const Table& settings, const std::vector<Share>& shares,
-                  parallel::Communicator& group) {
+using Lengths = std::vector<int64_t>;
+
+Result measure_on(const std::string& kind, const Table& settings, const Lengths& rows,
+                  const std::vector<Share>& shares, parallel::Communicator& group) {
   Share first{0, 0}, own{0, 0};
   for (int64_t rank = 0; rank <= group.rank(); ++rank) {
     first = {first.tokens + own.tokens, first.experts + own.experts};
@@ -48,14 +50,19 @@ Result measure_on(const std::string& kind, const Table& settings, const std::vec
   const Tensor logits_TE = leaf(logits_of(70, T), first.tokens, own.tokens);
   const Tensor router_ED = leaf(normal({kExperts, D}, 71), 0, kExperts);
   const Tensor experts_LFD = leaf(normal({kExperts, F, D}, 72), first.experts, own.experts);
-  const Tensor valid_T =
-      bools({1, 0, 1, 1, 1, 1, 0, 1, 0}).slice(0, first.tokens, first.tokens + own.tokens);
-
-  const LayerWeights weights{.router = {{"weight", router_ED}},
-                             .experts = {{"w_in", experts_LFD}},
-                             .first_expert = first.experts};
-  const RoutingContext context{.training = true, .sequence_length = 3, .valid_T = valid_T};
-  const Routing routing = routing_of(logits_TE, kChoices, valid_T);
+  const LayerWeights weights{
+      .router = {{"weight", router_ED, {.role = Role::kScores, .per_expert = true}}},
+      .experts = {{"w_in", experts_LFD, {.role = Role::kMatrix, .per_expert = true}}},
+      .first_expert = first.experts};
+  // Whole rows on every rank.
+  std::vector<int64_t> lengths;
+  int64_t begin = 0;
+  for (const int64_t length : rows) {
+    if (begin >= first.tokens && begin < first.tokens + own.tokens) lengths.push_back(length);
+    begin += length;
+  }
+  const LayerContext context{{.training = true}, {.sequences = Sequences::of_lengths(lengths)}};
+  const Routing routing = routing_of(logits_TE);
   const Tensor value =
       measure({{kind, 1, make(kind, settings)}}, {routing, context, &weights}, group)
           .terms[0]
@@ -65,14 +72,16 @@ Result measure_on(const std::string& kind, const Table& settings, const std::vec
           gradient_of(experts_LFD)};
 }
 
-void expect_ranks_equal_one(const std::string& kind, const Table& settings = {}) {
-  const Result one = measure_on(kind, settings, {{T, kExperts}}, *parallel::local());
+void expect_ranks_equal_one(const std::string& kind, const Table& settings = {},
+                            const Lengths& rows = {3, 3, 3}) {
+  const Result one = measure_on(kind, settings, rows, {{T, kExperts}}, *parallel::local());
   for (const std::vector<Share>& shares :
        {std::vector<Share>{{3, 2}, {6, 2}}, {{0, 1}, {9, 3}}, {{6, 2}, {0, 1}, {3, 1}}}) {
     SCOPED_TRACE(concat(kind, " on ", shares.size(), " ranks"));
     std::vector<Result> results(shares.size());
     parallel::run_ranks(static_cast<int64_t>(shares.size()), [&](const auto& group) {
-      results[static_cast<size_t>(group->rank())] = measure_on(kind, settings, shares, *group);
+      results[static_cast<size_t>(group->rank())] =
+          measure_on(kind, settings, rows, shares, *group);
     });
     std::vector<Tensor> logits, experts;
     Tensor router = at::zeros_like(one.router);
@@ -91,6 +100,9 @@ void expect_ranks_equal_one(const std::string& kind, const Table& settings = {})
 TEST(RanksOfTerms, GiveTheValueAndTheGradientsOfOne) {
   for (const std::string& kind : terms().names()) expect_ranks_equal_one(kind);
   expect_ranks_equal_one("switch", setting("scope", "sequence"));
+  for (const std::string kind : {"switch", "sequence"})
+    expect_ranks_equal_one(kind, kind == "switch" ? setting("scope", "sequence") : Table(),
+                           {1, 2, 2, 1, 3});
   expect_ranks_equal_one("load", setting("form", "vmoe"));
   for (const std::string form : {"squared", "signed"}) {
     Table settings = setting("of", "experts");
@@ -101,7 +113,7 @@ TEST(RanksOfTerms, GiveTheValueAndTheGradientsOfOne) {
 
 TEST(RanksOfTerms, LeaveNoTermWithoutGradient) {
   for (const std::string& kind : terms().names()) {
-    const Result one = measure_on(kind, {}, {{T, kExperts}}, *parallel::local());
+    const Result one = measure_on(kind, {}, {3, 6}, {{T, kExperts}}, *parallel::local());
     const Tensor all = at::cat({one.logits.flatten(), one.router.flatten(), one.experts.flatten()});
     EXPECT_GT(all.abs().sum().item<double>(), 0) << kind << ": the comparison would say nothing";
   }

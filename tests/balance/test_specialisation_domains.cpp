@@ -1,4 +1,4 @@
-// B11 over domains. T tokens, E experts, C domains.
+// Specialisation over domains. T tokens, E experts, C domains.
 #include <cmath>
 #include <tests/balance/fixtures.h>
 #include <tests/support/compare.h>
@@ -16,8 +16,6 @@ namespace {
 
 using moe::test::expect_close;
 using moe::test::expect_gradients;
-using moe::test::balance::bools;
-using moe::test::balance::kChoices;
 using moe::test::balance::kExperts;
 using moe::test::balance::logits_of;
 using moe::test::balance::make;
@@ -31,27 +29,23 @@ std::shared_ptr<Term> term() {
   return make("specialisation", setting("over", "domains"));
 }
 
-/// Domain 1 has no token but padding; one token is of unknown domain.
-RoutingContext context_of(int64_t first = 0, int64_t tokens = T) {
-  RoutingContext context;
+/// Domain 1 has no token; one token is of unknown domain.
+LayerContext context_of(int64_t first = 0, int64_t tokens = T) {
+  LayerContext context;
   context.training = true;
-  context.num_domains = C;
-  context.domains_T = at::tensor(std::vector<int64_t>{0, 2, 0, 2, 1, -1, 0, 2, 2}, at::kLong)
-                          .slice(0, first, first + tokens);
+  context.tokens.num_domains = C;
+  context.tokens.domains_T = at::tensor(std::vector<int64_t>{0, 2, 0, 2, 0, -1, 0, 2, 2}, at::kLong)
+                                 .slice(0, first, first + tokens);
   return context;
 }
 
-Tensor valid() {
-  return bools({1, 1, 1, 1, 0, 1, 0, 1, 1});
-}
-
-double naive(const Routing& routing, const RoutingContext& context) {
+double naive(const Routing& routing, const LayerContext& context) {
   std::vector<std::vector<double>> p(C, std::vector<double>(kExperts)), joint = p;
   double all = 0;
   std::vector<double> tokens(C), of_expert(kExperts);
   for (int64_t t = 0; t < routing.tokens(); ++t) {
-    const int64_t c = context.domains_T[t].item<int64_t>();
-    if (c < 0 || (routing.valid_T.defined() && !routing.valid_T[t].item<bool>())) continue;
+    const int64_t c = context.tokens.domains_T[t].item<int64_t>();
+    if (c < 0) continue;
     for (size_t e = 0; e < kExperts; ++e)
       joint[static_cast<size_t>(c)][e] +=
           routing.scores_TE[t][static_cast<int64_t>(e)].item<double>();
@@ -69,28 +63,22 @@ double naive(const Routing& routing, const RoutingContext& context) {
 }
 
 TEST(SpecialisationOverDomains, AgreesWithItsNaiveTwin) {
-  for (const Tensor& valid_T : {Tensor(), valid()}) {
-    const Routing routing = routing_of(logits_of(31, T), kChoices, valid_T);
-    const double expected = naive(routing, context_of());
-    EXPECT_LT(expected, -1e-3);
-    EXPECT_NEAR(value_of(*term(), routing, context_of()).item<double>(), expected, 1e-12);
-  }
+  const Routing routing = routing_of(logits_of(31, T));
+  const double expected = naive(routing, context_of());
+  EXPECT_LT(expected, -1e-3);
+  EXPECT_NEAR(value_of(*term(), routing, context_of()).item<double>(), expected, 1e-12);
 }
 
 TEST(SpecialisationOverDomains, GradientsEqualCentralDifferences) {
-  const RoutingContext context = context_of();
-  for (const Tensor& valid_T : {Tensor(), valid()})
-    expect_gradients(
-        [&](const auto& in) {
-          return value_of(*term(), routing_of(in[0], kChoices, valid_T), context);
-        },
-        {logits_of(31, T)});
+  const LayerContext context = context_of();
+  expect_gradients([&](const auto& in) { return value_of(*term(), routing_of(in[0]), context); },
+                   {logits_of(31, T)});
 }
 
 TEST(SpecialisationOverDomains, IsLowestWhenEachDomainHasExpertsOfItsOwn) {
-  RoutingContext context;
-  context.num_domains = 2;
-  context.domains_T = at::tensor(std::vector<int64_t>{0, 1, 0, 1}, at::kLong);
+  LayerContext context;
+  context.tokens.num_domains = 2;
+  context.tokens.domains_T = at::tensor(std::vector<int64_t>{0, 1, 0, 1}, at::kLong);
   Tensor logits_TE = at::zeros({4, kExperts}, at::kDouble);
   // Tokens of domain 0 are torn between experts 0 and 1, those of domain 1 between 2 and 3.
   for (int64_t t = 0; t < 4; ++t) logits_TE[t].slice(0, t % 2 * 2, t % 2 * 2 + 2).fill_(1000);
@@ -101,9 +89,9 @@ TEST(SpecialisationOverDomains, IsLowestWhenEachDomainHasExpertsOfItsOwn) {
 }
 
 TEST(SpecialisationOverDomains, IsZeroWithoutTokensOrKnownDomains) {
-  RoutingContext context = context_of(0, 0);
+  LayerContext context = context_of(0, 0);
   EXPECT_EQ(value_of(*term(), routing_of(logits_of(31, 0)), context).item<double>(), 0);
-  context.domains_T = at::zeros({T}, at::kLong).fill_(-1);
+  context.tokens.domains_T = at::zeros({T}, at::kLong).fill_(-1);
   EXPECT_EQ(value_of(*term(), routing_of(logits_of(31, T)), context).item<double>(), 0);
 }
 
@@ -115,7 +103,7 @@ TEST(SpecialisationOverDomains, IsThatOfAllTokensOnSeveralRanks) {
       const int64_t first = group->rank() == 0 ? 0 : tokens[0];
       const int64_t own = tokens[static_cast<size_t>(group->rank())];
       const Routing routing = routing_of(logits_of(31, T).slice(0, first, first + own));
-      const RoutingContext context = context_of(first, own);
+      const LayerContext context = context_of(first, own);
       const auto report = measure({{"specialisation", 1, term()}}, {routing, context}, *group);
       EXPECT_NEAR(report.terms[0].value.item<double>(), expected, 1e-12);
     });
@@ -123,12 +111,12 @@ TEST(SpecialisationOverDomains, IsThatOfAllTokensOnSeveralRanks) {
 
 TEST(SpecialisationOverDomains, NeedsLabelsInTraining) {
   const Routing routing = routing_of(logits_of(31, T));
-  RoutingContext context;
+  LayerContext context;
   EXPECT_EQ(value_of(*term(), routing, context).item<double>(), 0) << "in evaluation";
   context.training = true;
   EXPECT_ERROR(value_of(*term(), routing, context), "expected the domain of each token");
   context = context_of();
-  context.num_domains = 2;
+  context.tokens.num_domains = 2;
   EXPECT_ERROR(value_of(*term(), routing, context), "domains below num_domains=2");
   context = context_of(0, 4);
   EXPECT_ERROR(value_of(*term(), routing, context), "int64 of shape (T=9)");

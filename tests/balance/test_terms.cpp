@@ -1,8 +1,11 @@
 // What every registered balance term must do, and each against its naive twin. T tokens, E experts,
 // K choices per token.
+#include <algorithm>
 #include <cmath>
 #include <tests/balance/fixtures.h>
 #include <tests/support/message_of.h>
+#include <tests/support/public_options.h>
+#include <tests/support/unfilled.h>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
@@ -11,6 +14,7 @@
 
 #include <moe/balance/convert.h>
 #include <moe/balance/measure.h>
+#include <moe/balance/terms.h>
 
 namespace moe::balance::terms_test {
 
@@ -21,15 +25,14 @@ using namespace moe::test::balance;
 
 class TermContract : public ::testing::TestWithParam<std::string> {};
 
-TEST_P(TermContract, IsFiniteWithoutTokensScoresOrRealTokens) {
+TEST_P(TermContract, IsFiniteWithoutTokensOrScores) {
   const auto term = make(GetParam());
   const int64_t length = term->sums({routing_of(logits_of(1)), {}}).size(0);
   Routing without_scores = routing_of(logits_of(1));
   without_scores.logits_TE = without_scores.scores_TE = Tensor();
-  const Tensor none_T = at::zeros({kTokens}, at::kBool);
   for (const Routing& routing :
-       {routing_of(logits_of(1, 0)), without_scores, routing_of(logits_of(1), 2, none_T),
-        routing_of(logits_of(1) * 0), routing_of(logits_of(1).to(at::kFloat) * 1e4)}) {
+       {routing_of(logits_of(1, 0)), without_scores, routing_of(logits_of(1) * 0),
+        routing_of(logits_of(1).to(at::kFloat) * 1e4)}) {
     const Tensor sums = term->sums({routing, {}});
     ASSERT_EQ(sums.dim(), 1);
     EXPECT_EQ(sums.size(0), length) << "the length may depend on the shape only";
@@ -63,12 +66,9 @@ TEST_P(TermContract, DoesNotDependOnHowOftenTheSameTokensCome) {
 
 TEST_P(TermContract, GradientsAgreeWithCentralDifferences) {
   const auto term = make(GetParam());
-  const Tensor valid_T = bools({1, 1, 0, 1, 1, 1});
-  expect_gradients([&](const auto& in) { return value_of(*term, routing_of(in[0])); },
-                   {logits_of(3)});
-  expect_gradients(
-      [&](const auto& in) { return value_of(*term, routing_of(in[0], kChoices, valid_T)); },
-      {logits_of(3)});
+  for (const LayerContext& context : {LayerContext(), rows_of({1, 3, 2})})
+    expect_gradients([&](const auto& in) { return value_of(*term, routing_of(in[0]), context); },
+                     {logits_of(3)});
 }
 
 TEST_P(TermContract, SendsNoGradientThroughCountsOrWeights) {
@@ -78,22 +78,18 @@ TEST_P(TermContract, SendsNoGradientThroughCountsOrWeights) {
   EXPECT_FALSE(value_of(*term, routing).requires_grad());
 }
 
-TEST_P(TermContract, PaddingTakesNoPart) {
-  const auto term = make(GetParam());
-  const Tensor logits_TE = logits_of(5), valid_T = bools({1, 0, 1, 1, 0, 1});
-  const Tensor real_TE = logits_TE.index_select(0, valid_T.nonzero().squeeze(1));
-  EXPECT_NEAR(value_of(*term, routing_of(logits_TE, kChoices, valid_T)).item<double>(),
-              value_of(*term, routing_of(real_TE)).item<double>(), 1e-12);
-}
-
 TEST_P(TermContract, SumsOfTwoRanksGiveTheValueOfOne) {
   const auto term = make(GetParam());
   const Tensor logits_TE = logits_of(6, 9);
-  const RoutingContext context{.sequence_length = 3};  // a sequence belongs to one rank
-  const Tensor left = term->sums({routing_of(logits_TE.slice(0, 0, 3)), context});
-  const Tensor right = term->sums({routing_of(logits_TE.slice(0, 3, 9)), context});
-  EXPECT_NEAR(term->value(left + right, context).item<double>(),
-              value_of(*term, routing_of(logits_TE), context).item<double>(), 1e-12);
+  // A row belongs to one rank.
+  for (const std::vector<int64_t>& rest : {std::vector<int64_t>{3, 3}, {1, 4, 0, 1}}) {
+    std::vector<int64_t> all = {3};
+    all.insert(all.end(), rest.begin(), rest.end());
+    const Tensor left = term->sums({routing_of(logits_TE.slice(0, 0, 3)), rows_of({3})});
+    const Tensor right = term->sums({routing_of(logits_TE.slice(0, 3, 9)), rows_of(rest)});
+    EXPECT_NEAR(term->value(left + right, {}).item<double>(),
+                value_of(*term, routing_of(logits_TE), rows_of(all)).item<double>(), 1e-12);
+  }
 }
 
 TEST_P(TermContract, GradientsAreFiniteWhereProbabilitiesVanish) {
@@ -103,6 +99,14 @@ TEST_P(TermContract, GradientsAreFiniteWhereProbabilitiesVanish) {
   if (!value.requires_grad()) return;
   value.backward();
   EXPECT_TRUE(logits_TE.grad().isfinite().all().item<bool>());
+}
+
+TEST_P(TermContract, LivesWithoutMemory) {
+  moe::test::expect_lives_without_memory([&](const at::TensorOptions& tensors) {
+    return terms()
+        .at(GetParam())
+        .make({.num_experts = kExperts, .top_k = kChoices, .tensors = tensors}, {});
+  });
 }
 
 TEST_P(TermContract, RefusesUnknownOptionsAndExplainsItsOwn) {
@@ -122,7 +126,6 @@ double naive_switch(const Routing& routing, int64_t begin, int64_t end,
   if (!extra.empty()) count = extra;
   double pairs = 0, tokens = 0, total = 0;
   for (int64_t t = begin; t < end; ++t) {
-    if (routing.valid_T.defined() && !routing.valid_T[t].item<bool>()) continue;
     ++tokens;
     const double row = routing.scores_TE[t].sum().item<double>();
     for (int64_t e = 0; e < E; ++e)
@@ -138,36 +141,39 @@ double naive_switch(const Routing& routing, int64_t begin, int64_t end,
 }
 
 TEST(SwitchTerm, AgreesWithItsNaiveTwinInEveryScope) {
-  const Tensor valid_T = bools({1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 0, 0});
-  for (const bool padded : {false, true}) {
-    const Routing routing = routing_of(logits_of(7, 12), kChoices, padded ? valid_T : Tensor());
-    EXPECT_NEAR(value_of(*make("switch"), routing).item<double>(), naive_switch(routing, 0, 12),
-                1e-12);
+  const Routing routing = routing_of(logits_of(7, 12));
+  EXPECT_NEAR(value_of(*make("switch"), routing).item<double>(), naive_switch(routing, 0, 12),
+              1e-12);
 
-    const RoutingContext sequences{.sequence_length = 3};
-    double mean = 0;
-    const int64_t real = padded ? 3 : 4;
-    for (int64_t g = 0; g < real; ++g)
-      mean += naive_switch(routing, 3 * g, 3 * g + 3) / static_cast<double>(real);
-    EXPECT_NEAR(
-        value_of(*make("switch", setting("scope", "sequence")), routing, sequences).item<double>(),
-        mean, 1e-12);
-
-    const RoutingContext later{.counts_so_far_E = at::tensor({10, 0, 3, 1}, at::kLong)};
-    const auto global = make("switch", setting("scope", "global"));
-    EXPECT_NEAR(value_of(*global, routing, later).item<double>(),
-                naive_switch(routing, 0, 12, {10, 0, 3, 1}), 1e-12);
-    EXPECT_NEAR(value_of(*global, routing).item<double>(), naive_switch(routing, 0, 12), 1e-12);
+  for (const std::vector<int64_t>& lengths :
+       {std::vector<int64_t>{3, 3, 3, 3}, {1, 7, 4}, {0, 5, 0, 7}}) {
+    double total = 0, rows = 0;
+    int64_t begin = 0;
+    for (const int64_t length : lengths) {
+      if (length > 0) total += naive_switch(routing, begin, begin + length), ++rows;
+      begin += length;
+    }
+    const auto term = make("switch", setting("scope", "sequence"));
+    EXPECT_NEAR(value_of(*term, routing, rows_of(lengths)).item<double>(), total / rows, 1e-12);
   }
+
+  LayerContext later;
+  later.counts_so_far_E = at::tensor({10, 0, 3, 1}, at::kLong);
+  const auto global = make("switch", setting("scope", "global"));
+  EXPECT_NEAR(value_of(*global, routing, later).item<double>(),
+              naive_switch(routing, 0, 12, {10, 0, 3, 1}), 1e-12);
+  EXPECT_NEAR(value_of(*global, routing).item<double>(), naive_switch(routing, 0, 12), 1e-12);
 }
 
 TEST(SwitchTerm, SequenceScopeIsDifferentiableAndFiniteWithoutTokens) {
   const auto term = make("switch", setting("scope", "sequence"));
-  const RoutingContext context{.sequence_length = 3};
-  expect_gradients([&](const auto& in) { return value_of(*term, routing_of(in[0]), context); },
-                   {logits_of(8)});
-  EXPECT_EQ(value_of(*term, routing_of(logits_of(8, 0)), context).item<double>(), 0);
-  EXPECT_ERROR(value_of(*term, routing_of(logits_of(8, 4)), context), "sequence_length=3");
+  for (const LayerContext& context : {rows_of({3, 3}), rows_of({1, 5})})
+    expect_gradients([&](const auto& in) { return value_of(*term, routing_of(in[0]), context); },
+                     {logits_of(8)});
+  for (const LayerContext& context : {LayerContext(), rows_of({0, 0})})
+    EXPECT_EQ(value_of(*term, routing_of(logits_of(8, 0)), context).item<double>(), 0);
+  EXPECT_ERROR(value_of(*term, routing_of(logits_of(8, 4)), rows_of({3})),
+               "expected sequences of 4 tokens in all");
 }
 
 TEST(SwitchTerm, NormalisesScoresThatDoNotSumToOne) {
@@ -186,7 +192,7 @@ TEST(SwitchTerm, CountsThePairsOfRaggedRoutings) {
   routing.experts_N = at::tensor({0, 1, 2, 0, 2, 3}, at::kLong);
   EXPECT_NEAR(value_of(*make("switch"), routing).item<double>(), naive_switch(routing, 0, 3),
               1e-12);
-  const RoutingContext single{.sequence_length = 1};
+  const LayerContext single = rows_of({1, 1, 1});
   const double mean = (naive_switch(routing, 0, 1) + 0 + naive_switch(routing, 2, 3)) / 3;
   EXPECT_NEAR(
       value_of(*make("switch", setting("scope", "sequence")), routing, single).item<double>(), mean,
@@ -208,18 +214,18 @@ TEST(SwitchTerm, ConvertsTheCoefficientOfTransformers) {
 }
 
 TEST(ZLossTerm, AgreesWithItsNaiveTwin) {
-  const Tensor logits_TE = logits_of(12), valid_T = bools({1, 0, 1, 1, 0, 1});
+  const Tensor logits_TE = logits_of(12);
   double squared_logsumexp = 0, plain = 0;
-  for (const int64_t t : {0, 2, 3, 5}) {
+  for (int64_t t = 0; t < kTokens; ++t) {
     double sum = 0;
     for (int64_t e = 0; e < kExperts; ++e) {
       const double l = logits_TE[t][e].item<double>();
       sum += std::exp(l);
-      plain += l * l / 4;
+      plain += l * l / kTokens;
     }
-    squared_logsumexp += std::log(sum) * std::log(sum) / 4;
+    squared_logsumexp += std::log(sum) * std::log(sum) / kTokens;
   }
-  const Routing routing = routing_of(logits_TE, kChoices, valid_T);
+  const Routing routing = routing_of(logits_TE);
   EXPECT_NEAR(value_of(*make("z_loss"), routing).item<double>(), squared_logsumexp, 1e-12);
   const auto plain_form = make("z_loss", setting("form", "plain"));
   EXPECT_NEAR(value_of(*plain_form, routing).item<double>(), plain, 1e-12);
@@ -240,15 +246,44 @@ TEST(Terms, RefuseSettingsThatMeanNothing) {
   EXPECT_ERROR(make("orthogonality", setting("of", "expert")), "Did you mean 'experts'?");
 }
 
+template <class... Options>
+std::vector<std::string> kinds_of() {
+  return {moe::test::expect_public_options<Options, BalanceSpec>(terms())...};
+}
+
+TEST(PublicTermOptions, EveryBuiltInKindHasThem) {
+  auto found = kinds_of<SwitchLoss, SquaredDeviationLoss, AbsoluteDeviationLoss, EntropyLoss,
+                        ImportanceLoss, LoadLoss, ZLoss, SequenceLoss, UsageVarianceLoss,
+                        SpecialisationLoss, OrthogonalityLoss, ExpertL2Loss>();
+#define X(name, help) #name,
+  std::vector<std::string> built_in = {
+#include <moe/balance/losses.def>
+  };
+#undef X
+  std::sort(found.begin(), found.end());
+  std::sort(built_in.begin(), built_in.end());
+  EXPECT_EQ(found, built_in);
+}
+
+TEST(PublicTermOptions, CarryTheCoefficientBesideTheOptions) {
+  const std::vector<BalanceSpec> specs = {
+      SwitchLoss{.coefficient = 0.5, .scope = "sequence"}, ZLoss{}, {"entropy", 0.25}};
+  EXPECT_EQ(specs[0].coefficient, 0.5);
+  EXPECT_FALSE(specs[0].options.find("coefficient"));
+  EXPECT_EQ(specs[0].options.find("scope")->text(), "\"sequence\"");
+  EXPECT_EQ(specs[1].coefficient, BalanceSpec{}.coefficient);
+  EXPECT_EQ(specs[2].make({.num_experts = kExperts})->value_at_balance(), -std::log(kExperts));
+}
+
 TEST(Measure, ReportsLoadDropsTokensAndEveryTerm) {
-  Routing routing = routing_of(logits_of(13), kChoices, bools({1, 0, 1, 1, 1, 1}));
+  Routing routing = routing_of(logits_of(13));
   routing.experts_N[4] = kExperts;  // dropped by capacity
   const BalanceReport report =
       measure({{"switch", 0.5, make("switch")}, {"z_loss", 0.25, make("z_loss")}}, {routing, {}},
               *parallel::local());
   EXPECT_TRUE(at::equal(report.load_E, routing.counts_E().to(at::kDouble)));
   EXPECT_EQ(report.dropped.item<double>(), 1);
-  EXPECT_EQ(report.tokens.item<double>(), 5);
+  EXPECT_EQ(report.tokens.item<double>(), kTokens);
   ASSERT_EQ(report.terms.size(), 2u);
   const double first = value_of(*make("switch"), routing).item<double>();
   const double second = value_of(*make("z_loss"), routing).item<double>();

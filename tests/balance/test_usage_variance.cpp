@@ -1,4 +1,4 @@
-// B10: usage that runs over steps, against plain loops. E experts.
+// Usage that runs over steps, against plain loops. E experts.
 #include <tests/balance/fixtures.h>
 #include <tests/support/message_of.h>
 
@@ -41,12 +41,11 @@ double naive(const std::vector<Counts>& past, const std::vector<double>& p, bool
   return variance;
 }
 
-/// Mean probabilities over the real tokens.
+/// Mean probabilities over the tokens.
 std::vector<double> present(const Routing& routing) {
   std::vector<double> p(kExperts);
   double tokens = 0;
   for (int64_t t = 0; t < routing.tokens(); ++t) {
-    if (routing.valid_T.defined() && !routing.valid_T[t].item<bool>()) continue;
     ++tokens;
     for (size_t e = 0; e < kExperts; ++e)
       p[e] += routing.scores_TE[t][static_cast<int64_t>(e)].item<double>();
@@ -60,23 +59,22 @@ void step(Term& term, const Counts& counts, int64_t number = 0) {
 }
 
 TEST(UsageVarianceTerm, AgreesWithItsNaiveTwinOverSteps) {
-  for (const bool cumulative : {false, true})
-    for (const Tensor& valid_T : {Tensor(), bools({1, 0, 1, 1, 0, 1})}) {
-      Table settings = decay(0.75);
-      settings.set("average", cumulative ? "cumulative" : "exponential");
-      const auto term = make("usage_variance", settings);
-      term->to(at::kDouble);  // else the buffers round to float32
-      std::vector<Counts> past;
-      for (size_t i = 0; i <= kSteps.size(); ++i) {
-        const Routing routing = routing_of(logits_of(40 + i), kChoices, valid_T);
-        EXPECT_NEAR(value_of(*term, routing).item<double>(),
-                    naive(past, present(routing), cumulative, 0.75), 1e-12)
-            << "after " << i << " steps";
-        if (i == kSteps.size()) break;
-        past.push_back(kSteps[i]);
-        step(*term, kSteps[i], static_cast<int64_t>(i));
-      }
+  for (const bool cumulative : {false, true}) {
+    Table settings = decay(0.75);
+    settings.set("average", cumulative ? "cumulative" : "exponential");
+    const auto term = make("usage_variance", settings);
+    term->to(at::kDouble);  // else the buffers round to float32
+    std::vector<Counts> past;
+    for (size_t i = 0; i <= kSteps.size(); ++i) {
+      const Routing routing = routing_of(logits_of(40 + i));
+      EXPECT_NEAR(value_of(*term, routing).item<double>(),
+                  naive(past, present(routing), cumulative, 0.75), 1e-12)
+          << "after " << i << " steps";
+      if (i == kSteps.size()) break;
+      past.push_back(kSteps[i]);
+      step(*term, kSteps[i], static_cast<int64_t>(i));
     }
+  }
 }
 
 TEST(UsageVarianceTerm, HasItsValuesAtBalanceAndCollapse) {
@@ -99,7 +97,7 @@ TEST(UsageVarianceTerm, MovesItsBuffersAtTheEndOfStepsOnly) {
   };
   ASSERT_EQ(term->named_buffers().keys(), (std::vector<std::string>{"usage", "steps"}));
   const auto before = state();
-  value_of(*term, routing_of(logits_of(51)), {.training = true});
+  value_of(*term, routing_of(logits_of(51)), {{.training = true}});
   for (size_t i = 0; i < before.size(); ++i) EXPECT_TRUE(at::equal(state()[i], before[i]));
   step(*term, {8, 0, 0, 0});
   const std::vector<float> expected = {0.625f, 0.125f, 0.125f, 0.125f};

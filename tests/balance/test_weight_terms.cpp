@@ -1,4 +1,4 @@
-// B12 and B13: terms on weights, against plain loops. D width, E experts, F hidden.
+// Terms on weights, against plain loops. D width, E experts, F hidden.
 #include <cmath>
 #include <tests/balance/fixtures.h>
 #include <tests/support/message_of.h>
@@ -23,13 +23,18 @@ std::vector<Tensor> parameters(uint64_t seed) {
 }
 
 LayerWeights weights_of(const std::vector<Tensor>& p) {
-  return {.router = {{"bias", normal({kExperts}, 1)}, {"weight", p[0]}},
-          .experts = {{"w_in", p[1]}, {"w_out", p[2]}, {"b_in", p[3]}}};
+  const auto what = [](Role role) { return ParameterInfo{.role = role, .per_expert = true}; };
+  return {.router = {{"bias", normal({kExperts}, 1), what(Role::kBias)},
+                     {"projection", normal({kExperts, D}, 2), {.role = Role::kScores}},
+                     {"any_name", p[0], what(Role::kScores)}},
+          .experts = {{"w_in", p[1], what(Role::kMatrix)},
+                      {"w_out", p[2], what(Role::kMatrix)},
+                      {"b_in", p[3], what(Role::kBias)}}};
 }
 
 Tensor value_on(const Term& term, const LayerWeights& weights) {
   const Routing routing = routing_of(logits_of(60));
-  const RoutingContext context;
+  const LayerContext context;
   return value_of(term, BalanceInputs{routing, context, &weights});
 }
 
@@ -106,9 +111,10 @@ TEST(OrthogonalityTerm, GradientsAgreeWithCentralDifferences) {
 }
 
 TEST(OrthogonalityTerm, RefusesWeightsThatHaveNoRowForEachExpert) {
-  const LayerWeights none{.router = {{"hidden.weight", normal({7, D}, 65)}},
-                          .experts = {{"b_in", normal({kExperts, F}, 66)}}};
-  EXPECT_ERROR(value_on(*make("orthogonality"), none), "a parameter 'weight' of 4 rows");
+  const LayerWeights none{
+      .router = {{"weight", normal({kExperts, D}, 65), {.role = Role::kMatrix}}},
+      .experts = {{"w_in", normal({kExperts, F, D}, 66), {.role = Role::kBias}}}};
+  EXPECT_ERROR(value_on(*make("orthogonality"), none), "a matrix of scores of 4 rows");
   EXPECT_ERROR(value_on(*make("orthogonality", setting("of", "experts")), none),
                "expected experts with stacked matrices");
 }

@@ -1,6 +1,6 @@
 #pragma once
 // Capacity as a list of claims that is sorted and gone through one by one, and routings to try it
-// on. T tokens, N pairs, E experts, S tokens a group.
+// on. T tokens, N pairs, E experts.
 
 #include <algorithm>
 #include <cmath>
@@ -28,10 +28,12 @@ struct Fraction {
 
 struct Trial {
   Routing routing;
-  RoutingContext context;
+  LayerContext context;
   CapacityOptions options;
   Fraction factor;  // that of the options for this context
-  int64_t choices = 1, group = 1;
+  int64_t choices = 1;
+  /// Tokens of each group.
+  std::vector<int64_t> groups = {};
 };
 
 struct Limited {
@@ -45,7 +47,7 @@ std::vector<T> numbers_of(const Tensor& values) {
   return {flat.const_data_ptr<T>(), flat.const_data_ptr<T>() + flat.numel()};
 }
 
-/// C of a group of `tokens` real tokens.
+/// C of a group of `tokens` tokens.
 inline int64_t room_of(const Trial& t, int64_t tokens, int64_t experts) {
   if (t.options.limit > 0) return t.options.limit;
   const int64_t above = t.factor.above * tokens * (t.options.count_k ? t.choices : 1),
@@ -76,14 +78,15 @@ inline Limited limited(const Trial& t) {
   };
   Limited out{std::vector<int64_t>(chosen.size(), E), weights};
 
-  for (int64_t first = 0; first < T; first += t.group) {
+  int64_t end = 0;
+  for (const int64_t length : t.groups) {
     std::vector<Claim> claims;
-    int64_t real = 0;
-    for (int64_t token = first; token < first + t.group; ++token) {
-      real += !r.valid_T.defined() || r.valid_T[token].item<bool>();
+    const int64_t first = end;
+    end += length;
+    for (int64_t token = first; token < end; ++token) {
       double urgency = 0;
       if (order == "random")
-        urgency = stream.uniform(static_cast<uint64_t>(t.context.first_token + token));
+        urgency = stream.uniform(static_cast<uint64_t>(t.context.tokens.first_token + token));
       if (order == "priority") urgency = -INFINITY;
       for (int64_t n = offsets[token]; n < offsets[token + 1]; ++n)
         if (order == "priority") urgency = std::max(urgency, weights[n]);
@@ -99,7 +102,7 @@ inline Limited limited(const Trial& t) {
     });
 
     std::map<int64_t, int64_t> taken;
-    const int64_t room = room_of(t, real, E);
+    const int64_t room = room_of(t, length, E);
     std::vector<Claim> waiting;
     const auto move_waiting = [&] {
       for (const Claim& claim : waiting) {
@@ -185,21 +188,23 @@ inline Tensor table(Dice& dice, int64_t tokens, int64_t experts) {
   return at::tensor(values, at::kDouble).reshape({tokens, experts});
 }
 
-/// A random routing under random options: 0 to 8 groups of 1 to 8 tokens, 1 to 9 experts.
+/// A random routing under random options: 0 to 8 groups of up to 8 tokens, of equal length or not,
+/// 1 to 9 experts.
 inline Trial trial(uint64_t seed) {
   Dice dice(seed);
   Trial t;
   Routing& r = t.routing;
   const int64_t E = dice.between(1, 9), K = dice.one_in(4) ? E : dice.between(1, E);
-  t.group = dice.between(1, 8);
-  const int64_t T = t.group * (dice.one_in(8) ? 1 : dice.below(9));
-  const bool ragged = dice.one_in(2), padded = dice.one_in(3);
-  std::vector<int64_t> offsets = {0}, experts, valid;
+  const bool by_tokens = dice.one_in(2), equal = by_tokens || dice.one_in(2);
+  const int64_t group = dice.between(1, 8), G = dice.one_in(8) ? 1 : dice.below(9);
+  for (int64_t g = 0; g < G; ++g) t.groups.push_back(equal ? group : dice.below(9));
+  const int64_t T = std::accumulate(t.groups.begin(), t.groups.end(), int64_t{0});
+  const bool ragged = dice.one_in(2);
+  std::vector<int64_t> offsets = {0}, experts;
   std::vector<double> weights;
   for (int64_t token = 0; token < T; ++token) {
-    valid.push_back(!padded || !dice.one_in(3));
     for (const int64_t e : some_experts(dice, E, ragged ? dice.below(K + 1) : K)) {
-      const bool dropped = !valid.back() || dice.one_in(20);
+      const bool dropped = dice.one_in(20);
       experts.push_back(dropped ? E : e);
       weights.push_back(dropped ? 0 : dice.score());
     }
@@ -211,14 +216,12 @@ inline Trial trial(uint64_t seed) {
   r.weights_N = at::tensor(weights, at::kDouble);
   r.scores_TE = table(dice, T, E);
   if (dice.one_in(4)) r.noisy_logits_TE = table(dice, T, E);
-  if (padded) r.valid_T = at::tensor(valid, at::kLong).to(at::kBool);
   r.choices = ragged ? 0 : K;
 
   auto& o = t.options;
-  const bool by_tokens = dice.one_in(2);
-  o.group_tokens = by_tokens ? t.group : 0;
-  t.context.sequence_length = by_tokens ? dice.below(2) : t.group;
-  t.context.first_token = r.first_token = t.group * dice.below(1000);
+  o.group_tokens = by_tokens ? group : 0;
+  if (!by_tokens) t.context.tokens.sequences = Sequences::of_lengths(t.groups);
+  t.context.tokens.first_token = r.first_token = group * dice.below(1000);
   t.context.random = {.seed = seed, .step = seed % 7, .layer = 3};
   t.context.training = dice.one_in(2);
   t.choices = K;
@@ -248,7 +251,6 @@ inline Routing part_of(const Routing& whole, int64_t begin, int64_t end) {
   part.weights_N = whole.weights_N.slice(0, first, last);
   part.scores_TE = rows(whole.scores_TE);
   part.noisy_logits_TE = rows(whole.noisy_logits_TE);
-  part.valid_T = rows(whole.valid_T);
   part.first_token = whole.first_token + begin;
   return part;
 }

@@ -3,6 +3,7 @@
 #include <tests/capacity/naive.h>
 #include <tests/support/compare.h>
 
+#include <moe/base/error.h>
 #include <moe/parallel/threads.h>
 
 namespace moe::capacity::against_naive_test {
@@ -24,8 +25,8 @@ Capacity capacity_of(const Trial& t, int64_t ranks = 1) {
 }
 
 std::string described(const Trial& t, uint64_t seed) {
-  return concat("trial ", seed, ": T=", t.routing.tokens(), ", E=", t.routing.num_experts,
-                ", groups of ", t.group, ", ", t.options.order, ", ", t.options.overflow);
+  return concat("trial ", seed, ": T=", t.routing.tokens(), ", E=", t.routing.num_experts, ", ",
+                t.groups.size(), " groups, ", t.options.order, ", ", t.options.overflow);
 }
 
 TEST(Capacity, EqualsItsNaiveTwinOnRandomRoutings) {
@@ -52,7 +53,8 @@ TEST(Capacity, EqualsItsNaiveTwinOnRandomRoutings) {
     seen["T=0"] += t.routing.tokens() == 0;
     seen["T=1"] += t.routing.tokens() == 1;
     seen["K=E"] += t.routing.choices == t.routing.num_experts;
-    seen["padding and drops"] += t.routing.valid_T.defined() && dropped;
+    seen["unequal groups and drops"] +=
+        dropped && t.context.tokens.rows(t.routing.tokens()).equal_length() == 0;
     seen["noise and moves"] += t.routing.noisy_logits_TE.defined() && moved;
   }
   // The trials must have tried what they are there for.
@@ -75,12 +77,17 @@ TEST(Capacity, EqualsItselfOnAnyNumberOfRanks) {
     parallel::run_ranks(ranks, [&](const std::shared_ptr<parallel::Communicator>& group) {
       for (size_t i = 0; i < trials.size(); ++i) {
         const Trial& t = trials[i];
-        const int64_t groups = t.routing.tokens() / t.group;
-        const auto begin_of = [&](int64_t rank) { return groups * rank / ranks * t.group; };
-        const Routing part =
-            naive::part_of(t.routing, begin_of(group->rank()), begin_of(group->rank() + 1));
-        RoutingContext context = t.context;
-        context.first_token = part.first_token;
+        // The groups before those of a rank.
+        const auto before = [&](int64_t rank) {
+          return t.groups.begin() + static_cast<int64_t>(t.groups.size()) * rank / ranks;
+        };
+        const std::vector<int64_t> mine(before(group->rank()), before(group->rank() + 1));
+        const int64_t first = std::accumulate(t.groups.begin(), before(group->rank()), int64_t{0});
+        const Routing part = naive::part_of(
+            t.routing, first, first + std::accumulate(mine.begin(), mine.end(), int64_t{0}));
+        LayerContext context = t.context;
+        if (t.options.group_tokens == 0) context.tokens.sequences = Sequences::of_lengths(mine);
+        context.tokens.first_token = part.first_token;
         parts[i][group->rank()] = capacity_of(t, ranks).apply(part, context);
       }
     });

@@ -24,8 +24,8 @@ using moe::test::normal;
 using naive::numbers_of;
 using Ids = std::vector<int64_t>;
 
-RoutingContext training(int64_t sequence_length = 0) {
-  return {.training = true, .random = {.seed = 5, .step = 2}, .sequence_length = sequence_length};
+LayerContext training(const Sequences& sequences = {}) {
+  return {{.training = true, .random = {.seed = 5, .step = 2}}, {.sequences = sequences}};
 }
 
 /// Room of a group of `tokens` in training.
@@ -39,7 +39,7 @@ int64_t room(const CapacityOptions& options, int64_t tokens, int64_t experts, do
 Routing routing_of(const Tensor& experts_TK, int64_t experts) {
   const int64_t T = experts_TK.size(0), K = experts_TK.size(1);
   const Tensor scores_TE = at::softmax(normal({T, experts}, 8), 1);
-  Routing routing = fixed_choices(experts_TK, scores_TE.gather(1, experts_TK), experts, {});
+  Routing routing = fixed_choices(experts_TK, scores_TE.gather(1, experts_TK), experts);
   routing.logits_TE = scores_TE.log();
   routing.scores_TE = scores_TE;
   EXPECT_EQ(routing.pairs(), T * K);
@@ -69,7 +69,7 @@ TEST(Capacity, IsOffByDefaultAndHasAFactorOfItsOwnInEvaluation) {
   const Routing routing = routing_of(at::zeros({6, 1}, at::kLong), 4);
   const auto kept = [&](const CapacityOptions& options, bool training) {
     const Routing out =
-        Capacity({.num_experts = 4}, options).apply(routing, {.training = training});
+        Capacity({.num_experts = 4}, options).apply(routing, {{.training = training}});
     if (out.dropped().item<int64_t>() == 0) {
       EXPECT_TRUE(out.experts_N.is_same(routing.experts_N));
       EXPECT_TRUE(out.weights_N.is_same(routing.weights_N));
@@ -99,7 +99,7 @@ TEST(Capacity, OneByOneNoTokenDependsOnLaterOnes) {
   for (uint64_t seed = 0; seed < 200; ++seed) {
     naive::Trial t = naive::trial(seed);
     t.options = {.limit = 2, .order = "token", .overflow = "next_best"};
-    t.context.sequence_length = 0;
+    t.context.tokens.sequences = {};
     const Capacity capacity({.num_experts = t.routing.num_experts}, t.options);
     const auto whole = experts_by_token(capacity.apply(t.routing, t.context));
     for (int64_t end = 0; end < t.routing.tokens(); ++end) {
@@ -113,7 +113,7 @@ TEST(Capacity, OneByOneNoTokenDependsOnLaterOnes) {
 TEST(Capacity, RandomOrderChangesWithSeedStepAndLayerOnly) {
   const Routing routing = routing_of(at::zeros({40, 1}, at::kLong), 2);
   const auto kept = [&](RandomKey key) {
-    RoutingContext context = training();
+    LayerContext context = training();
     context.random = key;
     return numbers_of<int64_t>(Capacity({.num_experts = 2}, {.limit = 20, .order = "random"})
                                    .apply(routing, context)
@@ -131,19 +131,35 @@ TEST(Capacity, RandomOrderChangesWithSeedStepAndLayerOnly) {
   for (const int64_t n : times) EXPECT_NEAR(n, 200, 50);  // five standard deviations
 }
 
-TEST(Capacity, PaddingTakesNoRoomAndMakesNone) {
-  const Tensor experts_TK = at::zeros({8, 1}, at::kLong);
-  const Tensor valid_T = at::tensor({0, 1, 0, 1, 1, 0, 1, 0}, at::kLong).to(at::kBool);
-  Routing routing = fixed_choices(experts_TK, at::full({8, 1}, 0.5, at::kDouble), 2, valid_T);
-  const Routing out = Capacity({.num_experts = 2}, {.factor = 1.5}).apply(routing, training());
-  EXPECT_EQ(experts_by_token(out), (std::vector<Ids>{{}, {0}, {}, {0}, {0}, {}, {}, {}}));
-  EXPECT_EQ(out.dropped().item<int64_t>(), 1);
+TEST(Capacity, ARowHasTheRoomThatItHasAlone) {
+  const Tensor scores_TE = at::softmax(normal({17, 6}, 9), 1);
+  const auto [chosen_TK, experts_TK] = scores_TE.topk(2, 1);
+  Routing routing = fixed_choices(experts_TK, chosen_TK, 6);
+  routing.scores_TE = routing.logits_TE = scores_TE;
+  for (const std::string order : {"choice", "priority", "random", "token"})
+    for (const std::string overflow : {"drop", "next_best"}) {
+      const Capacity capacity({.num_experts = 6, .choices = 2},
+                              {.factor = 0.8, .order = order, .overflow = overflow});
+      const std::vector<int64_t> lengths = {5, 0, 1, 11};
+      const Routing all = capacity.apply(routing, training(Sequences::of_lengths(lengths)));
+      EXPECT_GT(all.dropped().item<int64_t>(), 0);
+      int64_t begin = 0;
+      for (const int64_t length : lengths) {
+        LayerContext context = training();
+        context.tokens.first_token = begin;
+        const Routing row = capacity.apply(naive::part_of(routing, begin, begin + length), context);
+        const Routing expected = naive::part_of(all, begin, begin + length);
+        expect_identical(row.experts_N, expected.experts_N);
+        expect_identical(row.weights_N, expected.weights_N);
+        begin += length;
+      }
+    }
 }
 
 /// A router of float64 with logits that differ clearly.
 std::shared_ptr<routing::Router> router_of(const std::string& kind, Table settings = {}) {
-  const auto router =
-      routing::routers().at(kind).make({.d_model = 5, .num_experts = 6, .top_k = 2}, settings);
+  const auto router = test::initialised(
+      routing::routers().at(kind).make({.d_model = 5, .num_experts = 6, .top_k = 2}, settings));
   router->to(at::kDouble);
   for (auto& item : router->named_parameters())
     ops::fill_normal_(item.value(), RandomStream(4, item.key()), 1);
@@ -251,14 +267,14 @@ TEST(Capacity, IsTheSameForAnyNumberOfThreadsAndInFloat32) {
   for (const auto type : {at::kFloat, at::kDouble})
     for (const std::string order : {"choice", "priority", "random", "token"}) {
       const auto [chosen_TK, experts_TK] = scores_TE.to(type).topk(3, 1);
-      Routing routing = fixed_choices(experts_TK, chosen_TK, E, {});
+      Routing routing = fixed_choices(experts_TK, chosen_TK, E);
       routing.scores_TE = routing.logits_TE = scores_TE.to(type);
       const Capacity capacity({.num_experts = E, .choices = 3},
                               {.factor = 0.7, .order = order, .overflow = "next_best"});
       std::vector<Routing> out;
       for (const int threads : {1, 2, 3}) {
         const moe::test::WithThreads with_threads(threads);
-        out.push_back(capacity.apply(routing, training(20)));
+        out.push_back(capacity.apply(routing, training(Sequences::equal(300, 20))));
       }
       EXPECT_EQ(out[0].weights_N.scalar_type(), type);
       EXPECT_GT(out[0].dropped().item<int64_t>(), 0);
@@ -275,11 +291,12 @@ TEST(Capacity, ServesEveryRouter) {
     SCOPED_TRACE(kind);
     const auto router = test::make_router(kind, {.d_model = 5, .num_experts = 6, .top_k = 2});
     router->to(at::kDouble);
-    const RoutingContext context = {.sequence_length = 6, .token_ids_T = at::arange(12, at::kLong)};
+    const LayerContext context = {
+        {}, {.sequences = Sequences::equal(2, 6), .ids_T = at::arange(12, at::kLong)}};
     const Routing before = router->forward(x_TD, context);
     for (const std::string overflow : {"drop", "next_best"}) {
       if (overflow == "next_best" && !before.scores_TE.defined()) continue;
-      const Capacity capacity({.num_experts = 6, .choices = router->experts_per_token()},
+      const Capacity capacity({.num_experts = 6, .choices = router->active_experts()},
                               {.eval_factor = 0.5, .overflow = overflow});
       const Routing after = capacity.apply(before, context);
       test::expect_valid(after, 12, 6);
@@ -291,23 +308,22 @@ TEST(Capacity, ServesEveryRouter) {
 
 TEST(Capacity, RefusesPartsOfGroups) {
   const Routing routing = routing_of(at::zeros({6, 1}, at::kLong), 2);
-  const auto apply = [&](const CapacityOptions& options, RoutingContext context,
-                         int64_t ranks = 1) {
+  const auto apply = [&](const CapacityOptions& options, LayerContext context, int64_t ranks = 1) {
     context.training = true;
     Capacity({.num_experts = 2, .ranks = ranks}, options).apply(routing, context);
   };
-  apply({.factor = 1, .group_tokens = 3}, {.first_token = 9});
-  EXPECT_ERROR(apply({.factor = 1, .group_tokens = 4}, {.first_token = 8}),
+  apply({.factor = 1, .group_tokens = 3}, {{}, {.first_token = 9}});
+  EXPECT_ERROR(apply({.factor = 1, .group_tokens = 4}, {{}, {.first_token = 8}}),
                "expected whole groups of group_tokens=4 tokens on every rank and in every "
                "micro-batch, got the tokens [8, 14)");
-  EXPECT_ERROR(apply({.factor = 1, .group_tokens = 3}, {.first_token = 1}),
+  EXPECT_ERROR(apply({.factor = 1, .group_tokens = 3}, {{}, {.first_token = 1}}),
                "got the tokens [1, 7)");
-  EXPECT_ERROR(apply({.factor = 1}, {.sequence_length = 4}), "whole sequences");
-  EXPECT_ERROR(apply({.factor = 1}, {}, 2), "expected a sequence_length with 2 ranks, got 0");
-  EXPECT_ERROR(apply({.factor = 1}, {.first_token = 2, .sequence_length = 3}, 2),
-               "expected whole sequences of 3 tokens on every rank, got the tokens [2, 8)");
-  apply({.factor = 1}, {.first_token = 2, .sequence_length = 3});
-  apply({}, {.first_token = 2}, 2);
+  EXPECT_ERROR(apply({.factor = 1}, {{}, {.sequences = Sequences::equal(1, 4)}}),
+               "expected sequences of 6 tokens in all");
+  EXPECT_ERROR(apply({.factor = 1}, {}, 2),
+               "expected the sequences of the tokens with 2 ranks, got none");
+  apply({.factor = 1}, {{}, {.sequences = Sequences::of_lengths({1, 5}), .first_token = 2}}, 2);
+  apply({}, {{}, {.first_token = 2}}, 2);
 }
 
 TEST(Capacity, RefusesWhatItCannotServe) {
@@ -341,12 +357,12 @@ TEST(CapacityOptions, RefuseWhatMeansNothing) {
                "expected limit or factors, got limit=2, factor=1 and eval_factor=0");
 }
 
-TEST(CapacityOptions, SayHowManyExpertsATokenMeetsAtMost) {
-  EXPECT_EQ(CapacityOptions{}.experts_per_token(2), 2);
-  EXPECT_EQ(CapacityOptions{.factor = 1.25}.experts_per_token(2), 2);
-  EXPECT_EQ(CapacityOptions{.factor = 0.5}.experts_per_token(2), 1);
-  EXPECT_EQ((CapacityOptions{.factor = 1.25, .count_k = false}).experts_per_token(2), 1.25);
-  EXPECT_EQ(CapacityOptions{.limit = 1}.experts_per_token(2), 2);
+TEST(CapacityOptions, SayHowManyExpertsWorkForATokenAtMost) {
+  EXPECT_EQ(CapacityOptions{}.active_experts(2), 2);
+  EXPECT_EQ(CapacityOptions{.factor = 1.25}.active_experts(2), 2);
+  EXPECT_EQ(CapacityOptions{.factor = 0.5}.active_experts(2), 1);
+  EXPECT_EQ((CapacityOptions{.factor = 1.25, .count_k = false}).active_experts(2), 1.25);
+  EXPECT_EQ(CapacityOptions{.limit = 1}.active_experts(2), 2);
 }
 
 }  // namespace

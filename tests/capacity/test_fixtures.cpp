@@ -23,9 +23,10 @@ TEST(CapacityFixtures, ASwitchModelDropsTheSameTokens) {
                  experts_N = expected.tensor(concat(layer, "experts")).flatten();
     const Tensor scores_TE = at::softmax(logits_TE, 1);
     const auto [chosen_T1, experts_T1] = ops::topk(scores_TE, 1);
-    Routing routing = fixed_choices(experts_T1, chosen_T1, logits_TE.size(1), {});
-    const Routing limited = Capacity({.num_experts = logits_TE.size(1)}, {.limit = 2})
-                                .apply(routing, {.sequence_length = row});
+    Routing routing = fixed_choices(experts_T1, chosen_T1, logits_TE.size(1));
+    const Routing limited =
+        Capacity({.num_experts = logits_TE.size(1)}, {.limit = 2})
+            .apply(routing, {{}, {.sequences = Sequences::equal(routing.tokens() / row, row)}});
     test::expect_close(limited.weights_N, weights_N, 5e-5);
     test::expect_identical(limited.experts_N.lt(4), weights_N.gt(0));
     test::expect_identical(limited.experts_N.masked_select(weights_N.gt(0)),

@@ -7,12 +7,14 @@
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
 #include <tests/support/modules.h>
+#include <tests/support/public_options.h>
+#include <tests/support/unfilled.h>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 
-#include <moe/experts/experts.h>
+#include <moe/experts/expert_options.h>
 
 namespace moe::experts::contract_test {
 
@@ -28,7 +30,7 @@ using moe::test::experts::some_rows;
 using moe::test::experts::with;
 using moe::test::reference::Row;
 
-constexpr ExpertsShape kShape = {.d_model = 5, .d_ff = 3, .d_out = 4, .num_experts = 4};
+const ExpertsShape kShape = {.d_model = 5, .d_ff = 3, .d_out = 4, .num_experts = 4};
 
 std::shared_ptr<Experts> make(const std::string& kind, const Table& settings = {},
                               ExpertsShape shape = kShape) {
@@ -114,7 +116,7 @@ TEST_P(ExpertContract, AShardEqualsItsSliceOfTheWhole) {
   const ExpertRows part = {rows.source_SD, rows.index_R.slice(0, 3, 7), ids({0, 3, 4}),
                            rows.token_R.slice(0, 3, 7)};
   for (const bool training : {false, true}) {
-    RoutingContext context;
+    LayerContext context;
     context.training = training;
     expect_close(shard->forward(part, context), whole->forward(rows, context).slice(0, 3, 7),
                  1e-14);
@@ -135,7 +137,7 @@ TEST_P(ExpertContract, ComputesInTheTypeOfTheSource) {
 
 TEST_P(ExpertContract, DropoutFollowsTokenAndExpertAndNotTheOrderOfRows) {
   const auto experts = make(GetParam(), with("dropout", 0.5));
-  RoutingContext context;
+  LayerContext context;
   context.training = true;
   context.random = {.seed = 5, .step = 2};
   const Tensor source_SD = normal({6, 5}, 2);
@@ -147,13 +149,13 @@ TEST_P(ExpertContract, DropoutFollowsTokenAndExpertAndNotTheOrderOfRows) {
   expect_close(experts->forward({source_SD, ids({3}), ids({0, 0, 0, 1, 1}), ids({13})}, context),
                forward_RO.slice(0, 3, 4), 1e-14);
 
-  const auto masks_differ = [&](const ExpertRows& rows, const RoutingContext& other) {
+  const auto masks_differ = [&](const ExpertRows& rows, const LayerContext& other) {
     const Tensor plain = experts->forward(rows, {}), dropped = experts->forward(rows, other);
     return !plain.equal(dropped);
   };
   const ExpertRows all = {source_SD, {}, ids({0, 6, 6, 6, 6}), ids({0, 1, 2, 3, 4, 5})};
   EXPECT_TRUE(masks_differ(all, context));
-  RoutingContext later = context;
+  LayerContext later = context;
   later.random.step = 3;
   EXPECT_FALSE(experts->forward(all, context).equal(experts->forward(all, later)));
   context.training = false;
@@ -163,7 +165,7 @@ TEST_P(ExpertContract, DropoutFollowsTokenAndExpertAndNotTheOrderOfRows) {
 TEST_P(ExpertContract, TakesNoRows) {
   const auto experts = make(GetParam(), with("bias", true));
   for (const Tensor& index_R : {ids({}), Tensor()}) {
-    RoutingContext context;
+    LayerContext context;
     context.training = true;
     Tensor source_SD = at::zeros({0, 5}, at::kDouble).set_requires_grad(true);
     const Tensor out_RO =
@@ -175,6 +177,33 @@ TEST_P(ExpertContract, TakesNoRows) {
   }
 }
 
+TEST_P(ExpertContract, LivesWithoutMemory) {
+  test::expect_lives_without_memory([&](const at::TensorOptions& tensors) {
+    ExpertsShape shape = kShape;
+    shape.first = 1, shape.local = 2, shape.tensors = tensors;
+    return expert_kinds().at(GetParam()).make(shape, with("bias", true));
+  });
+}
+
+TEST_P(ExpertContract, SaysThatItsParametersAreStacksOfThisRanksExperts) {
+  ExpertsShape shape = kShape;
+  shape.first = 1, shape.local = 2;
+  const auto experts = make(GetParam(), with("bias", true), shape);
+  for (const Parameter& parameter : parameters_of(*experts)) {
+    SCOPED_TRACE(parameter.name);
+    EXPECT_EQ(parameter.info.part, Part::kExperts);
+    EXPECT_TRUE(parameter.info.per_expert && parameter.info.sharded);
+    EXPECT_EQ(parameter.info.first_expert, 1);
+    EXPECT_EQ(parameter.info.role == Role::kMatrix, parameter.tensor.dim() == 3);
+    int64_t outputs = 0;
+    for (const int64_t part : parameter.info.fused) outputs += part;
+    if (outputs > 0) {
+      EXPECT_EQ(outputs, parameter.tensor.size(1));
+    }
+  }
+  EXPECT_EQ(experts->stacked_parameters().size(), experts->parameters().size());
+}
+
 TEST_P(ExpertContract, RefusesBadShapesAndSettings) {
   ExpertsShape shape = kShape;
   shape.d_ff = 0;
@@ -183,6 +212,34 @@ TEST_P(ExpertContract, RefusesBadShapesAndSettings) {
   shape.first = 3, shape.local = 2;
   EXPECT_ERROR(make(GetParam(), {}, shape), "inside [0, 4)");
   EXPECT_ERROR(make(GetParam(), with("no_such_key", 1)), "no_such_key");
+}
+
+TEST(PublicExpertOptions, EveryBuiltInKindHasThemAndTheyMakeIt) {
+  const std::vector<std::string> found = {
+      moe::test::expect_public_options<AdvancedExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<BasicExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<FfnExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<GatedExpert, ExpertSpec>(expert_kinds())};
+#define X(name, help) #name,
+  const std::vector<std::string> built_in = {
+#include <moe/experts/experts.def>
+  };
+#undef X
+  EXPECT_EQ(found, built_in);
+
+  const ExpertSpec spec = GatedExpert{.d_ff = 7, .bias = true};
+  EXPECT_EQ(spec.d_ff, 7);
+  EXPECT_EQ(spec.make(kShape)->parameters().size(), 4u);
+  EXPECT_EQ(ExpertSpec(GatedExpert{}).make(kShape)->parameters().size(), 2u);
+}
+
+TEST(StackedExperts, SayWhichMatricesStandOnOneAnother) {
+  for (const auto& [kind, parts] : {std::pair{"gated", std::vector<int64_t>{3, 3}}, {"ffn", {}}})
+    for (const Parameter& parameter : parameters_of(*make(kind, with("bias", true)))) {
+      const bool in = parameter.tensor.size(1) != kShape.d_out;
+      EXPECT_EQ(parameter.info.fused, in ? parts : std::vector<int64_t>()) << parameter.name;
+      EXPECT_EQ(parameter.info.residual, !in && parameter.info.role == Role::kMatrix);
+    }
 }
 
 /// The two kinds whose formula is known here, against plain loops.

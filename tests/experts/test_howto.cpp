@@ -8,9 +8,9 @@
 
 #include <moe/experts/experts.h>
 
-namespace moe::experts::kinds {
+namespace moe::experts::expert_kinds_table {
 ExpertsRegistry::Entry make_bilinear();
-}
+}  // namespace moe::experts::expert_kinds_table
 
 namespace moe::experts::howto_test {
 
@@ -20,7 +20,7 @@ using moe::test::expect_close;
 using moe::test::normal;
 
 const bool kRegistered =
-    moe::test::register_howto(expert_kinds(), "bilinear", kinds::make_bilinear());
+    moe::test::register_howto(expert_kinds(), "bilinear", expert_kinds_table::make_bilinear());
 
 TEST(HowTo, TheExpertOfThePageIsItsFormula) {
   ASSERT_TRUE(kRegistered);

@@ -1,4 +1,4 @@
-// E13: modules of a user as experts. R rows, D width, O output width, M rows of one expert.
+// Modules of a user as experts. R rows, D width, O output width, M rows of one expert.
 #include <tests/experts/fixtures.h>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
@@ -13,7 +13,7 @@
 #include <torch/nn/modules/linear.h>
 
 #include <moe/experts/modules.h>
-#include <moe/layers/init.h>
+#include <moe/parameters/initialise.h>
 
 namespace moe::experts::modules_test {
 
@@ -28,7 +28,7 @@ using moe::test::experts::ids;
 using moe::test::experts::some_rows;
 
 constexpr int64_t kIn = 5, kOut = 4, kExperts = 4;
-constexpr ExpertsShape kShape = {.d_model = kIn, .d_ff = 1, .d_out = kOut, .num_experts = kExperts};
+const ExpertsShape kShape = {.d_model = kIn, .d_ff = 1, .d_out = kOut, .num_experts = kExperts};
 
 /// out = sin(x w) * scale: a class of the user's own.
 struct WaveImpl : torch::nn::Module {
@@ -125,8 +125,23 @@ TEST(ModuleExperts, KeepTheNumbersTheyComeWith) {
   auto mine = unequal();
   const auto experts = modules(mine)(kShape);
   const Tensor before = mine[2].module()->named_parameters()["weight"].detach().clone();
-  layers::initialise(*experts, {}, 4);
+  initialise(*experts, {}, 4);
   expect_identical(mine[2].module()->named_parameters()["weight"].detach(), before);
+}
+
+TEST(ModuleExperts, SayWhoseParametersTheyHold) {
+  ExpertsShape shard = kShape;
+  shard.first = 1, shard.local = 2;
+  const Parameters parameters = parameters_of(*modules(equal())(shard));
+  ASSERT_EQ(parameters.size(), 8u);
+  for (size_t i = 0; i < 8; ++i) {
+    EXPECT_EQ(parameters[i].info.expert, i < 4 ? 1 : 2);
+    EXPECT_EQ(parameters[i].info.part, Part::kExperts);
+    EXPECT_EQ(parameters[i].info.role, i % 2 == 0 ? Role::kMatrix : Role::kBias);
+    EXPECT_TRUE(parameters[i].info.keeps_start);
+    EXPECT_TRUE(parameters[i].info.is_local());
+    EXPECT_FALSE(parameters[i].info.per_expert);
+  }
 }
 
 TEST(ModuleExperts, ComputeInTheirOwnTypeAndReturnThatOfTheSource) {
@@ -170,7 +185,7 @@ TEST(ModuleExperts, FollowTheContextIntoTrainingAndBack) {
   })(kShape);
   const ExpertRows rows = some_rows(normal({6, kIn}, 2));
   const auto zeros_in = [&](bool training) {
-    RoutingContext context;
+    LayerContext context;
     context.training = training;
     return experts->forward(rows, context).slice(0, 0, held(rows)).eq(0).any().item<bool>();
   };
@@ -183,9 +198,12 @@ TEST(ModuleExperts, StackEqualModulesForTermsOnWeights) {
   auto mine = equal();
   const auto stacks = modules(mine)(kShape)->stacked_parameters();
   ASSERT_EQ(stacks.size(), 4u);
-  EXPECT_EQ(stacks[0].first, "0.weight");
-  EXPECT_EQ(stacks[0].second.sizes(), (std::vector<int64_t>{kExperts, 3, kIn}));
-  expect_identical(stacks[0].second[2].detach(),
+  EXPECT_EQ(stacks[0].name, "0.weight");
+  EXPECT_EQ(stacks[0].tensor.sizes(), (std::vector<int64_t>{kExperts, 3, kIn}));
+  EXPECT_EQ(stacks[0].info.role, Role::kMatrix);
+  EXPECT_EQ(stacks[1].info.role, Role::kBias);
+  EXPECT_TRUE(stacks[0].info.per_expert);
+  expect_identical(stacks[0].tensor[2].detach(),
                    mine[2].module()->named_parameters()["0.weight"].detach());
   EXPECT_ERROR(modules(unequal())(kShape)->stacked_parameters(),
                "expected experts of one shape for a term on their weights");

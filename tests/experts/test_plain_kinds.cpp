@@ -1,4 +1,4 @@
-// E3, basic and advanced experts, against plain loops. R rows, D width, F hidden, O output width.
+// Basic and advanced experts, against plain loops. R rows, D width, F hidden, O output width.
 #include <cmath>
 #include <tests/experts/fixtures.h>
 #include <tests/reference/grouped.h>
@@ -8,7 +8,7 @@
 #include <tests/support/modules.h>
 
 #include <moe/experts/experts.h>
-#include <moe/layers/init.h>
+#include <moe/parameters/initialise.h>
 
 namespace moe::experts::plain_kinds_test {
 
@@ -23,7 +23,7 @@ using moe::test::reference::affine;
 using moe::test::reference::Row;
 using moe::test::reference::row_of;
 
-constexpr ExpertsShape kShape = {.d_model = 5, .d_ff = 3, .d_out = 4, .num_experts = 4};
+const ExpertsShape kShape = {.d_model = 5, .d_ff = 3, .d_out = 4, .num_experts = 4};
 
 std::shared_ptr<Experts> make(const std::string& kind, const Table& settings) {
   auto experts = expert_kinds().at(kind).make(kShape, settings);
@@ -94,7 +94,7 @@ TEST(AdvancedExperts, EqualALoopOfNormalisedNets) {
 }
 
 TEST(AdvancedExperts, DropAFewHiddenUnitsUnlessTold) {
-  RoutingContext context;
+  LayerContext context;
   context.training = true;
   const ExpertRows rows = some_rows(normal({6, 5}, 2));
   const auto differs = [&](const Table& settings) {
@@ -111,7 +111,7 @@ TEST(AdvancedExperts, DropAFewHiddenUnitsUnlessTold) {
 
 TEST(AdvancedExperts, TheNormStartsAsTheIdentity) {
   const auto experts = expert_kinds().at("advanced").make(kShape, {});
-  layers::initialise(*experts, {}, 1);
+  initialise(*experts, {}, 1);
   const auto p = experts->named_parameters();
   EXPECT_TRUE(p["scale"].eq(1).all().item<bool>());
   EXPECT_TRUE(p["b_norm"].eq(0).all().item<bool>());

@@ -77,7 +77,9 @@ TEST(RunningBatch, SequencesThatJoinAndLeaveGetWhatTheyGetAlone) {
     for (const DrawnToken& drawn : batch.step()) {
       found[drawn.sequence].push_back(drawn.token);
       EXPECT_EQ(batch.runs(drawn.sequence), !drawn.last);
-      if (!drawn.last) EXPECT_EQ(batch.tokens(drawn.sequence).back(), drawn.token);
+      if (!drawn.last) {
+        EXPECT_EQ(batch.tokens(drawn.sequence).back(), drawn.token);
+      }
     }
   }
   ASSERT_EQ(found.size(), prompts.size());

@@ -209,8 +209,9 @@ TEST(ModuleExpertsInALayer, ADeadOneStartsAgainFromItsEqual) {
   EXPECT_FALSE(p["experts.3.weight"].equal(from));
   expect_identical(p["experts.2.weight"].detach(), other);
   for (const auto& state : optimizer->state())
-    if (state.name.find("experts.3.weight.exp_avg") != std::string::npos)
+    if (state.name.find("experts.3.weight.exp_avg") != std::string::npos) {
       EXPECT_TRUE(state.tensor.eq(0).all().item<bool>());
+    }
 }
 
 TEST(ModuleExpertsInALayer, ADeadOneUnlikeTheBusiestStaysAsItIs) {

@@ -22,7 +22,7 @@ Claims small() {
   return {.offsets_T1 = at::tensor({0, 2, 4, 6, 8}, at::kLong),
           .experts_N = at::tensor({0, 1, 1, 0, 2, 0, 2, 3}, at::kLong),
           .num_experts = 3,
-          .tokens_per_group = 2,
+          .groups_G1 = at::tensor({0, 2, 4}, at::kLong),
           .room_G = at::full({2}, 1, at::kLong)};
 }
 
@@ -53,6 +53,15 @@ TEST(ClaimRoom, PairsMoveToTheBestExpertThatHasRoomAndIsNotTheirTokens) {
   EXPECT_EQ(got(claims), (std::vector<int64_t>{0, 2, 1, 3, 2, 0, 1, 3}));
 }
 
+TEST(ClaimRoom, GroupsOfDifferentLengthsHaveEachTheirOwnRoom) {
+  Claims claims = small();
+  claims.groups_G1 = at::tensor({0, 1, 1, 4}, at::kLong);
+  claims.room_G = at::tensor({1, 9, 2}, at::kLong);
+  EXPECT_EQ(got(claims), (std::vector<int64_t>{0, 1, 1, 0, 2, 0, 2, 3}));
+  claims.room_G = at::tensor({0, 9, 1}, at::kLong);
+  EXPECT_EQ(got(claims), (std::vector<int64_t>{3, 3, 1, 0, 2, 3, 3, 3}));
+}
+
 TEST(ClaimRoom, TakesNoTokenNoPairAndNoRoom) {
   Claims claims = small();
   claims.room_G = at::zeros({2}, at::kLong);
@@ -60,15 +69,22 @@ TEST(ClaimRoom, TakesNoTokenNoPairAndNoRoom) {
   claims = {.offsets_T1 = at::zeros({1}, at::kLong),
             .experts_N = at::zeros({0}, at::kLong),
             .num_experts = 3,
-            .tokens_per_group = 5,
+            .groups_G1 = at::zeros({1}, at::kLong),
             .room_G = at::zeros({0}, at::kLong)};
+  EXPECT_EQ(got(claims), std::vector<int64_t>{});
+  claims.groups_G1 = at::zeros({3}, at::kLong);
+  claims.room_G = at::zeros({2}, at::kLong);
   EXPECT_EQ(got(claims), std::vector<int64_t>{});
 }
 
 TEST(ClaimRoom, RefusesWhatDoesNotFitTogether) {
   Claims claims = small();
-  claims.tokens_per_group = 3;
-  EXPECT_ERROR(got(claims), "groups of tokens_per_group=3 tokens that make up T=4");
+  claims.groups_G1 = at::tensor({0, 4}, at::kLong);
+  EXPECT_ERROR(got(claims), "a room for each of 1 groups, got 3 experts and room for 2 groups");
+  for (const std::vector<int64_t>& bounds : {std::vector<int64_t>{0, 2, 3}, {1, 2, 4}, {0, 5, 4}}) {
+    claims.groups_G1 = at::tensor(bounds, at::kLong);
+    EXPECT_ERROR(got(claims), "groups that rise from 0 to T=4");
+  }
   claims = small();
   claims.experts_N = claims.experts_N.to(at::kInt);
   EXPECT_ERROR(got(claims), "expected int64 offsets");

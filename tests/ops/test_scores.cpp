@@ -7,7 +7,7 @@
 #include <tests/support/message_of.h>
 #include <vector>
 
-#include <ATen/ops/softmax.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -55,70 +55,85 @@ Tensor scores(int64_t T, int64_t E) {
   return scores_TE;
 }
 
+Tensor bounds(const std::vector<int64_t>& values) {
+  return at::tensor(values, at::kLong);
+}
+
+/// Some ways to divide T tokens into groups.
+std::vector<Tensor> divisions(int64_t T) {
+  return {Tensor(), bounds({0, T / 3, T}), bounds({0, 0, T / 2, T / 2, T, T}),
+          at::arange(T + 1, at::kLong)};
+}
+
 /// The sum over tokens in plain loops.
-Tensor naive_sums(const Tensor& scores_TE, const Tensor& valid_T, bool normalise, int64_t groups) {
-  const int64_t T = scores_TE.size(0), E = scores_TE.size(1);
-  Tensor sums_GE = at::zeros({groups, E}, at::kDouble);
-  for (int64_t t = 0; t < T; ++t) {
-    if (valid_T.defined() && !valid_T[t].item<bool>()) continue;
-    double total = 0;
-    for (int64_t e = 0; e < E; ++e) total += scores_TE[t][e].item<double>();
-    for (int64_t e = 0; e < E; ++e)
-      sums_GE[t / (T / groups)][e] +=
-          scores_TE[t][e].item<double>() / (normalise ? std::max(total, 1e-20) : 1);
-  }
+Tensor naive_sums(const Tensor& scores_TE, bool normalise, const Tensor& groups_G1) {
+  const int64_t E = scores_TE.size(1);
+  const Tensor all = groups_G1.defined() ? groups_G1 : bounds({0, scores_TE.size(0)});
+  Tensor sums_GE = at::zeros({all.size(0) - 1, E}, at::kDouble);
+  for (int64_t g = 0; g + 1 < all.size(0); ++g)
+    for (int64_t t = all[g].item<int64_t>(); t < all[g + 1].item<int64_t>(); ++t) {
+      double total = 0;
+      for (int64_t e = 0; e < E; ++e) total += scores_TE[t][e].item<double>();
+      for (int64_t e = 0; e < E; ++e)
+        sums_GE[g][e] += scores_TE[t][e].item<double>() / (normalise ? std::max(total, 1e-20) : 1);
+    }
   return sums_GE;
 }
 
 TEST(ProbabilitySums, AgreeWithLoops) {
   const Tensor scores_TE = scores(12, 7);
   for (const bool normalise : {true, false})
-    for (const bool padded : {true, false})
-      for (const int64_t groups : {1, 3}) {
-        const Tensor valid_T = padded ? normal({12}, 5).gt(-0.3) : Tensor();
-        const Tensor expected = naive_sums(scores_TE, valid_T, normalise, groups);
-        for (const auto type : {at::kDouble, at::kFloat})
-          expect_close(probability_sums(scores_TE.to(type), valid_T, normalise, groups), expected,
-                       1e-6);
-      }
+    for (const Tensor& groups_G1 : divisions(12)) {
+      const Tensor expected = naive_sums(scores_TE, normalise, groups_G1);
+      for (const auto type : {at::kDouble, at::kFloat})
+        expect_close(probability_sums(scores_TE.to(type), normalise, groups_G1), expected, 1e-6);
+    }
 }
 
 TEST(ProbabilitySums, AgreeWithTheFormulaOnEveryInstructionSet) {
   for (const auto& [T, E] :
        std::vector<std::pair<int64_t, int64_t>>{{1, 1}, {3, 8}, {40, 17}, {900, 20}, {64, 300}})
     for (const bool normalise : {true, false})
-      for (const int64_t groups : {int64_t{1}, T % 4 == 0 ? int64_t{4} : T}) {
+      for (const Tensor& groups_G1 : divisions(T)) {
         SCOPED_TRACE(T);
-        const Tensor valid_T = T > 1 ? normal({T}, 5).gt(-0.5) : Tensor();
-        expect_formula(
-            [&](const Tensor& in) { return probability_sums(in, valid_T, normalise, groups); },
-            // A row of nothing has no slope that float32 could hold.
-            scores(T, E) + 0.01);
+        expect_formula([&](const Tensor& in) { return probability_sums(in, normalise, groups_G1); },
+                       // A row of nothing has no slope that float32 could hold.
+                       scores(T, E) + 0.01);
       }
 }
 
 TEST(ProbabilitySums, AgreeWithCentralDifferences) {
   for (const bool normalise : {true, false})
-    expect_gradients([&](const auto& in) { return probability_sums(in[0], {}, normalise, 2); },
-                     {(normal({4, 3}, 6).square() + 0.1).contiguous()});
+    for (const Tensor& groups_G1 : divisions(5))
+      expect_gradients(
+          [&](const auto& in) { return probability_sums(in[0], normalise, groups_G1); },
+          {(normal({5, 3}, 6).square() + 0.1).contiguous()});
 }
 
-TEST(ProbabilitySums, SkipPaddingWhateverItHolds) {
-  Tensor scores_TE = at::softmax(normal({4, 5}, 7), 1).to(at::kFloat);
-  const Tensor valid_T = at::tensor({1, 0, 1, 1}, at::kLong).gt(0);
-  const Tensor before = probability_sums(scores_TE, valid_T, true);
-  scores_TE[1].fill_(std::nan(""));
-  expect_identical(probability_sums(scores_TE, valid_T, true), before);
+TEST(ProbabilitySums, OfAGroupAreWhatItHasAlone) {
+  const Tensor scores_TE = scores(1500, 9);
+  const Tensor groups_G1 = bounds({0, 700, 701, 1500});
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    const Tensor sums_GE = probability_sums(scores_TE.to(type), true, groups_G1);
+    for (int64_t g = 0; g < 3; ++g) {
+      const Tensor own_TE = scores_TE.to(type).slice(0, groups_G1[g].item<int64_t>(),
+                                                     groups_G1[g + 1].item<int64_t>());
+      expect_identical(probability_sums(own_TE, true)[0], sums_GE[g]);
+    }
+  }
 }
 
 TEST(ProbabilitySums, TakeNoTokensAndNoGroups) {
   for (const auto type : {at::kFloat, at::kDouble}) {
-    expect_identical(probability_sums(at::zeros({0, 3}, type), {}, true),
+    expect_identical(probability_sums(at::zeros({0, 3}, type), true),
                      at::zeros({1, 3}, at::kDouble));
-    expect_identical(probability_sums(at::zeros({0, 3}, type), {}, true, 0),
+    expect_identical(probability_sums(at::zeros({0, 3}, type), true, bounds({0})),
                      at::zeros({0, 3}, at::kDouble));
   }
-  EXPECT_ERROR(probability_sums(at::zeros({5, 3}), {}, true, 2), "groups of equal size");
+  for (const std::vector<int64_t>& wrong : {std::vector<int64_t>{0, 2}, {1, 5}, {0, 6, 5}})
+    EXPECT_ERROR(probability_sums(at::zeros({5, 3}), true, bounds(wrong)),
+                 "groups that rise from 0 to T=5");
+  EXPECT_ERROR(probability_sums(at::zeros({5, 3}), true, at::zeros({2})), "bounds of groups");
 }
 
 TEST(ProbabilitySums, ThreadsChangeNoBit) {
@@ -126,7 +141,7 @@ TEST(ProbabilitySums, ThreadsChangeNoBit) {
   std::vector<Tensor> found;
   for (const int threads : {1, 2, 3}) {
     const WithThreads with(threads);
-    found.push_back(probability_sums(scores_TE, {}, true));
+    found.push_back(probability_sums(scores_TE, true));
   }
   expect_identical(found[1], found[0]);
   expect_identical(found[2], found[0]);

@@ -25,7 +25,7 @@ inline Table settings_of(std::initializer_list<std::pair<std::string, Value>> en
 /// A router in float64.
 inline std::shared_ptr<Router> make(const std::string& kind, const RouterShape& shape,
                                     const Table& settings = {}) {
-  auto router = routers().at(kind).make(shape, settings);
+  auto router = test::initialised_router(routers().at(kind).make(shape, settings));
   router->to(at::kDouble);
   return router;
 }
@@ -126,7 +126,7 @@ inline void expect_pairs(const Routing& routing, int64_t token, const Ids& exper
   expect_row(test::weights_of(routing, token), weights);
 }
 
-/// A selection rule of R1.
+/// How a softmax and a sum over the chosen follow one another.
 struct SelectionRule {
   bool renormalise = true;
   std::string softmax = "before";

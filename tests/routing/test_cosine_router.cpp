@@ -1,4 +1,4 @@
-// The cosine router (R11) against loops. T tokens, D width, P width of the projection, E experts,
+// The cosine router against loops. T tokens, D width, P width of the projection, E experts,
 // K choices per token.
 #include <cmath>
 #include <tests/routing/naive.h>
@@ -108,7 +108,7 @@ TEST(CosineRouter, StartsAtTheAskedTemperatureAndWidth) {
 TEST(CosineRouter, LooksAtDirectionsOnlyHoweverLongTheTokens) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1).to(at::kFloat);
   const auto router =
-      routers().at("cosine").make({.d_model = kWidth, .num_experts = kExperts, .top_k = 2}, {});
+      test::make_router("cosine", {.d_model = kWidth, .num_experts = kExperts, .top_k = 2});
   const Tensor logits_TE = router->forward(x_TD, {}).logits_TE;
   for (const double factor : {1e-30, 1e-3, 1e30})
     expect_close(router->forward(x_TD * factor, {}).logits_TE, logits_TE, 1e-5);

@@ -1,4 +1,4 @@
-// B14: experts that sit out a step. T tokens, E experts, K choices per token, N pairs.
+// Experts that sit out a step. T tokens, E experts, K choices per token, N pairs.
 #include <set>
 #include <tests/support/routers.h>
 
@@ -17,14 +17,13 @@ namespace {
 constexpr int64_t kTokens = 12, kExperts = 6, kChoices = 2;
 
 /// Every expert in turn, with weights that differ.
-Routing round_robin(const Tensor& valid_T = {}) {
+Routing round_robin() {
   const Tensor pairs_TK = at::arange(kTokens * kChoices, at::kLong).reshape({kTokens, kChoices});
-  return fixed_choices(pairs_TK.remainder(kExperts), pairs_TK.to(at::kDouble) + 1, kExperts,
-                       valid_T);
+  return fixed_choices(pairs_TK.remainder(kExperts), pairs_TK.to(at::kDouble) + 1, kExperts);
 }
 
-RoutingContext training(uint64_t step = 0, uint32_t layer = 0) {
-  return {.training = true, .random = {.seed = 5, .step = step, .layer = layer}};
+LayerContext training(uint64_t step = 0, uint32_t layer = 0) {
+  return {{.training = true, .random = {.seed = 5, .step = step, .layer = layer}}};
 }
 
 /// The experts that no pair of `routing` has.
@@ -66,11 +65,11 @@ TEST(ExpertDropout, MasksTheAskedShareAndNeverAll) {
 }
 
 TEST(ExpertDropout, DependsOnSeedStepAndLayerOnly) {
-  const auto masked = [](const RoutingContext& context) {
+  const auto masked = [](const LayerContext& context) {
     return absent(drop_experts(round_robin(), context, 0.5));
   };
-  RoutingContext later = training(3);
-  later.first_token = 100;  // another micro-batch or rank of the same step
+  LayerContext later = training(3);
+  later.tokens.first_token = 100;  // another micro-batch or rank of the same step
   EXPECT_EQ(masked(training(3)), masked(later));
   std::set<std::set<int64_t>> of_steps, of_layers;
   for (uint32_t i = 0; i < 10; ++i) {
@@ -90,17 +89,12 @@ TEST(ExpertDropout, LeavesEvaluationAndAShareOfZeroAlone) {
   }
 }
 
-TEST(ExpertDropout, TakesPaddingRaggedRoutingsAndNoTokens) {
-  const Tensor valid_T = at::tensor({1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 1, 0}, at::kLong).to(at::kBool);
-  const Routing padded = drop_experts(round_robin(valid_T), training(1), 0.5);
-  moe::test::expect_valid(padded, kTokens, kExperts);
-  EXPECT_EQ(padded.dropped().item<int64_t>() + padded.counts_E().sum().item<int64_t>(),
-            9 * kChoices);
+TEST(ExpertDropout, TakesRaggedRoutingsAndNoTokens) {
   Routing ragged = round_robin();
   ragged.choices = 0;
   moe::test::expect_valid(drop_experts(ragged, training(1), 0.5), kTokens, kExperts);
   const Tensor none_TK = at::zeros({0, kChoices}, at::kLong);
-  const Routing none = fixed_choices(none_TK, none_TK.to(at::kFloat), kExperts, {});
+  const Routing none = fixed_choices(none_TK, none_TK.to(at::kFloat), kExperts);
   EXPECT_EQ(drop_experts(none, training(1), 0.5).pairs(), 0);
 }
 

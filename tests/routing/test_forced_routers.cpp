@@ -20,14 +20,14 @@ constexpr int64_t kWidth = 5;
 
 std::shared_ptr<Router> make(const std::string& kind, int64_t experts, int64_t top_k,
                              const Table& settings = {}) {
-  return routers().at(kind).make({.d_model = kWidth, .num_experts = experts, .top_k = top_k},
-                                 settings);
+  return test::initialised_router(routers().at(kind).make(
+      {.d_model = kWidth, .num_experts = experts, .top_k = top_k}, settings));
 }
 
 TEST(ForcedBalanceRouter, DealsExpertsRoundRobinByGlobalTokenNumber) {
   const auto router = make("forced_balance", 5, 3);
   const Tensor x_TD = normal({10, kWidth}, 1).to(at::kFloat);
-  const Routing routing = router->forward(x_TD, {.first_token = 7});
+  const Routing routing = router->forward(x_TD, {{}, {.first_token = 7}});
   const auto experts = experts_by_token(routing);
   for (int64_t t = 0; t < 10; ++t)
     for (int64_t j = 0; j < 3; ++j)
@@ -42,7 +42,7 @@ TEST(ForcedSkewRouter, DrawsTheFirstChoiceFromAZipfDistribution) {
     Table settings;
     settings.set("exponent", exponent);
     const auto router = make("forced_skew", E, 3, settings);
-    const Routing routing = router->forward(at::zeros({T, kWidth}), {.random = {.seed = 11}});
+    const Routing routing = router->forward(at::zeros({T, kWidth}), {{.random = {.seed = 11}}});
     std::vector<double> first(E), expected;
     for (const auto& chosen : experts_by_token(routing)) ++first[static_cast<size_t>(chosen[0])];
     double total = 0;
@@ -70,10 +70,11 @@ void expect_same_pairs(const Routing& a, const Routing& b) {
   EXPECT_EQ(a.weight_on_input, b.weight_on_input);
 }
 
-std::shared_ptr<ReplayRouter> replay_of(const Routing& recording) {
-  auto router = std::make_shared<ReplayRouter>(
+std::shared_ptr<Replay> replay_of(const Routing& recording) {
+  auto router = std::make_shared<Replay>(
       RouterShape{.d_model = kWidth, .num_experts = recording.num_experts, .top_k = 2},
-      ReplayOptions{});
+      ReplayRouter{});
+  test::initialised_router(router);
   router->set_assignment(recording);
   return router;
 }
@@ -81,7 +82,7 @@ std::shared_ptr<ReplayRouter> replay_of(const Routing& recording) {
 TEST(ReplayRouter, GivesBackWhatOtherRoutersDecided) {
   const Tensor x_TD = normal({8, kWidth}, 1).to(at::kFloat);
   for (const char* kind : {"topk", "expert_choice", "dense", "sigmoid"}) {
-    const RoutingContext context{.first_token = 20, .sequence_length = 4};
+    const LayerContext context{{}, {.sequences = Sequences::equal(2, 4), .first_token = 20}};
     const Routing routing = make(kind, 4, 2)->forward(x_TD, context);
     const Routing recording = recorded(routing);
     EXPECT_FALSE(recording.weights_N.requires_grad());
@@ -91,21 +92,17 @@ TEST(ReplayRouter, GivesBackWhatOtherRoutersDecided) {
   }
 }
 
-TEST(ReplayRouter, FindsTokensByTheirGlobalNumberAndDropsPadding) {
+TEST(ReplayRouter, FindsTokensByTheirGlobalNumber) {
   const Tensor x_TD = normal({8, kWidth}, 1).to(at::kFloat);
-  const Routing routing = make("expert_choice", 4, 2)->forward(x_TD, {.first_token = 20});
+  const Routing routing = make("expert_choice", 4, 2)->forward(x_TD, {{}, {.first_token = 20}});
   const auto all = experts_by_token(routing);
   const auto router = replay_of(recorded(routing));
-  const Tensor valid_T = at::tensor({1, 0, 1}, at::kLong).to(at::kBool);
-  const Routing part =
-      router->forward(x_TD.slice(0, 0, 3), {.first_token = 23, .valid_T = valid_T});
+  const Routing part = router->forward(x_TD.slice(0, 0, 3), {{}, {.first_token = 23}});
   moe::test::expect_valid(part, 3, 4);
   const auto found = experts_by_token(part);
-  EXPECT_EQ(found[0], all[3]);
-  EXPECT_TRUE(found[1].empty());
-  EXPECT_EQ(found[2], all[5]);
-  EXPECT_ERROR(router->forward(x_TD, {.first_token = 21}), "[20, 28), got [21, 29)");
-  EXPECT_ERROR(router->forward(x_TD, {.first_token = 19}), "[20, 28), got [19, 27)");
+  for (size_t t = 0; t < 3; ++t) EXPECT_EQ(found[t], all[3 + t]);
+  EXPECT_ERROR(router->forward(x_TD, {{}, {.first_token = 21}}), "[20, 28), got [21, 29)");
+  EXPECT_ERROR(router->forward(x_TD, {{}, {.first_token = 19}}), "[20, 28), got [19, 27)");
 }
 
 TEST(ReplayRouter, ReadsTheFileThatWriteRecordingWrote) {
@@ -115,17 +112,17 @@ TEST(ReplayRouter, ReadsTheFileThatWriteRecordingWrote) {
   Table on_input, replay_settings;
   on_input.set("weight_on", "input");
   replay_settings.set("path", path.string());
-  const Routing routing = make("topk", 4, 2, on_input)->forward(x_TD, {.first_token = 3});
+  const Routing routing = make("topk", 4, 2, on_input)->forward(x_TD, {{}, {.first_token = 3}});
   write_recording(real_files(), path, routing);
   expect_same_pairs(read_recording(path), recorded(routing));
   expect_same_pairs(
-      recorded(make("replay", 4, 2, replay_settings)->forward(x_TD, {.first_token = 3})),
+      recorded(make("replay", 4, 2, replay_settings)->forward(x_TD, {{}, {.first_token = 3}})),
       recorded(routing));
   EXPECT_ERROR(make("replay", 5, 2, replay_settings), "a recording for 5 experts, got 4");
 }
 
 TEST(ReplayRouter, RefusesRecordingsThatAreNone) {
-  ReplayRouter router({.d_model = kWidth, .num_experts = 4, .top_k = 2}, ReplayOptions{});
+  Replay router({.d_model = kWidth, .num_experts = 4, .top_k = 2}, ReplayRouter{});
   const Tensor x_TD = at::zeros({2, kWidth});
   EXPECT_ERROR(router.forward(x_TD, {}), "got none");
   const Tensor weights_TK = at::ones({2, 2});
@@ -138,7 +135,7 @@ TEST(ReplayRouter, RefusesRecordingsThatAreNone) {
   EXPECT_ERROR(router.set_assignment(at::zeros({2, 1}, at::kLong), weights_TK),
                "weights of the same shape");
   Routing recording =
-      fixed_choices(at::tensor({0, 1, 2, 3}, at::kLong).reshape({2, 2}), weights_TK, 4, {});
+      fixed_choices(at::tensor({0, 1, 2, 3}, at::kLong).reshape({2, 2}), weights_TK, 4);
   recording.offsets = at::tensor({0, 3, 2}, at::kLong);
   EXPECT_ERROR(router.set_assignment(recording), "offsets that rise from 0 to the 4 pairs");
   constexpr int64_t kMost = std::numeric_limits<int64_t>::max();  // differences that wrap around

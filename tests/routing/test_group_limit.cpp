@@ -1,4 +1,4 @@
-// Routers that confine a token to a few groups of experts (R13) against loops. T tokens, D width,
+// Routers that confine a token to a few groups of experts against loops. T tokens, D width,
 // E experts, G groups, K choices per token.
 #include <tests/routing/naive.h>
 #include <tests/support/gradcheck.h>
@@ -140,8 +140,8 @@ TEST(GroupLimit, KeptGroupsMayHoldExactlyTheChoicesAndTokensMayBeNan) {
   x_TD[2].fill_(NAN);
   for (const std::string kind : {"topk", "sigmoid"})
     for (const std::string score : {"max", "best_two"}) {
-      const auto router = routers().at(kind).make(
-          {.d_model = kWidth, .num_experts = kExperts, .top_k = 6}, limit(4, 2, score));
+      const auto router = test::make_router(
+          kind, {.d_model = kWidth, .num_experts = kExperts, .top_k = 6}, limit(4, 2, score));
       const Routing routing = router->forward(x_TD, {});
       test::expect_valid(routing, kTokens, kExperts);
       EXPECT_TRUE(routing.weights_N.slice(0, 18).isfinite().all().item<bool>());

@@ -1,4 +1,4 @@
-// The GShard router (R3) against loops. T tokens, D width, E experts, K choices per token.
+// The GShard router against loops. T tokens, D width, E experts, K choices per token.
 #include <tests/routing/naive.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
@@ -31,8 +31,9 @@ TEST(GShardRouter, AgreesWithItsNaiveTwinForEveryPolicy) {
       for (const bool training : {true, false}) {
         SCOPED_TRACE(concat("K=", K, ' ', second, training ? " training" : " evaluation"));
         const auto router = make(K, settings_of({{"second", second}, {"threshold", kThreshold}}));
-        const RoutingContext context{
-            .training = training, .random = {.seed = 5, .step = 2, .layer = 1}, .first_token = 100};
+        const LayerContext context{
+            {.training = training, .random = {.seed = 5, .step = 2, .layer = 1}},
+            {.first_token = 100}};
         const Routing routing = router->forward(x_TD, context);
         const RandomStream stream(context.random, Purpose::kRouting);
         const std::string policy = second == "random" && !training ? "all" : second;
@@ -83,7 +84,7 @@ TEST(GShardRouter, KeepsTheSecondExpertAsOftenAsItsWeightSays) {
   const double g2 = second_weight();
   for (const double threshold : {1.0, 0.75, g2 * 0.9}) {
     const auto router = make(2, settings_of({{"threshold", threshold}}));
-    const Routing routing = router->forward(x_TD, {.training = true, .random = {.seed = 11}});
+    const Routing routing = router->forward(x_TD, {{.training = true, .random = {.seed = 11}}});
     const double probability = std::min(1.0, g2 / threshold);
     const double found = static_cast<double>(routing.pairs() - T) / T;
     EXPECT_NEAR(found, probability, 5 * std::sqrt(probability * (1 - probability) / T) + 1e-12)
@@ -97,7 +98,7 @@ TEST(GShardRouter, DrawsByGlobalTokenNumberSeedAndStep) {
   const auto choose = [&](int64_t first, int64_t begin, uint64_t seed, uint64_t step) {
     return experts_by_token(router->forward(
         x_TD.slice(0, begin),
-        {.training = true, .random = {.seed = seed, .step = step}, .first_token = first}));
+        {{.training = true, .random = {.seed = seed, .step = step}}, {.first_token = first}}));
   };
   const auto all = choose(50, 0, 1, 1);
   const auto part = choose(67, 17, 1, 1);
@@ -112,8 +113,8 @@ TEST(GShardRouter, EvaluationDrawsNothingAndMayHaveAPolicyOfItsOwn) {
   const auto evaluate = [&](const std::string& second, const std::string& second_eval) {
     const auto router = make(
         2, settings_of({{"second", second}, {"second_eval", second_eval}, {"threshold", 0.4}}));
-    const Routing a = router->forward(x_TD, {.random = {.seed = 1}});
-    const Routing b = router->forward(x_TD, {.random = {.seed = 2}});
+    const Routing a = router->forward(x_TD, {{.random = {.seed = 1}}});
+    const Routing b = router->forward(x_TD, {{.random = {.seed = 2}}});
     EXPECT_TRUE(at::equal(a.experts_N, b.experts_N));
     return a.pairs();
   };
@@ -127,24 +128,9 @@ TEST(GShardRouter, EvaluationDrawsNothingAndMayHaveAPolicyOfItsOwn) {
   EXPECT_EQ(evaluate("none", "all"), 2 * kTokens);
 }
 
-TEST(GShardRouter, PaddingHasNoPairsAndChangesNoOtherToken) {
-  const Tensor x_TD = normal({kTokens, kWidth}, 1);
-  const Tensor valid_T = at::arange(kTokens, at::kLong).remainder(3).ne(1);
-  for (const std::string second : {"threshold", "random"}) {
-    const auto router = make(2, settings_of({{"second", second}, {"threshold", 0.4}}));
-    const auto all = experts_by_token(router->forward(x_TD, {.training = true}));
-    const Routing routing = router->forward(x_TD, {.training = true, .valid_T = valid_T});
-    test::expect_valid(routing, kTokens, kExperts);
-    EXPECT_EQ(routing.dropped().item<int64_t>(), 0);
-    const auto found = experts_by_token(routing);
-    for (size_t t = 0; t < all.size(); ++t)
-      EXPECT_EQ(found[t], t % 3 == 1 ? Ids() : all[t]) << second << ' ' << t;
-  }
-}
-
 TEST(GShardRouter, GradientsOfRaggedChoicesAgreeWithCentralDifferences) {
   const auto router = make(3, settings_of({{"second", "threshold"}, {"threshold", 0.3}}));
-  const RoutingContext context{.training = true};
+  const LayerContext context{{.training = true}};
   const Tensor x_TD = normal({6, kWidth}, 1);
   EXPECT_LT(router->forward(x_TD, context).pairs(), 18);
   std::vector<Tensor> inputs = {x_TD};
@@ -153,9 +139,9 @@ TEST(GShardRouter, GradientsOfRaggedChoicesAgreeWithCentralDifferences) {
                          inputs);
 }
 
-TEST(GShardRouter, SaysHowManyExpertsATokenMeetsAtMost) {
-  EXPECT_EQ(make(2, {})->experts_per_token(), 2);
-  EXPECT_EQ(make(2, settings_of({{"second", "none"}}))->experts_per_token(), 1);
+TEST(GShardRouter, SaysHowManyExpertsWorkForATokenAtMost) {
+  EXPECT_EQ(make(2, {})->active_experts(), 2);
+  EXPECT_EQ(make(2, settings_of({{"second", "none"}}))->active_experts(), 1);
 }
 
 TEST(GShardRouter, RefusesSettingsThatMeanNothing) {

@@ -1,4 +1,4 @@
-// Hash routing (R6) against loops. T tokens, V vocabulary, E experts, K choices per token.
+// Hash routing against loops. T tokens, V vocabulary, E experts, K choices per token.
 #include <limits>
 #include <map>
 #include <set>
@@ -7,6 +7,7 @@
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
 #include <tests/support/temporary_folder.h>
+#include <tests/support/unfilled.h>
 
 #include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
@@ -15,6 +16,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/formats/safetensors.h>
+#include <moe/routing/kinds/hash.h>
 
 namespace moe::routing::hash_test {
 
@@ -23,13 +25,14 @@ namespace {
 using moe::test::experts_by_token;
 using naive::Ids;
 using naive::settings_of;
+using naive::state_of;
 
 constexpr int64_t kWidth = 5, kExperts = 6;
 
 std::shared_ptr<Router> make(int64_t top_k, const Table& settings = {},
                              int64_t experts = kExperts) {
-  return routers().at("hash").make({.d_model = kWidth, .num_experts = experts, .top_k = top_k},
-                                   settings);
+  return test::initialised(routers().at("hash").make(
+      {.d_model = kWidth, .num_experts = experts, .top_k = top_k}, settings));
 }
 
 Table balanced(const Ids& counts) {
@@ -42,8 +45,8 @@ Tensor ids_of(const Ids& ids) {
   return at::tensor(ids, at::kLong);
 }
 
-std::vector<Ids> choose(Router& router, const Tensor& ids_T, RoutingContext context = {}) {
-  context.token_ids_T = ids_T;
+std::vector<Ids> choose(Router& router, const Tensor& ids_T, LayerContext context = {}) {
+  context.tokens.ids_T = ids_T;
   return experts_by_token(router.forward(at::zeros({ids_T.size(0), kWidth}), context));
 }
 
@@ -66,8 +69,8 @@ TEST(HashRouter, LooksTheExpertsUpByTokenIdAndSharesTheWeight) {
   const Ids ids = {3, 0, 7, 3, 100000, -1, std::numeric_limits<int64_t>::max(), 0};
   for (const int64_t K : {1, 2, 3, 6}) {
     const auto router = make(K, settings_of({{"seed", 4}}));
-    RoutingContext context{.training = true, .random = {.seed = 1, .step = 2, .layer = 3}};
-    context.token_ids_T = ids_of(ids);
+    LayerContext context{{.training = true, .random = {.seed = 1, .step = 2, .layer = 3}}};
+    context.tokens.ids_T = ids_of(ids);
     const Tensor x_TD = test::normal({8, kWidth}, 1);
     const Routing routing = router->forward(x_TD, context);
     test::expect_valid(routing, 8, kExperts);
@@ -85,17 +88,17 @@ TEST(HashRouter, LooksTheExpertsUpByTokenIdAndSharesTheWeight) {
 TEST(HashRouter, TheTableDependsOnItsSeedAndTheLayerAndOnNothingElse) {
   const Tensor ids_T = at::arange(50, at::kLong);
   const auto router = make(2);
-  const auto table = choose(*router, ids_T, {.random = {.layer = 1}});
-  EXPECT_EQ(
-      choose(*router, ids_T,
-             {.training = true, .random = {.seed = 9, .step = 8, .layer = 1}, .first_token = 77}),
-      table);
-  EXPECT_NE(choose(*router, ids_T, {.random = {.layer = 2}}), table);
-  EXPECT_NE(choose(*make(2, settings_of({{"seed", 1}})), ids_T, {.random = {.layer = 1}}), table);
+  const auto table = choose(*router, ids_T, {{.random = {.layer = 1}}});
+  EXPECT_EQ(choose(*router, ids_T,
+                   {{.training = true, .random = {.seed = 9, .step = 8, .layer = 1}},
+                    {.first_token = 77}}),
+            table);
+  EXPECT_NE(choose(*router, ids_T, {{.random = {.layer = 2}}}), table);
+  EXPECT_NE(choose(*make(2, settings_of({{"seed", 1}})), ids_T, {{.random = {.layer = 1}}}), table);
 
   const auto shared = make(2, settings_of({{"per_layer", false}}));
-  EXPECT_EQ(choose(*shared, ids_T, {.random = {.layer = 1}}),
-            choose(*shared, ids_T, {.random = {.layer = 2}}));
+  EXPECT_EQ(choose(*shared, ids_T, {{.random = {.layer = 1}}}),
+            choose(*shared, ids_T, {{.random = {.layer = 2}}}));
 }
 
 TEST(HashRouter, EveryRandomTableIsUniformAndAnyTwoChoicesAreEquallyLikely) {
@@ -196,23 +199,34 @@ TEST(HashRouter, ReadsCountsFromAFile) {
   EXPECT_ERROR(make(2, from_file), "counts");
 }
 
-TEST(HashRouter, NobodyLooksAtTheIdsOfPadding) {
-  const Tensor valid_T = at::tensor({1, 0, 1, 0}, at::kLong).to(at::kBool);
+TEST(HashRouter, TheBalancedTableIsABufferThatMayBecomeWideButNotNarrow) {
   const auto router = make(2, balanced({5, 4, 3}));
-  const auto found = choose(*router, ids_of({2, -100, 0, 3}), {.valid_T = valid_T});
-  const auto alone = choose(*router, ids_of({2, 0}));
-  EXPECT_EQ(found, (std::vector<Ids>{alone[0], {}, alone[1], {}}));
+  EXPECT_EQ(state_of(*router, "table").scalar_type(), at::kLong);
+  const auto before = choose(*router, ids_of({2, 0, 1}));
+  router->to(at::kDouble);
+  EXPECT_EQ(choose(*router, ids_of({2, 0, 1})), before);
+  router->to(at::kBFloat16);
+  EXPECT_ERROR(choose(*router, ids_of({0})), "expected a table that holds every expert's number");
+}
+
+TEST(HashRouter, WithABalancedTableLivesWithoutMemory) {
+  test::expect_lives_without_memory([](const at::TensorOptions& tensors) {
+    return routers().at("hash").make(
+        {.d_model = kWidth, .num_experts = kExperts, .top_k = 2, .tensors = tensors},
+        balanced({5, 4, 3}));
+  });
 }
 
 TEST(HashRouter, HashesTheGlobalTokenNumberWhereThereAreNoIdsUnlessToldToRefuse) {
   const Tensor x_TD = at::zeros({3, kWidth});
   const auto router = make(2);
-  EXPECT_EQ(experts_by_token(router->forward(x_TD, {.first_token = 20})),
+  EXPECT_EQ(experts_by_token(router->forward(x_TD, {{}, {.first_token = 20}})),
             choose(*router, ids_of({20, 21, 22})));
   const auto strict = make(2, settings_of({{"without_ids", "refuse"}}));
-  EXPECT_ERROR(strict->forward(x_TD, {}), "expected token_ids_T in the context, got none");
+  EXPECT_ERROR(strict->forward(x_TD, {}),
+               "expected the ids of the tokens in the context, got none");
   EXPECT_ERROR(make(2, balanced({1, 1, 1}))->forward(x_TD, {}),
-               "expected token_ids_T in the context, got none");
+               "expected the ids of the tokens in the context, got none");
 }
 
 TEST(HashRouter, RefusesIdsAndSettingsThatMeanNothing) {
@@ -220,8 +234,8 @@ TEST(HashRouter, RefusesIdsAndSettingsThatMeanNothing) {
   EXPECT_ERROR(choose(*router, ids_of({0, 3})), "expected token ids in [0, 3)");
   EXPECT_ERROR(choose(*router, ids_of({0, -1})), "got -1");
   const Tensor x_TD = at::zeros({3, kWidth});
-  EXPECT_ERROR(router->forward(x_TD, {.token_ids_T = ids_of({0, 1})}), "int64 of shape [3]");
-  EXPECT_ERROR(router->forward(x_TD, {.token_ids_T = at::zeros({3})}), "int64 of shape [3]");
+  EXPECT_ERROR(router->forward(x_TD, {{}, {.ids_T = ids_of({0, 1})}}), "int64 of shape [3]");
+  EXPECT_ERROR(router->forward(x_TD, {{}, {.ids_T = at::zeros({3})}}), "int64 of shape [3]");
   EXPECT_ERROR(router->forward(at::zeros({3, kWidth + 1}), {}), "d_model=5");
 
   EXPECT_ERROR(make(2, settings_of({{"table", "module"}})), "Did you mean 'modulo'?");
@@ -236,13 +250,16 @@ TEST(HashRouter, RefusesIdsAndSettingsThatMeanNothing) {
 }
 
 TEST(HashRouter, AModelSendsATokenToTheSameExpertsWhereverItStands) {
-  models::ModelOptions options = test::tiny::options();
-  options.moe.router = {.kind = "hash", .options = settings_of({{"without_ids", "refuse"}})};
-  const auto model = test::tiny::make("decoder", options);
+  auto options = test::tiny::options();
+  options.uniform.moe.router = HashRouter{.without_ids = "refuse"};
+  const auto model = test::tiny::make(options);
   const Tensor ids_BS = test::tiny::ids(3, 8);
   const Tensor ids_T = ids_BS.flatten();
   for (const bool training : {true, false}) {
-    const auto output = model->forward(ids_BS, {.training = training, .random = {.seed = 5}});
+    test::RowsContext context;
+    context.training = training;
+    context.random = {.seed = 5};
+    const auto output = test::run_rows(*model, ids_BS, context);
     ASSERT_EQ(output.layers.size(), 2u);
     for (const auto& layer : output.layers) {
       const auto found = experts_by_token(layer.routing);

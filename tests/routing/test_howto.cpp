@@ -2,9 +2,9 @@
 #include <tests/support/howto.h>
 #include <tests/support/routers.h>
 
-namespace moe::routing::kinds {
+namespace moe::routing::routers_table {
 RouterRegistry::Entry make_round_robin();
-}
+}  // namespace moe::routing::routers_table
 
 namespace moe::routing::howto_test {
 
@@ -15,7 +15,7 @@ using moe::test::make_router;
 using moe::test::normal;
 
 const bool kRegistered =
-    moe::test::register_howto(routers(), "round_robin", kinds::make_round_robin());
+    moe::test::register_howto(routers(), "round_robin", routers_table::make_round_robin());
 
 TEST(HowTo, TheRouterOfThePageDealsTokensInTurn) {
   ASSERT_TRUE(kRegistered);

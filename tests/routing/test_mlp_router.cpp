@@ -1,4 +1,4 @@
-// The MLP router (R10) against loops. T tokens, D width, H hidden units, E experts, K choices per
+// The MLP router against loops. T tokens, D width, H hidden units, E experts, K choices per
 // token.
 #include <tests/routing/naive.h>
 #include <tests/support/gradcheck.h>
@@ -57,8 +57,8 @@ TEST(MlpRouter, DropoutFallsOnTheLogitsInTrainingOnly) {
   constexpr double kDropout = 0.3;
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
   const auto router = make(2, settings_of({{"dropout", kDropout}}));
-  RoutingContext context{
-      .training = true, .random = {.seed = 5, .step = 2, .layer = 1}, .first_token = 100};
+  LayerContext context{{.training = true, .random = {.seed = 5, .step = 2, .layer = 1}},
+                       {.first_token = 100}};
   const RandomStream stream(context.random, Purpose::kRouting);
   const auto logits = naive_logits(*router, x_TD);
   int64_t dropped = 0;
@@ -95,7 +95,7 @@ TEST(MlpRouter, HasTwoLayersOfTheAskedWidth) {
 
 TEST(MlpRouter, GradientsAgreeWithCentralDifferences) {
   const auto router = make(2, settings_of({{"dropout", 0.2}, {"temperature", 0.7}}));
-  const RoutingContext context{.training = true, .random = {.seed = 5}};
+  const LayerContext context{{.training = true, .random = {.seed = 5}}};
   std::vector<Tensor> inputs = {normal({4, kWidth}, 1)};
   for (const Tensor& parameter : router->parameters()) inputs.push_back(parameter);
   test::expect_gradients([&](const auto& in) { return router->forward(in[0], context).weights_N; },

@@ -1,4 +1,4 @@
-// Noisy top-k (R4) against loops. T tokens, D width, E experts, K choices per token.
+// Noisy top-k against loops. T tokens, D width, E experts, K choices per token.
 #include <tests/routing/naive.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
@@ -38,9 +38,9 @@ TEST(NoisyTopKRouter, AgreesWithItsNaiveTwin) {
           SCOPED_TRACE(concat(when, ' ', form, training ? " training" : " evaluation"));
           const auto router = make(
               K, settings_of({{"softmax", when}, {"noise_std", form}, {"noise_epsilon", 0.03}}));
-          const RoutingContext context{.training = training,
-                                       .random = {.seed = 5, .step = 2, .layer = 1},
-                                       .first_token = 100};
+          const LayerContext context{
+              {.training = training, .random = {.seed = 5, .step = 2, .layer = 1}},
+              {.first_token = 100}};
           const RandomStream stream(context.random, Purpose::kRouting);
           const Routing routing = router->forward(x_TD, context);
           EXPECT_EQ(routing.noisy_logits_TE.defined(), training);
@@ -73,7 +73,7 @@ TEST(NoisyTopKRouter, AgreesWithItsNaiveTwin) {
 TEST(NoisyTopKRouter, NoiseHasMeanZeroAndTheDeviationItReports) {
   constexpr int64_t T = 20000;
   const Tensor x_TD = normal({1, kWidth}, 3).expand({T, kWidth});
-  const Routing routing = make(2)->forward(x_TD, {.training = true, .random = {.seed = 11}});
+  const Routing routing = make(2)->forward(x_TD, {{.training = true, .random = {.seed = 11}}});
   const Tensor unit_TE =
       ((routing.noisy_logits_TE - routing.logits_TE) / routing.noise_std_TE).detach();
   for (int64_t e = 0; e < kExperts; ++e) {
@@ -90,7 +90,7 @@ TEST(NoisyTopKRouter, GradientReachesTheNoiseInTrainingOnly) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
   for (const bool training : {true, false}) {
     const auto router = make(2);
-    const Routing routing = router->forward(x_TD, {.training = training});
+    const Routing routing = router->forward(x_TD, {{.training = training}});
     (routing.weights_N * normal({routing.pairs()}, 5)).sum().backward();
     const Tensor gradient_E2D = state_of(*router, "weight").grad();
     EXPECT_GT(gradient_E2D.select(1, 0).abs().max().item<double>(), 1e-6);
@@ -99,7 +99,7 @@ TEST(NoisyTopKRouter, GradientReachesTheNoiseInTrainingOnly) {
 }
 
 TEST(NoisyTopKRouter, GradientsOfWhatTheLoadLossNeedsAgreeWithCentralDifferences) {
-  const RoutingContext context{.training = true, .random = {.seed = 5}};
+  const LayerContext context{{.training = true, .random = {.seed = 5}}};
   for (const std::string form : {"softplus", "sqrt_softplus"}) {
     const auto router = make(2, settings_of({{"noise_std", form}}));
     const std::vector<Tensor> inputs = {normal({4, kWidth}, 1), state_of(*router, "weight")};
@@ -117,7 +117,7 @@ TEST(NoisyTopKRouter, RootOfAnUnderflowingSoftplusHasAFiniteGradient) {
     const at::NoGradGuard no_grad;
     weight_E2D.select(1, 1).fill_(-1e4);
   }
-  const Routing routing = router->forward(at::ones({3, kWidth}), {.training = true});
+  const Routing routing = router->forward(at::ones({3, kWidth}), {{.training = true}});
   (routing.noisy_logits_TE.sum() + routing.noise_std_TE.sum()).backward();
   EXPECT_TRUE(weight_E2D.grad().isfinite().all().item<bool>());
   EXPECT_LT(routing.noise_std_TE.max().item<double>(), 1e-10);

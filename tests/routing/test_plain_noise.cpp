@@ -1,4 +1,4 @@
-// Noise of a given size (R5): V-MoE and warm-up noise against loops. T tokens, D width, E experts,
+// Noise of a given size: V-MoE and warm-up noise against loops. T tokens, D width, E experts,
 // K choices per token.
 #include <tests/routing/naive.h>
 #include <tests/support/gradcheck.h>
@@ -21,14 +21,15 @@ std::shared_ptr<Router> make(const std::string& kind, int64_t top_k, const Table
   return naive::make(kind, {.d_model = kWidth, .num_experts = kExperts, .top_k = top_k}, settings);
 }
 
-RoutingContext in_training(uint64_t step) {
-  return {.training = true, .random = {.seed = 5, .step = step, .layer = 1}, .first_token = 100};
+LayerContext in_training(uint64_t step) {
+  return {{.training = true, .random = {.seed = 5, .step = step, .layer = 1}},
+          {.first_token = 100}};
 }
 
 /// Logits with noise, by loops.
-std::vector<Row> noisy(std::vector<Row> logits, double std, const RoutingContext& context) {
+std::vector<Row> noisy(std::vector<Row> logits, double std, const LayerContext& context) {
   const RandomStream stream(context.random, Purpose::kRouting);
-  auto number = static_cast<uint64_t>(context.first_token * kExperts);
+  auto number = static_cast<uint64_t>(context.tokens.first_token * kExperts);
   for (Row& row : logits)
     for (double& l : row) l += std * static_cast<double>(stream.normal(number++));
   return logits;
@@ -55,7 +56,7 @@ TEST(VMoERouter, AgreesWithItsNaiveTwin) {
     for (const double noise : {1.0, 3.0, 0.0})
       for (const bool training : {true, false}) {
         const auto router = make("vmoe", K, settings_of({{"noise", noise}}));
-        RoutingContext context = in_training(2);
+        LayerContext context = in_training(2);
         context.training = training;
         const double std = training ? noise / kExperts : 0;
         const Routing routing = router->forward(x_TD, context);
@@ -88,7 +89,7 @@ TEST(WarmupNoiseRouter, AgreesWithItsNaiveTwinWhileItLastsAndFallsOffAsAsked) {
     SCOPED_TRACE(concat(decay, ' ', step));
     const auto router = make("warmup_noise", 2,
                              settings_of({{"noise", 1.5}, {"noise_steps", 10}, {"decay", decay}}));
-    const RoutingContext context = in_training(step);
+    const LayerContext context = in_training(step);
     const Routing routing = router->forward(x_TD, context);
     const auto clean = naive::linear_logits(*router, x_TD);
     const auto h = noisy(clean, std, context);
@@ -107,7 +108,7 @@ TEST(WarmupNoiseRouter, IsSoftmaxTopKInEvaluationAndAfterTheWarmUp) {
     const auto rule = settings_of(
         {{"renormalise", renormalise}, {"scale", 2.5}, {"weight_on", "input"}, {"bias", true}});
     const auto router = make("warmup_noise", 2, rule), plain = make("topk", 2, rule);
-    RoutingContext evaluation = in_training(0);
+    LayerContext evaluation = in_training(0);
     evaluation.training = false;
     for (const auto& context : {evaluation, in_training(1000)}) {
       const Routing found = router->forward(x_TD, context);

@@ -5,10 +5,9 @@
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
 #include <tests/support/routers.h>
+#include <tests/support/unfilled.h>
 
-#include <ATen/ops/cat.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/topk.h>
 #include <ATen/ops/zeros.h>
 
@@ -38,19 +37,19 @@ class LastExpertsRouter final : public Router {
  public:
   LastExpertsRouter(const RouterShape& shape, const NoOptions&) : Router(shape) {}
 
-  Routing forward(const Tensor& x_TD, const RoutingContext& context) override {
+  Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     const Tensor last_K =
         at::arange(shape_.num_experts - shape_.top_k, shape_.num_experts, at::kLong);
     const Tensor experts_TK = last_K.expand({x_TD.size(0), shape_.top_k});
     const Tensor weights_TK = at::ones(experts_TK.sizes(), at::kFloat) / shape_.top_k;
-    Routing routing = fixed_choices(experts_TK, weights_TK, shape_.num_experts, context.valid_T);
-    routing.first_token = context.first_token;
+    Routing routing = fixed_choices(experts_TK, weights_TK, shape_.num_experts);
+    routing.first_token = context.tokens.first_token;
     return routing;
   }
 };
 
 const bool kRegistered = [] {
-  register_router<LastExpertsRouter>("test_last_experts", "every token goes to the last experts");
+  routers().add<LastExpertsRouter>("test_last_experts", "every token goes to the last experts");
   return true;
 }();
 
@@ -71,14 +70,14 @@ TEST_P(RouterContract, RoutesWithValidShapesAndIds) {
   for (const int64_t K : {1, 2, 3, 4}) {
     const auto router = make(K);
     expect_valid(router->forward(input(), {}), kTokens, kExperts);
-    expect_valid(router->forward(input(), {.training = true}), kTokens, kExperts);
+    expect_valid(router->forward(input(), {{.training = true}}), kTokens, kExperts);
   }
 }
 
 TEST_P(RouterContract, IsFiniteOnZerosAndHugeInputs) {
   const auto router = make();
   for (const double scale : {0.0, 1e4, 1e15}) {
-    const Routing routing = router->forward(input() * scale, {.training = true});
+    const Routing routing = router->forward(input() * scale, {{.training = true}});
     expect_valid(routing, kTokens, kExperts);
     EXPECT_TRUE(routing.weights_N.isfinite().all().item<bool>()) << scale;
     if (routing.scores_TE.defined()) {
@@ -95,7 +94,7 @@ TEST_P(RouterContract, IsFiniteOnZerosAndHugeInputs) {
 }
 
 TEST_P(RouterContract, GivesTheSameResultForTheSameSeed) {
-  const RoutingContext context{.training = true, .random = {.seed = 3, .step = 7, .layer = 2}};
+  const LayerContext context{{.training = true, .random = {.seed = 3, .step = 7, .layer = 2}}};
   const auto router = make();
   const Routing first = router->forward(input(), context);
   for (const auto& again : {router, make()}) {
@@ -110,7 +109,7 @@ TEST_P(RouterContract, ForwardLeavesParametersAndBuffersAlone) {
   std::vector<Tensor> before;
   for (const Tensor& state : router->parameters()) before.push_back(state.clone());
   for (const Tensor& state : router->buffers()) before.push_back(state.clone());
-  router->forward(input(), {.training = true});
+  router->forward(input(), {{.training = true}});
   std::vector<Tensor> after = router->parameters();
   for (const Tensor& state : router->buffers()) after.push_back(state);
   ASSERT_EQ(before.size(), after.size());
@@ -135,7 +134,7 @@ TEST_P(RouterContract, GradientReachesEveryParameter) {
 TEST_P(RouterContract, GradientsAgreeWithCentralDifferences) {
   const auto router = make();
   router->to(at::kDouble);
-  const RoutingContext context{.training = true};
+  const LayerContext context{{.training = true}};
   Tensor x_TD = normal({kTokens, kWidth}, 1);
   // Near-ties are nudged away: a step of the size of the differences, and larger, must not change
   // who is chosen.
@@ -161,13 +160,11 @@ TEST_P(RouterContract, GradientsAgreeWithCentralDifferences) {
 TEST_P(RouterContract, ServesNoTokenAndOneToken) {
   const auto router = make();
   for (const int64_t T : {0, 1}) {
-    const Routing routing = router->forward(input(T), {.training = true});
+    const Routing routing = router->forward(input(T), {{.training = true}});
     expect_valid(routing, T, kExperts);
     if (T == 0) {
       EXPECT_EQ(routing.pairs(), 0);
     }
-    const RoutingContext padded{.valid_T = at::zeros({T}, at::kBool)};
-    expect_valid(router->forward(input(T), padded), T, kExperts);
   }
 }
 
@@ -179,36 +176,11 @@ TEST_P(RouterContract, ServesAsManyChoicesAsExperts) {
   expect_valid(only, kTokens, 1);
 }
 
-TEST_P(RouterContract, HonoursPadding) {
-  const auto router = make();
-  const Tensor valid_T = at::tensor({1, 0, 1, 1, 0, 1}, at::kLong).to(at::kBool);
-  const RoutingContext context{.training = true, .valid_T = valid_T};
-  const Routing routing = router->forward(input(), context);
-  expect_valid(routing, kTokens, kExperts);
-  ASSERT_TRUE(routing.valid_T.defined());
-  EXPECT_EQ(routing.dropped().item<int64_t>(), 0);
-  EXPECT_EQ(routing.valid_tokens().item<int64_t>(), 4);
-
-  // What stands in the padding changes nothing.
-  const Tensor other_TD = at::where(valid_T.unsqueeze(1), input(), input(kTokens, 2) * 5);
-  const Routing other = router->forward(other_TD, context);
-  const auto experts = experts_by_token(routing), experts_other = experts_by_token(other);
-  for (int64_t t = 0; t < kTokens; ++t) {
-    const auto i = static_cast<size_t>(t);
-    if (!valid_T[t].item<bool>()) {
-      EXPECT_TRUE(experts[i].empty());
-      continue;
-    }
-    EXPECT_EQ(experts[i], experts_other[i]);
-    EXPECT_TRUE(at::allclose(weights_of(routing, t), weights_of(other, t)));
-  }
-}
-
 TEST_P(RouterContract, NanInputNeverGivesAnIdOutOfRange) {
   const auto router = make();
   Tensor x_TD = input();
   x_TD[2].fill_(NAN);
-  const Routing routing = router->forward(x_TD, {.training = true});
+  const Routing routing = router->forward(x_TD, {{.training = true}});
   expect_valid(routing, kTokens, kExperts);
   for (int64_t t = 0; t < kTokens; ++t) {
     const Tensor weights = weights_of(routing, t);
@@ -237,22 +209,48 @@ TEST_P(RouterContract, LogitsOfBfloat16InputsAreFloat32) {
   expect_float(router->forward(x_TD, {}));
 }
 
-TEST_P(RouterContract, SplittingACallAtASequenceChangesNothing) {
+TEST_P(RouterContract, GivesARowWhatItGetsAlone) {
   const auto router = make();
-  const RoutingContext whole{
-      .training = true, .random = {.seed = 4}, .first_token = 12, .sequence_length = 3};
   const Tensor x_TD = input();
-  const Routing routing = router->forward(x_TD, whole);
-  const auto experts = experts_by_token(routing);
-  for (const int64_t begin : {0, 3}) {
-    RoutingContext part = whole;
-    part.first_token += begin;
-    const Routing half = router->forward(x_TD.slice(0, begin, begin + 3), part);
-    EXPECT_EQ(half.first_token, part.first_token);
-    const auto experts_half = experts_by_token(half);
-    for (int64_t t = 0; t < 3; ++t) {
-      EXPECT_EQ(experts_half[static_cast<size_t>(t)], experts[static_cast<size_t>(begin + t)]);
-      EXPECT_TRUE(at::allclose(weights_of(half, t), weights_of(routing, begin + t)));
+  for (const std::vector<int64_t>& lengths :
+       {std::vector<int64_t>{3, 3}, {1, 3, 2}, {0, 4, 2}, {kTokens}}) {
+    const LayerContext whole{{.training = true, .random = {.seed = 4}},
+                             {.sequences = Sequences::of_lengths(lengths), .first_token = 12}};
+    const Routing routing = router->forward(x_TD, whole);
+    expect_valid(routing, kTokens, kExperts);
+    const auto experts = experts_by_token(routing);
+    int64_t begin = 0;
+    for (const int64_t length : lengths) {
+      LayerContext alone = whole;
+      alone.tokens.first_token += begin;
+      alone.tokens.sequences = Sequences::equal(1, length);
+      const Routing row = router->forward(x_TD.slice(0, begin, begin + length), alone);
+      EXPECT_EQ(row.first_token, alone.tokens.first_token);
+      const auto experts_alone = experts_by_token(row);
+      for (int64_t t = 0; t < length; ++t) {
+        EXPECT_EQ(experts_alone[static_cast<size_t>(t)], experts[static_cast<size_t>(begin + t)]);
+        EXPECT_TRUE(at::allclose(weights_of(row, t), weights_of(routing, begin + t)));
+      }
+      begin += length;
+    }
+  }
+}
+
+TEST_P(RouterContract, LivesWithoutMemory) {
+  test::expect_lives_without_memory([&](const at::TensorOptions& tensors) {
+    auto wanted = shape(GetParam() == "switch" ? 1 : 2);
+    wanted.tensors = tensors;
+    return routers().at(GetParam()).make(wanted, {});
+  });
+}
+
+TEST_P(RouterContract, SaysWhatItsParametersAre) {
+  for (const Parameter& parameter : parameters_of(*make())) {
+    SCOPED_TRACE(parameter.name);
+    EXPECT_EQ(parameter.info.part, Part::kRouter);
+    EXPECT_FALSE(parameter.info.is_local());
+    if (parameter.info.per_expert) {
+      EXPECT_EQ(parameter.tensor.size(0), kExperts);
     }
   }
 }

@@ -59,17 +59,17 @@ TEST(TopKRouter, TemperatureFollowsTheStepInTrainingAndEndsInEvaluation) {
       "topk", 2,
       settings_of({{"temperature", 4.0}, {"temperature_end", 2.0}, {"temperature_steps", 10}}));
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
-  const auto expect_temperature = [&](const RoutingContext& context, double temperature) {
+  const auto expect_temperature = [&](const LayerContext& context, double temperature) {
     const Routing expected =
         make("topk", 2, settings_of({{"temperature", temperature}}))->forward(x_TD, {});
     EXPECT_TRUE(at::allclose(scheduled->forward(x_TD, context).weights_N, expected.weights_N))
         << temperature;
   };
-  expect_temperature({.training = true, .random = {.step = 0}}, 4);
-  expect_temperature({.training = true, .random = {.step = 5}}, 3);
-  expect_temperature({.training = true, .random = {.step = 10}}, 2);
-  expect_temperature({.training = true, .random = {.step = 1000}}, 2);
-  expect_temperature({.training = false, .random = {.step = 0}}, 2);
+  expect_temperature({{.training = true, .random = {.step = 0}}}, 4);
+  expect_temperature({{.training = true, .random = {.step = 5}}}, 3);
+  expect_temperature({{.training = true, .random = {.step = 10}}}, 2);
+  expect_temperature({{.training = true, .random = {.step = 1000}}}, 2);
+  expect_temperature({{.training = false, .random = {.step = 0}}}, 2);
 }
 
 TEST(TopKRouter, WarnsWhenRenormalisingOneChoiceStopsItsGradient) {
@@ -105,15 +105,12 @@ TEST(LinearRouter, RefusesInputsOfAnotherShapeOrType) {
   EXPECT_ERROR(router->forward(at::zeros({2, kWidth + 1}), {}), "d_model=5");
   EXPECT_ERROR(router->forward(at::zeros({2, 3, kWidth}), {}), "Flatten batch and sequence");
   EXPECT_ERROR(router->forward(at::zeros({2, kWidth}, at::kLong), {}), "floating input");
-  const RoutingContext short_mask{.valid_T = at::zeros({1}, at::kBool)};
-  EXPECT_ERROR(router->forward(at::zeros({2, kWidth}), short_mask), "valid_T");
-  EXPECT_ERROR(make("expert_choice", 2)->forward(at::zeros({2, kWidth}), short_mask), "valid_T");
 }
 
 TEST(SwitchRouter, WeighsTheBestExpertWithItsProbability) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
   const auto router = make("switch", 1);
-  const Routing routing = router->forward(x_TD, {.training = true});
+  const Routing routing = router->forward(x_TD, {{.training = true}});
   const auto logits = naive::linear_logits(*router, x_TD);
   for (int64_t t = 0; t < kTokens; ++t) {
     const Row p = softmax(logits[static_cast<size_t>(t)]);
@@ -126,8 +123,8 @@ TEST(SwitchRouter, WeighsTheBestExpertWithItsProbability) {
 TEST(SwitchRouter, JitterScalesTheInputByTheNumbersOfEachTokenInTrainingOnly) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
   const auto router = make("switch", 1, settings_of({{"jitter", 0.1}}));
-  const RoutingContext context{
-      .training = true, .random = {.seed = 5, .step = 2, .layer = 1}, .first_token = 100};
+  const LayerContext context{{.training = true, .random = {.seed = 5, .step = 2, .layer = 1}},
+                             {.first_token = 100}};
   const RandomStream stream(context.random, Purpose::kRouterNoise);
   Tensor jittered_TD = x_TD.clone();
   for (int64_t t = 0; t < kTokens; ++t)
@@ -139,52 +136,52 @@ TEST(SwitchRouter, JitterScalesTheInputByTheNumbersOfEachTokenInTrainingOnly) {
   EXPECT_TRUE(at::allclose(router->forward(x_TD, context).logits_TE,
                            plain->forward(jittered_TD, {}).logits_TE));
   EXPECT_TRUE(at::equal(router->forward(x_TD, {}).logits_TE, plain->forward(x_TD, {}).logits_TE));
-  RoutingContext later = context;
+  LayerContext later = context;
   later.random.step = 3;
   EXPECT_FALSE(at::allclose(router->forward(x_TD, context).logits_TE,
                             router->forward(x_TD, later).logits_TE));
 }
 
-/// Whether expert e takes token t, by loops.
+/// Whether expert e takes token t of groups of the given lengths, by loops.
 std::vector<std::vector<bool>> naive_expert_choice(const std::vector<Row>& p,
-                                                   const std::vector<bool>& valid, size_t group,
+                                                   const std::vector<int64_t>& lengths,
                                                    const std::function<double(double)>& capacity) {
   std::vector<std::vector<bool>> chosen(p.size(), std::vector<bool>(kExperts));
-  for (size_t begin = 0; begin < p.size(); begin += group)
+  size_t begin = 0;
+  for (const int64_t length : lengths) {
     for (size_t e = 0; e < kExperts; ++e) {
-      std::vector<size_t> tokens;
-      for (size_t t = begin; t < begin + group; ++t)
-        if (valid[t]) tokens.push_back(t);
+      std::vector<size_t> tokens(static_cast<size_t>(length));
+      std::iota(tokens.begin(), tokens.end(), begin);
       std::stable_sort(tokens.begin(), tokens.end(),
                        [&](size_t a, size_t b) { return p[a][e] > p[b][e]; });
-      const auto limit = static_cast<size_t>(capacity(static_cast<double>(tokens.size())));
+      const auto limit = static_cast<size_t>(capacity(static_cast<double>(length)));
       for (size_t i = 0; i < std::min(limit, tokens.size()); ++i) chosen[tokens[i]][e] = true;
     }
+    begin += static_cast<size_t>(length);
+  }
   return chosen;
 }
 
-TEST(ExpertChoiceRouter, AgreesWithItsNaiveTwin) {
+TEST(ExpertChoiceRouter, AgreesWithItsNaiveTwinAlsoWhereRowsHaveDifferentLengths) {
   const Tensor x_TD = normal({kTokens, kWidth}, 3);
-  const Tensor valid_T = at::tensor({1, 1, 0, 1, 1, 0, 0, 1}, at::kLong).to(at::kBool);
-  const std::vector<bool> real = {true, true, false, true, true, false, false, true},
-                          all(kTokens, true);
   for (const std::string rounding : {"ceil", "floor", "nearest"})
     for (const std::string group : {"sequence", "batch"})
-      for (const bool padded : {false, true}) {
+      for (const std::vector<int64_t>& lengths :
+           {std::vector<int64_t>{4, 4}, {1, 5, 2}, {0, 3, 0, 5}, {kTokens}}) {
         const auto router =
             make("expert_choice", 2,
                  settings_of({{"capacity_factor", 1.3}, {"group", group}, {"rounding", rounding}}));
         const Routing routing =
-            router->forward(x_TD, {.sequence_length = 4, .valid_T = padded ? valid_T : Tensor()});
+            router->forward(x_TD, {{}, {.sequences = Sequences::of_lengths(lengths)}});
         std::vector<Row> p;
         for (const Row& row : naive::linear_logits(*router, x_TD)) p.push_back(softmax(row));
-        const auto chosen =
-            naive_expert_choice(p, padded ? real : all, group == "sequence" ? 4 : 8, [&](double n) {
-              const double exact = n * 1.3 / kExperts;
-              return rounding == "ceil"    ? std::ceil(exact)
-                     : rounding == "floor" ? std::floor(exact)
-                                           : std::round(exact);
-            });
+        const auto groups = group == "sequence" ? lengths : std::vector<int64_t>{kTokens};
+        const auto chosen = naive_expert_choice(p, groups, [&](double n) {
+          const double exact = n * 1.3 / kExperts;
+          return rounding == "ceil"    ? std::ceil(exact)
+                 : rounding == "floor" ? std::floor(exact)
+                                       : std::round(exact);
+        });
         for (int64_t t = 0; t < kTokens; ++t) {
           std::vector<int64_t> experts;
           Row weights;
@@ -208,10 +205,11 @@ TEST(ExpertChoiceRouter, GivesEveryExpertTheSameLoadAndTiesToEarlierTokens) {
 
 TEST(ExpertChoiceRouter, RefusesCausalModelsAndPartialSequences) {
   const Tensor x_TD = normal({kTokens, kWidth}, 1);
-  EXPECT_ERROR(make("expert_choice", 2)->forward(x_TD, {.causal = true}), "allow_future = true");
+  EXPECT_ERROR(make("expert_choice", 2)->forward(x_TD, {{.causal = true}}), "allow_future = true");
   const auto allowed = make("expert_choice", 2, settings_of({{"allow_future", true}}));
-  EXPECT_EQ(allowed->forward(x_TD, {.causal = true}).pairs(), 2 * kTokens);
-  EXPECT_ERROR(allowed->forward(x_TD, {.sequence_length = 3}), "sequence_length=3");
+  EXPECT_EQ(allowed->forward(x_TD, {{.causal = true}}).pairs(), 2 * kTokens);
+  EXPECT_ERROR(allowed->forward(x_TD, {{}, {.sequences = Sequences::equal(2, 3)}}),
+               "expected sequences of 8 tokens in all");
 }
 
 TEST(DenseRouter, UsesEveryExpertWithItsProbability) {
@@ -248,8 +246,9 @@ TEST(SigmoidRouter, AgreesWithItsNaiveTwin) {
 }
 
 TEST(SigmoidRouter, SelectionBiasIsABufferThatMovesByItsRateAfterAStepOnly) {
-  const auto router = routers().at("sigmoid").make(
-      {.d_model = kWidth, .num_experts = kExperts, .top_k = 2}, settings_of({{"bias_rate", 0.25}}));
+  const auto router =
+      test::make_router("sigmoid", {.d_model = kWidth, .num_experts = kExperts, .top_k = 2},
+                        settings_of({{"bias_rate", 0.25}}));
   const Tensor bias_E = state_of(*router, "selection_bias");
   EXPECT_EQ(bias_E.scalar_type(), at::kFloat);
   EXPECT_FALSE(bias_E.requires_grad());

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,10 +16,19 @@
 #include <torch/nn/module.h>
 
 #include <moe/ops/random_fill.h>
+#include <moe/parameters/initialise.h>
 
 namespace moe::test {
 
 using at::Tensor;
+
+/// `module` with numbers: what a kind's constructor makes is unfilled.
+template <class M>
+std::shared_ptr<M> initialised(std::shared_ptr<M> module, const InitOptions& options = {},
+                               uint64_t seed = 0, const std::string& prefix = "") {
+  initialise(*module, options, seed, /*depth=*/0, prefix);
+  return module;
+}
 
 /// Makes the module float64 and draws every parameter anew, so that biases and scales matter too.
 inline void randomise(torch::nn::Module& module, uint64_t seed, double std = 0.5) {

@@ -1,9 +1,11 @@
 #pragma once
 // What tests of routers share. T tokens, D width, E experts, N pairs.
 
+#include <cmath>
 #include <memory>
 #include <set>
 #include <string>
+#include <tests/support/modules.h>
 #include <utility>
 #include <vector>
 
@@ -21,8 +23,15 @@ namespace moe::test {
 
 using at::Tensor;
 
-/// A router of `kind` with default options. A kind may refuse a top_k: then it is made for one
-/// choice. The replay router gets a recording of 64 tokens dealt round robin.
+/// `router` with numbers of deviation 1/sqrt(D), so that logits differ clearly.
+inline std::shared_ptr<routing::Router> initialised_router(
+    std::shared_ptr<routing::Router> router) {
+  const InitOptions wide{.router_std = 1 / std::sqrt(static_cast<double>(router->shape().d_model))};
+  return initialised(std::move(router), wide, 0, "router.");
+}
+
+/// A router of `kind` with numbers. A kind may refuse a top_k: then it is made for one choice. The
+/// replay router gets a recording of 64 tokens dealt round robin.
 inline std::shared_ptr<routing::Router> make_router(const std::string& kind,
                                                     routing::RouterShape shape,
                                                     const Table& settings = {}) {
@@ -34,7 +43,8 @@ inline std::shared_ptr<routing::Router> make_router(const std::string& kind,
     shape.top_k = 1;
     router = entry.make(shape, settings);
   }
-  if (auto* replay = dynamic_cast<routing::ReplayRouter*>(router.get())) {
+  initialised_router(router);
+  if (auto* replay = dynamic_cast<routing::Replay*>(router.get())) {
     const int64_t K = shape.top_k;
     const Tensor experts_TK =
         at::arange(64 * K, at::kLong).reshape({64, K}).remainder(shape.num_experts);
