@@ -31,9 +31,8 @@ Tensor attend_equal(const Tensor& q_THP, const Tensor& k_TGP, const Tensor& v_TG
 /// One sequence behind what slot n holds, in memory of its own: libtorch's products give other bits
 /// for other places in memory and for other sequences beside it.
 Tensor attend_alone(const Tensor& q_QHP, const Tensor& k_QGP, const Tensor& v_QGP, int64_t n,
-                    const AttendOptions& options, KeyValueState& state) {
+                    const AttendOptions& options, const KeyValueState& state) {
   const auto [k_CGP, v_CGP] = state.with_new(n, k_QGP, v_QGP);
-  state.append(n, k_QGP, v_QGP);
   return attend(q_QHP.clone().unsqueeze(0), k_CGP.unsqueeze(0), v_CGP.unsqueeze(0), options)
       .squeeze(0);
 }
@@ -85,23 +84,24 @@ Tensor attend_with_state(const Tensor& q_THP, const Tensor& k_TGP, const Tensor&
   const Runs& runs = sequences.runs;
   const bool by_rows = ops::can_attend_rows(q_THP, state.keys());
   Tensor out_THP = at::empty_like(q_THP);
+  NewRows rows;
   std::vector<int64_t> few;  // tokens whose sequences bring few: all of them in one call
   std::vector<ops::SeenRows> seen;
   for (int64_t n = 0; n < runs.count(); ++n) {
     const int64_t begin = runs.begin(n), Q = runs.length(n), first = state.length(n);
     if (Q == 0) continue;
-    const auto fresh = [&](const Tensor& x_THP) { return x_THP.narrow(0, begin, Q); };
-    if (!by_rows || Q > KeyValueState::kFewTokens) {
-      fresh(out_THP).copy_(
-          attend_alone(fresh(q_THP), fresh(k_TGP), fresh(v_TGP), n, options, state));
-      continue;
+    if (by_rows && Q <= KeyValueState::kFewTokens) {
+      for (int64_t i = 0; i < Q; ++i) {
+        few.push_back(begin + i);
+        seen.push_back(state.seen(n, first + i));
+      }
+    } else {
+      const auto mine = [&](const Tensor& x_THP) { return x_THP.narrow(0, begin, Q); };
+      mine(out_THP).copy_(attend_alone(mine(q_THP), mine(k_TGP), mine(v_TGP), n, options, state));
     }
-    state.append(n, fresh(k_TGP), fresh(v_TGP));
-    for (int64_t i = 0; i < Q; ++i) {
-      few.push_back(begin + i);
-      seen.push_back(state.seen(n, first + i));
-    }
+    state.extend(n, begin, Q, rows);
   }
+  state.write(rows, k_TGP, v_TGP);
   if (few.empty()) return out_THP;
   if (static_cast<int64_t>(few.size()) == q_THP.size(0))
     return ops::attend_rows(q_THP, state.keys(), state.values(), seen);

@@ -2,10 +2,10 @@
 #include <algorithm>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <ATen/ops/tensor.h>
 
 #include <moe/base/error.h>
 #include <moe/layers/key_value_state.h>
@@ -89,21 +89,28 @@ std::pair<Tensor, Tensor> KeyValueState::with_new(int64_t n, const Tensor& key_Q
   return {joined(key_, key_QGP), joined(value_, value_QGP)};
 }
 
-void KeyValueState::append(int64_t n, const Tensor& key_QGP, const Tensor& value_QGP) {
-  const int64_t Q = key_QGP.size(0), total = length(n) + Q;
+void KeyValueState::extend(int64_t n, int64_t begin, int64_t count, NewRows& rows) {
+  const int64_t C = key_.size(1), total = length(n) + count;
   check(total <= capacity_, "layers/attention", "expected at most ", capacity_,
         " positions of one sequence, got ", total,
         ". Make a state of larger capacity, or the text shorter.");
-  const int64_t C = key_.size(1), kept = std::min(Q, C), first = (total - kept) % C;
-  const int64_t straight = std::min(kept, C - first);
-  const auto write = [&](const Tensor& memory, const Tensor& new_QGP) {
-    const Tensor row_CGP = row(memory, n), kept_QGP = new_QGP.narrow(0, Q - kept, kept);
-    row_CGP.narrow(0, first, straight).copy_(kept_QGP.narrow(0, 0, straight));
-    row_CGP.narrow(0, 0, kept - straight).copy_(kept_QGP.narrow(0, straight, kept - straight));
-  };
-  write(key_, key_QGP);
-  write(value_, value_QGP);
+  for (int64_t i = std::max<int64_t>(0, count - C); i < count; ++i) {
+    rows.tokens.push_back(begin + i);
+    rows.rows.push_back(rows_[static_cast<size_t>(n)] * C + (length(n) + i) % C);
+  }
   lengths_[static_cast<size_t>(n)] = total;
+}
+
+void KeyValueState::write(const NewRows& rows, const Tensor& key_TGP, const Tensor& value_TGP) {
+  if (rows.rows.empty()) return;
+  const at::Device device = key_.device();
+  const Tensor row_M = at::tensor(rows.rows, at::kLong).to(device);
+  const bool all = static_cast<int64_t>(rows.tokens.size()) == key_TGP.size(0);
+  const Tensor token_M = all ? Tensor() : at::tensor(rows.tokens, at::kLong).to(device);
+  for (const auto& [memory, new_TGP] : {std::pair(key_, key_TGP), std::pair(value_, value_TGP)}) {
+    const Tensor new_MGP = all ? new_TGP : new_TGP.index_select(0, token_M);
+    memory.flatten(0, 1).index_copy_(0, row_M, new_MGP.to(memory.scalar_type()));
+  }
 }
 
 ops::SeenRows KeyValueState::seen(int64_t n, int64_t position) const {

@@ -8,6 +8,11 @@
 
 namespace moe::layers {
 
+/// Tokens of a call, and the rows of memory that they go to.
+struct NewRows {
+  std::vector<int64_t> tokens, rows;
+};
+
 /// Keys and values of the positions that each sequence of a running batch has seen: all of them, or
 /// the last ones that a sliding window needs. Memory is one block of rows; slots point to rows, so
 /// that a sequence leaves without a copy and another takes its place.
@@ -33,8 +38,10 @@ class KeyValueState final : public MixerState {
   /// of their type (C, G, P).
   std::pair<Tensor, Tensor> with_new(int64_t n, const Tensor& key_QGP,
                                      const Tensor& value_QGP) const;
-  /// Adds new tokens to slot n.
-  void append(int64_t n, const Tensor& key_QGP, const Tensor& value_QGP);
+  /// Slot n has seen the `count` tokens of a call from token `begin` on: notes where they go.
+  void extend(int64_t n, int64_t begin, int64_t count, NewRows& rows);
+  /// Writes what was noted, from keys and values of all the call's tokens.
+  void write(const NewRows& rows, const Tensor& key_TGP, const Tensor& value_TGP);
 
   /// All memory as rows (R, G, P), and the rows that slot n's token at `position` sees, once it and
   /// fewer than kFewTokens behind it are there.

