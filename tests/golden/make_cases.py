@@ -49,7 +49,8 @@ def make(name, model, ids, mask, storage, note, **save_options):
     shutil.rmtree(folder, ignore_errors=True)
     model.to(storage).save_pretrained(folder / "model", **save_options)
     (folder / "model" / "generation_config.json").unlink(missing_ok=True)
-    model = model.float().eval()
+    # Read back, because casting a model casts the frequencies of its rotary positions too.
+    model = type(model).from_pretrained(folder / "model", dtype=torch.float32, attn_implementation="eager").eval()
     ids = torch.tensor(ids)
     valid = torch.ones_like(ids).bool() if mask is None else torch.tensor(mask).bool()
 
