@@ -83,7 +83,15 @@ class MoELayerImpl : public FeedForward {
   uint64_t step_ = 0;
   Tensor waiting_counts_E_;  // of the last call in training, for the next one to move state by
 };
-TORCH_MODULE(MoELayer);
+
+/// Shares a layer, as torch::nn's holders do: MoELayer layer({.d_model = 512, .num_experts = 64, .top_k = 2}).
+class MoELayer : public torch::nn::ModuleHolder<MoELayerImpl> {
+ public:
+  using torch::nn::ModuleHolder<MoELayerImpl>::ModuleHolder;
+  using Impl = MoELayerImpl;
+  explicit MoELayer(const MoELayerOptions& options)
+      : torch::nn::ModuleHolder<MoELayerImpl>(options) {}
+};
 
 }  // namespace moe::layers
 

@@ -9,7 +9,7 @@
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
-#include <moe/models/evaluate.h>
+#include <moe/data/loader.h>
 
 namespace moe::models::documents_test {
 
@@ -49,14 +49,15 @@ std::vector<data::Tokens> one_by_one(const data::Tokens& tokens) {
 }
 
 /// Sum of the losses of all targets of `pass`; gradients are added to the model's.
-double backward_over(Model& model, const data::EvalPass& pass, int64_t& with_documents) {
+double backward_over(Model& model, const data::EvalPass& pass, int64_t& packed_rows) {
   double sum = 0;
   for (int64_t i = 0; i < pass.batches(); ++i) {
     const data::Batch batch = pass.batch(i);
-    with_documents += batch.document_BS.defined();
-    const Tensor logits_BSV = run_rows(model, batch.input_BS, context_of(batch)).logits_BSV;
-    const Tensor loss = at::cross_entropy_loss(logits_BSV.flatten(0, 1), batch.target_BS.flatten(),
-                                               {}, at::Reduction::Sum, data::kIgnoredTarget);
+    const Sequences& sequences = batch.inputs.tokens.sequences;
+    packed_rows += sequences.count() > sequences.rows().count();
+    const Tensor loss =
+        at::cross_entropy_loss(moe::test::logits(model, batch.inputs), batch.targets, {},
+                               at::Reduction::Sum, data::kIgnoredTarget);
     loss.backward();
     sum += loss.item<double>();
   }
@@ -93,43 +94,13 @@ TEST(PackedDocuments, HaveTheLossAndGradientsOfEachAlone) {
   }
 }
 
-TEST(PackedDocuments, EvaluateAsEachAlone) {
-  const auto model = tiny::make(tiny::options());
-  randomise(*model, 2, 0.4);
-  const data::Tokens tokens = tiny_documents();
-  Evaluation sum;
-  for (const auto& document : one_by_one(tokens)) sum += evaluate(*model, document);
-  const Evaluation packed = evaluate(*model, tokens);
-  EXPECT_EQ(packed.tokens, sum.tokens);
-  EXPECT_NEAR(packed.loss_sum, sum.loss_sum, 1e-10 * sum.loss_sum);
-  // Read as one text they are predicted otherwise.
-  std::vector<int32_t> ids;
-  for (int64_t i = 0; i < tokens.size(); ++i) ids.push_back(static_cast<int32_t>(tokens[i]));
-  EXPECT_GT(std::abs(evaluate(*model, data::Tokens(ids)).loss() - packed.loss()), 1e-6);
-}
-
 TEST(PackedDocuments, OneDocumentARowIsThePlainPass) {
   const auto model = tiny::make(tiny::options());
   const Tensor ids_BS = tiny::ids(2, 6);
-  RowsContext context;
-  context.document_BS = at::tensor({3, 3, 3, 3, 3, 3, 0, 0, 0, 0, 0, 0}, at::kLong).view({2, 6});
-  moe::test::expect_identical(run_rows(*model, ids_BS, context).logits_BSV.detach(),
+  ModelInputs packed = moe::test::inputs_of(ids_BS, Packing(2, 6));
+  packed.tokens.sequences.packed_rows = Runs::equal(2, 6);
+  moe::test::expect_identical(moe::test::logits(*model, packed).view({2, 6, -1}).detach(),
                               run_rows(*model, ids_BS).logits_BSV.detach());
-}
-
-TEST(PackedDocuments, AreRefusedBesideACacheAndInOtherShapes) {
-  const auto model = tiny::make(tiny::options());
-  const Tensor ids_BS = tiny::ids(1, 4);
-  RowsContext context;
-  context.document_BS = at::tensor({0, 0, 1, 1}, at::kLong).view({1, 4});
-  auto state = model->new_state(1, 8, at::kFloat);
-  context.state = &state;
-  EXPECT_ERROR(run_rows(*model, ids_BS, context), "beside a cache");
-  context.state = nullptr;
-  context.document_BS = context.document_BS.slice(1, 0, 3);
-  EXPECT_ERROR(run_rows(*model, ids_BS, context), "expected document_BS of shape [1, 4]");
-  context.document_BS = at::tensor({1, 1, 0, 0}, at::kLong).view({1, 4});
-  EXPECT_ERROR(run_rows(*model, ids_BS, context), "never fall");
 }
 
 }  // namespace
