@@ -66,7 +66,7 @@ double backward_over(Model& model, const data::EvalPass& pass, int64_t& packed_r
 
 void expect_packed_equals_alone(const DecoderOptions& options, at::ScalarType type,
                                 double tolerance) {
-  const auto packed = tiny::make(options), alone = tiny::make("decoder", options);
+  const auto packed = tiny::make(options), alone = tiny::make(options);
   for (const auto& model : {packed, alone}) {
     randomise(*model, 2, 0.4);
     model->to(type);
