@@ -138,6 +138,18 @@ TEST(Families, RefuseKeysAndValuesByName) {
   EXPECT_TRUE(test::contains(refusal(changed("llama_tied", "rope_scaling", scaling)), "rope_scaling.rope_type"));
 }
 
+TEST(Families, RefuseEveryKeyOfAnotherType) {
+  const std::vector<std::string> no_matter = {"architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id",
+                                              "initializer_range", "output_router_logits", "pretraining_tp",
+                                              "router_jitter_noise", "torch_dtype", "transformers_version", "use_cache"};
+  for (const auto& name : kGoldenCases)
+    for (const auto& [key, value] : HfConfig::read(kGolden / name / "model").settings()) {
+      if (value.empty() || key == "model_type" || std::ranges::count(no_matter, key) > 0) continue;
+      const auto message = refusal(changed(name, key, Value(Array{Value(Table())})));
+      EXPECT_TRUE(test::contains(message, concat('\'', key))) << name << ": " << key << ": " << message;
+    }
+}
+
 TEST(Families, RefuseWeightsThatDoNotFit) {
   const TemporaryFolder folder;
   std::filesystem::copy(kGolden / "mixtral_basic" / "model", folder / "model");

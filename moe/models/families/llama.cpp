@@ -8,25 +8,26 @@ namespace moe::models {
 namespace llama {
 
 DecoderOptions options(const HfConfig& c) {
-  c.ignore({"attention_dropout",   // in training only
-            "pretraining_tp"});    // products cut into as many, whose sum is the same
+  c.ignore({"attention_dropout",  // in training only
+            "pretraining_tp"});   // products cut into as many, whose sum is the same
   const bool bias = c.flag("attention_bias", false);
-  const layers::BlockSpec block = {
-      .mixer = Attention{.heads = c.size("num_attention_heads"),
-                         .kv_heads = c.size("num_key_value_heads", c.size("num_attention_heads")),
-                         .head_dim = c.size("head_dim", c.size("hidden_size") / c.size("num_attention_heads")),
-                         .bias = bias,
-                         .output_bias = bias,
-                         .rope = {.theta = rope_theta_of(c, 10000)}},
-      .feed_forward = Dense{.d_ff = c.size("intermediate_size"),
-                            .activation = activation_of(c, "hidden_act"),
-                            .bias = c.flag("mlp_bias", false)},
-      .norm_epsilon = c.number("rms_norm_eps", 1e-6)};
+  const Attention attention = {
+      .heads = c.size("num_attention_heads"),
+      .kv_heads = c.size("num_key_value_heads", c.size("num_attention_heads")),
+      .head_dim = c.size("head_dim", c.size("hidden_size") / c.size("num_attention_heads")),
+      .bias = bias,
+      .output_bias = bias,
+      .rope = {.theta = rope_theta_of(c, 10000)}};
+  const Dense dense = {.d_ff = c.size("intermediate_size"),
+                       .activation = activation_of(c, "hidden_act"),
+                       .bias = c.flag("mlp_bias", false)};
+  const double epsilon = c.number("rms_norm_eps", 1e-6);
   return {.vocabulary = c.size("vocab_size"),
           .context_length = c.size("max_position_embeddings", 2048),
           .d_model = c.size("hidden_size"),
-          .uniform = {.norm_epsilon = block.norm_epsilon},
-          .blocks = repeat(c.size("num_hidden_layers"), block),
+          .uniform = {.norm_epsilon = epsilon},
+          .blocks = repeat(c.size("num_hidden_layers"),
+                           {.mixer = attention, .feed_forward = dense, .norm_epsilon = epsilon}),
           .tied_embeddings = c.flag("tie_word_embeddings", false)};
 }
 
