@@ -93,18 +93,20 @@ enum class Mapping {
   kCopyOnWrite,  // changes this process's memory, a page at a time, and never the file
 };
 
-/// A file mapped into memory. Reading a part that another process cut off meanwhile is a segmentation fault. Pages are
-/// read on first use and shared between processes until they are written to.
+/// A file mapped into memory. Reading a part that another process cut off meanwhile is a
+/// segmentation fault. Pages are read on first use and shared between processes until they are
+/// written to.
 class MappedFile {
  public:
-  static std::shared_ptr<const MappedFile> open(const Path& path, Mapping mapping = Mapping::kReadOnly);
+  static std::shared_ptr<const MappedFile> open(const Path& path,
+                                                Mapping mapping = Mapping::kReadOnly);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
-  /// Lets go of the whole pages of bytes [begin, end): they are no longer counted as memory of this process, and are
-  /// read again when they are used again, without what was written into them.
+  /// Lets go of the whole pages of bytes [begin, end): they are no longer counted as memory of this
+  /// process, and are read again when they are used again, without what was written into them.
   void release(size_t begin, size_t end) const;
   const Path& path() const { return path_; }
 

@@ -189,7 +189,8 @@ std::shared_ptr<const MappedFile> MappedFile::open(const Path& path, Mapping map
   const size_t size = regular_size(fd, path);
   void* data = nullptr;
   if (size > 0) {
-    // Without MAP_NORESERVE a file larger than memory would be refused, as if all of it were to be written to.
+    // Without MAP_NORESERVE a file larger than memory would be refused, as if all of it were to be
+    // written to.
     data = mapping == Mapping::kReadOnly
                ? ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd, 0)
                : ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_NORESERVE, fd, 0);

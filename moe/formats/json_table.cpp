@@ -17,7 +17,8 @@ Value value_of(const json& item, std::string_view place, std::string_view what) 
   if (item.is_string()) return item.get<std::string>();
   if (item.is_number_float()) {
     const auto number = item.get<double>();
-    check(std::isfinite(number), place, "expected numbers that a double holds in ", what, ", got a larger one.");
+    check(std::isfinite(number), place, "expected numbers that a double holds in ", what,
+          ", got a larger one.");
     return number;
   }
   if (item.is_number()) {
@@ -60,7 +61,8 @@ ordered_json json_of(const Value& value) {
 }  // namespace
 
 Table parse_json_table(std::string_view text, std::string_view place, std::string_view what) {
-  const Value value = value_of(parse_strict_json(text, place, what, {.values = 20'000}), place, what);
+  const Value value =
+      value_of(parse_strict_json(text, place, what, {.values = 20'000}), place, what);
   return *value.as<Table>();
 }
 

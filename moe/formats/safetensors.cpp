@@ -42,8 +42,10 @@ SafetensorsHeader describe_tensors(const std::vector<TensorSource>& tensors,
 /// `tensor` as it is, to be written under `name`.
 TensorSource source_of(const std::string& name, const at::Tensor& tensor) {
   if (!tensor.defined() || tensor.layout() != at::kStrided || tensor.is_meta())
-    fail("formats/safetensors", "expected tensor ", in_quotes(name), " to be dense and to have data, got ",
-         !tensor.defined() ? "an undefined one" : "a sparse or meta one", ". Fill it or leave it out.");
+    fail("formats/safetensors", "expected tensor ", in_quotes(name),
+         " to be dense and to have data, got ",
+         !tensor.defined() ? "an undefined one" : "a sparse or meta one",
+         ". Fill it or leave it out.");
   return {name, tensor.scalar_type(), tensor.sizes().vec(), [tensor] { return tensor; }};
 }
 
@@ -108,9 +110,10 @@ void write_safetensors(OutputFile& out, const std::vector<TensorSource>& tensors
   for (const auto& [name, dtype, shape, make] : tensors) {
     // A negated view keeps its sign in a flag, which the bytes do not show.
     const at::Tensor plain = make().detach().cpu().resolve_neg().contiguous();
-    check(plain.scalar_type() == dtype && plain.sizes() == c10::IntArrayRef(shape), "formats/safetensors",
-          "expected tensor ", in_quotes(name), " to be made as ", c10::toString(dtype), ' ', c10::IntArrayRef(shape),
-          ", got ", c10::toString(plain.scalar_type()), ' ', plain.sizes(), '.');
+    check(plain.scalar_type() == dtype && plain.sizes() == c10::IntArrayRef(shape),
+          "formats/safetensors", "expected tensor ", in_quotes(name), " to be made as ",
+          c10::toString(dtype), ' ', c10::IntArrayRef(shape), ", got ",
+          c10::toString(plain.scalar_type()), ' ', plain.sizes(), '.');
     out.write({static_cast<const std::byte*>(plain.const_data_ptr()), plain.nbytes()});
   }
 }

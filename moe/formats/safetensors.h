@@ -30,9 +30,9 @@ class SafetensorsFile {
   bool contains(std::string_view name) const;
   /// dtype, shape and byte range; throws for an unknown name, with the nearest known one.
   const TensorInfo& info(std::string_view name) const;
-  /// The tensor as a view of the mapping, which it keeps alive: nothing is read until used, and writing to it does
-  /// what the mapping says. A tensor that does not stand at a multiple of its element size is copied. Throws when a
-  /// BOOL tensor holds a byte other than 0 or 1.
+  /// The tensor as a view of the mapping, which it keeps alive: nothing is read until used, and
+  /// writing to it does what the mapping says. A tensor that does not stand at a multiple of its
+  /// element size is copied. Throws when a BOOL tensor holds a byte other than 0 or 1.
   at::Tensor tensor(std::string_view name) const;
   /// Lets go of the memory that reading the tensor took; views of it stay valid and read again.
   void release(std::string_view name) const;

@@ -16,30 +16,35 @@ constexpr uint64_t kLargestIndex = uint64_t{256} << 20;
 
 /// Whether `name` names a file of the folder itself.
 bool is_bare_name(const std::string& name) {
-  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != "..";
+  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos &&
+         name != "." && name != "..";
 }
 
 /// Which file each tensor stands in, as the index says.
 std::map<std::string, std::string> read_index(const Path& path) {
   const auto shown = concat('\'', path.string(), '\'');
-  const auto index = parse_strict_json(read_file(real_files(), path, kLargestIndex), kPlaceOfShards, shown, {.depth = 4});
+  const auto index = parse_strict_json(read_file(real_files(), path, kLargestIndex), kPlaceOfShards,
+                                       shown, {.depth = 4});
   const auto map = index.find("weight_map");
   check(map != index.end() && map->is_object() && !map->empty(), kPlaceOfShards,
         "expected the object 'weight_map' (tensor name -> file name) in ", shown, ", found ",
-        map == index.end() ? "none" : map->is_object() ? "an empty one" : map->type_name(),
+        map == index.end() ? "none"
+        : map->is_object() ? "an empty one"
+                           : map->type_name(),
         ". The file is damaged; fetch it again.");
   std::map<std::string, std::string> out;
   for (const auto& [name, file] : map->items()) {
     check(file.is_string() && is_bare_name(file.get_ref<const std::string&>()), kPlaceOfShards,
-          "expected the name of a file beside the index for tensor ", in_quotes(name), " in ", shown, ", got ",
-          in_quotes(file.dump()), ". The file is damaged or hostile.");
+          "expected the name of a file beside the index for tensor ", in_quotes(name), " in ",
+          shown, ", got ", in_quotes(file.dump()), ". The file is damaged or hostile.");
     out[name] = file.get<std::string>();
   }
   return out;
 }
 
 uint64_t bytes_of_source(const TensorSource& source) {
-  return static_cast<uint64_t>(c10::multiply_integers(source.shape)) * c10::elementSize(source.dtype);
+  return static_cast<uint64_t>(c10::multiply_integers(source.shape)) *
+         c10::elementSize(source.dtype);
 }
 
 std::string shard_name(size_t number, size_t count) {
@@ -76,8 +81,8 @@ SafetensorsShards SafetensorsShards::open(const Path& folder, Mapping mapping) {
     out.files_.push_back(SafetensorsFile::open(folder / file, mapping));
     for (auto& name : out.files_.back().names()) {
       if (!out.where_.emplace(name, out.files_.size() - 1).second)
-        fail(kPlaceOfShards, "expected every tensor in one shard of '", folder.string(), "', got ", in_quotes(name),
-             " in two. Write the folder again.");
+        fail(kPlaceOfShards, "expected every tensor in one shard of '", folder.string(), "', got ",
+             in_quotes(name), " in two. Write the folder again.");
       out.names_.push_back(std::move(name));
     }
   };
@@ -85,8 +90,9 @@ SafetensorsShards SafetensorsShards::open(const Path& folder, Mapping mapping) {
     take(kSingleShard);
     return out;
   }
-  check(files.exists(folder / kShardIndex), kPlaceOfShards, "expected ", kSingleShard, " or ", kShardIndex, " in '",
-        folder.string(), "', found neither. Fetch the model's weights in the safetensors format.");
+  check(files.exists(folder / kShardIndex), kPlaceOfShards, "expected ", kSingleShard, " or ",
+        kShardIndex, " in '", folder.string(),
+        "', found neither. Fetch the model's weights in the safetensors format.");
   const auto index = read_index(folder / kShardIndex);
   std::vector<std::string> order;
   for (const auto& [name, file] : index) order.push_back(file);
@@ -100,23 +106,25 @@ SafetensorsShards SafetensorsShards::open(const Path& folder, Mapping mapping) {
     if (found == out.where_.end())
       wrong.push_back(concat(in_quotes(name), " is in no shard; the index says ", in_quotes(file)));
     else if (order[found->second] != file)
-      wrong.push_back(
-          concat(in_quotes(name), " is in ", in_quotes(order[found->second]), "; the index says ", in_quotes(file)));
+      wrong.push_back(concat(in_quotes(name), " is in ", in_quotes(order[found->second]),
+                             "; the index says ", in_quotes(file)));
   }
   for (const auto& name : out.names_)
     if (!index.contains(name))
-      wrong.push_back(concat(in_quotes(name), " is in ", in_quotes(order[out.where_.at(name)]), "; the index names it not"));
+      wrong.push_back(concat(in_quotes(name), " is in ", in_quotes(order[out.where_.at(name)]),
+                             "; the index names it not"));
   if (!wrong.empty())
-    fail(kPlaceOfShards, "expected the tensors that ", kShardIndex, " names in the shards of '", folder.string(),
-         "', got ", wrong.size(), " that differ. Fetch the index and the shards of one version.", indented_list(wrong));
+    fail(kPlaceOfShards, "expected the tensors that ", kShardIndex, " names in the shards of '",
+         folder.string(), "', got ", wrong.size(),
+         " that differ. Fetch the index and the shards of one version.", indented_list(wrong));
   return out;
 }
 
 const SafetensorsFile& SafetensorsShards::file(std::string_view name) const {
   const auto found = where_.find(name);
   if (found == where_.end())
-    fail(kPlaceOfShards, "expected a tensor ", in_quotes(name), ", got none among ", names_.size(), '.',
-         did_you_mean(name, names_));
+    fail(kPlaceOfShards, "expected a tensor ", in_quotes(name), ", got none among ", names_.size(),
+         '.', did_you_mean(name, names_));
   return files_[found->second];
 }
 
@@ -133,8 +141,9 @@ void write_shards(FileSystem& files, const Path& folder, const std::vector<Tenso
                   uint64_t shard_bytes) {
   const auto ends = shard_ends(tensors, shard_bytes);
   if (ends.size() == 1)
-    return write_file_atomically(files, folder / kSingleShard,
-                                 [&](OutputFile& out) { write_safetensors(out, tensors, kMetadata); });
+    return write_file_atomically(files, folder / kSingleShard, [&](OutputFile& out) {
+      write_safetensors(out, tensors, kMetadata);
+    });
   nlohmann::json weight_map = nlohmann::json::object();
   uint64_t bytes = 0, numbers = 0;
   size_t begin = 0;
@@ -142,7 +151,8 @@ void write_shards(FileSystem& files, const Path& folder, const std::vector<Tenso
     const std::vector<TensorSource> shard(tensors.begin() + static_cast<std::ptrdiff_t>(begin),
                                           tensors.begin() + static_cast<std::ptrdiff_t>(ends[i]));
     const auto name = shard_name(i + 1, ends.size());
-    write_file_atomically(files, folder / name, [&](OutputFile& out) { write_safetensors(out, shard, kMetadata); });
+    write_file_atomically(files, folder / name,
+                          [&](OutputFile& out) { write_safetensors(out, shard, kMetadata); });
     for (const auto& tensor : shard) {
       weight_map[tensor.name] = name;
       bytes += bytes_of_source(tensor);
@@ -150,8 +160,9 @@ void write_shards(FileSystem& files, const Path& folder, const std::vector<Tenso
     }
     begin = ends[i];
   }
-  const nlohmann::json index = {{"metadata", {{"total_parameters", numbers}, {"total_size", bytes}}},
-                                {"weight_map", std::move(weight_map)}};
+  const nlohmann::json index = {
+      {"metadata", {{"total_parameters", numbers}, {"total_size", bytes}}},
+      {"weight_map", std::move(weight_map)}};
   write_file_atomically(files, folder / kShardIndex,
                         [&](OutputFile& out) { out.write(bytes_of(index.dump(2) + '\n')); });
 }

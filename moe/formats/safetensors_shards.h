@@ -1,6 +1,6 @@
 #pragma once
-// The tensors of a folder as Hugging Face lays them: one file, or several with an index that says which tensor
-// stands in which. No shape letters: tensors of any shape pass through.
+// The tensors of a folder as Hugging Face lays them: one file, or several with an index that says
+// which tensor stands in which. No shape letters: tensors of any shape pass through.
 
 #include <cstdint>
 #include <map>
@@ -18,9 +18,9 @@ inline constexpr const char* kShardIndex = "model.safetensors.index.json";
 /// All tensors of a folder, mapped. Copies share the mappings; const calls are thread-safe.
 class SafetensorsShards {
  public:
-  /// Opens model.safetensors, or the shards that model.safetensors.index.json names. Throws moe::Error when
-  /// neither is there, for an index that names something other than a file beside it, and listing every tensor that
-  /// is not where the index says, or that it does not name.
+  /// Opens model.safetensors, or the shards that model.safetensors.index.json names. Throws
+  /// moe::Error when neither is there, for an index that names something other than a file beside
+  /// it, and listing every tensor that is not where the index says, or that it does not name.
   static SafetensorsShards open(const Path& folder, Mapping mapping = Mapping::kReadOnly);
 
   /// Names in the order of the files, and of their bytes.
@@ -41,8 +41,9 @@ class SafetensorsShards {
   std::map<std::string, size_t, std::less<>> where_;
 };
 
-/// Writes `tensors` into `folder` in the order given: as model.safetensors, or, where they are larger than
-/// `shard_bytes`, as model-00001-of-00003.safetensors … of at most that size (or one tensor) and an index.
+/// Writes `tensors` into `folder` in the order given: as model.safetensors, or, where they are
+/// larger than `shard_bytes`, as model-00001-of-00003.safetensors … of at most that size (or one
+/// tensor) and an index.
 void write_shards(FileSystem& files, const Path& folder, const std::vector<TensorSource>& tensors,
                   uint64_t shard_bytes = 5'000'000'000);
 

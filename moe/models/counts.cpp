@@ -11,28 +11,35 @@ namespace {
 template <class Share>
 double numbers_of(const torch::nn::Module& module, const Share& share) {
   double out = 0;
-  for (const auto& [name, tensor, info] : parameters_of(module)) out += share(info) * static_cast<double>(tensor.numel());
+  for (const auto& [name, tensor, info] : parameters_of(module))
+    out += share(info) * static_cast<double>(tensor.numel());
   return out;
 }
 
 }  // namespace
 
 ModelCounts count(const Model& model) {
-  const auto of_role = [](Role role) { return [role](const ParameterInfo& info) { return info.role == role ? 1 : 0; }; };
+  const auto of_role = [](Role role) {
+    return [role](const ParameterInfo& info) { return info.role == role ? 1 : 0; };
+  };
   const ModelTraits traits = model.traits();
   double idle = 0;
   int64_t mixing = 0;
   ModelCounts out;
   for (const auto& block : model.blocks()) {
     const auto& feed_forward = block->feed_forward();
-    idle += numbers_of(feed_forward, [&](const ParameterInfo& info) { return 1 - feed_forward.active_share(info); });
+    idle += numbers_of(feed_forward, [&](const ParameterInfo& info) {
+      return 1 - feed_forward.active_share(info);
+    });
     mixing += block->mixer().flops_over_keys(traits.context_length);
     out.state_numbers += block->mixer().state_numbers(traits.context_length);
   }
   // Numbers below 2^53 add up exactly.
   const auto total = numbers_of(model, [](const ParameterInfo&) { return 1; });
-  const auto embedding = numbers_of(model, of_role(Role::kEmbedding)), head = numbers_of(model, of_role(Role::kHead));
-  check<ConfigError>(total < 0x1p57, "models/count", "expected a model of fewer than 2^57 parameters, got ", total,
+  const auto embedding = numbers_of(model, of_role(Role::kEmbedding)),
+             head = numbers_of(model, of_role(Role::kHead));
+  check<ConfigError>(total < 0x1p57, "models/count",
+                     "expected a model of fewer than 2^57 parameters, got ", total,
                      ". Lower its widths, layers or experts.");
   const double output = head > 0 || traits.outputs == 0 ? head : embedding;
   const double active = total - idle, inner = active - embedding - head;

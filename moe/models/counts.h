@@ -11,10 +11,12 @@ struct ModelCounts {
   int64_t total = 0;
   /// Parameters that work for one token: all but the experts that it does not choose.
   int64_t active = 0;
-  /// Without the table that ids are looked up in; the output matrix counts also where it is that table.
+  /// Without the table that ids are looked up in; the output matrix counts also where it is that
+  /// table.
   int64_t active_without_input_embedding = 0;
   int64_t active_without_embeddings = 0;
-  /// Forward pass of one token: 2 active_without_input_embedding, and what the mixers add over `context_length` keys.
+  /// Forward pass of one token: 2 active_without_input_embedding, and what the mixers add over
+  /// `context_length` keys.
   int64_t flops_per_token = 0;
   /// Numbers that generation keeps of one sequence at the full context.
   int64_t state_numbers = 0;

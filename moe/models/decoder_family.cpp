@@ -13,8 +13,21 @@ namespace {
 
 constexpr int64_t kMostBlocks = 65536;
 
-const std::vector<std::string> kInTrainingOnly = {
-    "init.*", "*dropout", "*.dispatcher", "*.balance*", "*.capacity.factor", "*.capacity.count_k", "*.capacity.rounding", "*.capacity.minimum", "*.capacity.group_tokens", "*.capacity.order", "*.capacity.overflow", "*.capacity.renormalise", "*.init.*", "*.seed", "*.recompute"};
+const std::vector<std::string> kInTrainingOnly = {"init.*",
+                                                  "*dropout",
+                                                  "*.dispatcher",
+                                                  "*.balance*",
+                                                  "*.capacity.factor",
+                                                  "*.capacity.count_k",
+                                                  "*.capacity.rounding",
+                                                  "*.capacity.minimum",
+                                                  "*.capacity.group_tokens",
+                                                  "*.capacity.order",
+                                                  "*.capacity.overflow",
+                                                  "*.capacity.renormalise",
+                                                  "*.init.*",
+                                                  "*.seed",
+                                                  "*.recompute"};
 
 /// The block with everything said that could be left to a default.
 layers::BlockSpec in_full(layers::BlockSpec block, int64_t d_model) {
@@ -56,16 +69,16 @@ Table in_full(DecoderOptions options) {
 }  // namespace
 
 std::vector<layers::BlockSpec> repeat(int64_t count, const layers::BlockSpec& block) {
-  check(count <= kMostBlocks, "models/family", "expected at most ", kMostBlocks, " blocks, got ", count,
-        ". Correct config.json.");
+  check(count <= kMostBlocks, "models/family", "expected at most ", kMostBlocks, " blocks, got ",
+        count, ". Correct config.json.");
   return std::vector<layers::BlockSpec>(static_cast<size_t>(count), block);
 }
 
 std::vector<config::Difference> differences(const DecoderOptions& was, const DecoderOptions& is) {
   auto out = config::differences(in_full(was), in_full(is));
   std::erase_if(out, [](const auto& difference) {
-    return std::ranges::any_of(kInTrainingOnly,
-                               [&](const auto& pattern) { return glob_match(pattern, difference.key); });
+    return std::ranges::any_of(
+        kInTrainingOnly, [&](const auto& pattern) { return glob_match(pattern, difference.key); });
   });
   return out;
 }

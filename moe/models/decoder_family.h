@@ -12,8 +12,8 @@ namespace moe::models {
 /// `count` equal blocks. Throws moe::Error for more than a model may have.
 std::vector<layers::BlockSpec> repeat(int64_t count, const layers::BlockSpec& block);
 
-/// What `was` and `is` compute differently, in evaluation: how they start, dropout, balance and limits on experts in
-/// training are passed over, and so is which of two ways says the same.
+/// What `was` and `is` compute differently, in evaluation: how they start, dropout, balance and
+/// limits on experts in training are passed over, and so is which of two ways says the same.
 std::vector<config::Difference> differences(const DecoderOptions& was, const DecoderOptions& is);
 
 }  // namespace moe::models

@@ -19,9 +19,12 @@ Table table_of(std::initializer_list<Table::Entry> entries) {
 void refuse_differences(const std::vector<config::Difference>& found) {
   if (found.empty()) return;
   std::vector<std::string> lines;
-  for (const auto& [key, was, is] : found) lines.push_back(concat(key, " = ", was, " would become ", is));
-  fail("models/family", "expected a model that config.json of the family can describe, got one that differs in ",
-       found.size(), " settings. Keep it in the native form, or name another family.", indented_list(lines));
+  for (const auto& [key, was, is] : found)
+    lines.push_back(concat(key, " = ", was, " would become ", is));
+  fail("models/family",
+       "expected a model that config.json of the family can describe, got one that differs in ",
+       found.size(), " settings. Keep it in the native form, or name another family.",
+       indented_list(lines));
 }
 
 #define MOE_REGISTRY families

@@ -11,13 +11,15 @@
 
 namespace moe::models {
 
-/// A family of published models: the meaning of its config.json and the names of its tensors, both ways. A swap point:
-/// one file in families/ and one line in families.def add one; its name is the `model_type` of config.json.
+/// A family of published models: the meaning of its config.json and the names of its tensors, both
+/// ways. A swap point: one file in families/ and one line in families.def add one; its name is the
+/// `model_type` of config.json.
 class Family {
  public:
   virtual ~Family() = default;
 
-  /// The model that config.json describes. Throws moe::Error naming what this version does not know.
+  /// The model that config.json describes. Throws moe::Error naming what this version does not
+  /// know.
   virtual ModelSpec options(const HfConfig& config) const = 0;
   virtual NameMap names(const ModelSpec& spec) const = 0;
   /// config.json of a model. Throws moe::Error listing what a model of this family has not.
@@ -34,26 +36,29 @@ FamilyRegistry& families();
 
 /// The family `name` itself. Throws ConfigError with the nearest name when there is no such.
 std::shared_ptr<const Family> family_of(const std::string& name);
-/// The family that config.json names. Throws moe::Error for one that is not registered, with the nearest name.
+/// The family that config.json names. Throws moe::Error for one that is not registered, with the
+/// nearest name.
 std::shared_ptr<const Family> family_of(const HfConfig& config);
 
 /// The options of an architecture from the spec of a model, which must be of it.
 template <class Options>
 Options options_of(const ModelSpec& spec) {
   const ModelSpec any = Options();
-  check<ConfigError>(spec.architecture == any.architecture, "models/family", "expected a model of the architecture '",
-                     any.architecture, "', got '", spec.architecture, "'. Name another family.");
+  check<ConfigError>(spec.architecture == any.architecture, "models/family",
+                     "expected a model of the architecture '", any.architecture, "', got '",
+                     spec.architecture, "'. Name another family.");
   Options out;
   read_fields(out, spec.options, "model");
   return out;
 }
 
-/// The options of the kind `Options` in a spec of a kind by name. Throws moe::Error for another kind.
+/// The options of the kind `Options` in a spec of a kind by name. Throws moe::Error for another
+/// kind.
 template <class Options, class Spec>
 Options kind_options(const Spec& spec) {
   const Spec any = Options();
-  check(spec.kind == any.kind, "models/family", "expected '", any.kind, "', which models of the family have, got '",
-        spec.kind, "'. Name another family.");
+  check(spec.kind == any.kind, "models/family", "expected '", any.kind,
+        "', which models of the family have, got '", spec.kind, "'. Name another family.");
   Options out;
   read_fields(out, spec.options, spec.kind);
   return out;
@@ -66,10 +71,11 @@ void refuse_differences(const std::vector<config::Difference>& found);
 
 /// A family from three functions on the options of its architecture:
 ///
-///   Options options(const HfConfig&);  NameMap names(const Options&);  Table config(const Options&);
+///   Options options(const HfConfig&);  NameMap names(const Options&);  Table config(const
+///   Options&);
 ///
-/// `config` may take the model for one of the family: what it leaves out is found by reading it back, with
-/// differences(const Options&, const Options&) of the architecture.
+/// `config` may take the model for one of the family: what it leaves out is found by reading it
+/// back, with differences(const Options&, const Options&) of the architecture.
 template <auto read, auto names_of, auto write>
 class FamilyFrom final : public Family {
   using Options = decltype(read(std::declval<const HfConfig&>()));
@@ -83,7 +89,9 @@ class FamilyFrom final : public Family {
     out.validate(config.source());
     return out;
   }
-  NameMap names(const ModelSpec& spec) const override { return names_of(options_of<Options>(spec)); }
+  NameMap names(const ModelSpec& spec) const override {
+    return names_of(options_of<Options>(spec));
+  }
   Table config(const ModelSpec& spec) const override {
     const auto ours = options_of<Options>(spec);
     Table out = write(ours);
@@ -94,7 +102,8 @@ class FamilyFrom final : public Family {
 
 }  // namespace moe::models
 
-/// In families/NAME.cpp, inside namespace moe::models: the functions NAME::options, NAME::names and NAME::config.
-#define MOE_FAMILY(name)                                                     \
+/// In families/NAME.cpp, inside namespace moe::models: the functions NAME::options, NAME::names and
+/// NAME::config.
+#define MOE_FAMILY(name)                                                      \
   using name##_family = FamilyFrom<name::options, name::names, name::config>; \
   MOE_KIND(families, name, name##_family, NoOptions)

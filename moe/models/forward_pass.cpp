@@ -40,7 +40,8 @@ std::pair<Tensor, Tensor> choice_tables(const Routing& routing) {
 
 void add_routing(NamedTensors& out, const LayerReport& layer, const Packing& packing) {
   const auto add = [&](const char* what, const Tensor& table_TX, double at_padding) {
-    out.emplace_back(concat("layers.", layer.layer, '.', what), packing.unpack(table_TX, at_padding).flatten(0, 1));
+    out.emplace_back(concat("layers.", layer.layer, '.', what),
+                     packing.unpack(table_TX, at_padding).flatten(0, 1));
   };
   const Tensor& logits_TE = layer.routing.logits_TE;
   if (logits_TE.defined()) add("router_logits", logits_TE.detach().to(at::kFloat), 0);
@@ -54,9 +55,10 @@ std::vector<Tensor> gradients_of(const Tensor& loss, const Parameters& parameter
   std::vector<Tensor> trained, out;
   for (const auto& parameter : parameters)
     if (parameter.tensor.requires_grad()) trained.push_back(parameter.tensor);
-  const auto found = trained.empty() ? std::vector<Tensor>()
-                                     : torch::autograd::grad({loss}, trained, {}, /*retain_graph=*/false,
-                                                             /*create_graph=*/false, /*allow_unused=*/true);
+  const auto found = trained.empty()
+                         ? std::vector<Tensor>()
+                         : torch::autograd::grad({loss}, trained, {}, /*retain_graph=*/false,
+                                                 /*create_graph=*/false, /*allow_unused=*/true);
   for (size_t p = 0, t = 0; p < parameters.size(); ++p) {
     if (!parameters[p].tensor.requires_grad()) {
       out.emplace_back();
@@ -68,7 +70,8 @@ std::vector<Tensor> gradients_of(const Tensor& loss, const Parameters& parameter
   return out;
 }
 
-void add_gradients(NamedTensors& out, const Model& model, const Tensor& loss, const TensorMap* names) {
+void add_gradients(NamedTensors& out, const Model& model, const Tensor& loss,
+                   const TensorMap* names) {
   const Parameters parameters = tensors_of(model);
   const auto gradients = gradients_of(loss, parameters);
   out.emplace_back("loss", loss.detach());
@@ -79,7 +82,8 @@ void add_gradients(NamedTensors& out, const Model& model, const Tensor& loss, co
   }
   for (const auto& tensor : names->tensors())
     if (gradients[tensor.pieces.front().parameter].defined())
-      out.emplace_back("grad." + tensor.name, to_foreign(tensor, [&](size_t p) { return gradients[p]; }));
+      out.emplace_back("grad." + tensor.name,
+                       to_foreign(tensor, [&](size_t p) { return gradients[p]; }));
 }
 
 }  // namespace
@@ -89,10 +93,13 @@ Tensor next_token_loss(Model& model, const Tensor& hidden_TD, const TokenRows& r
   const int64_t S = rows.ids_BS.size(1);
   const Packing packing(rows.valid_BS);
   Tensor target_BS = at::full_like(rows.ids_BS, kIgnored);
-  // A target behind the last real token of a row, or before its first, is padding or predicted from it.
-  target_BS.narrow(1, 0, S - 1).copy_(
-      rows.ids_BS.narrow(1, 1, S - 1).masked_fill(rows.valid_BS.narrow(1, 1, S - 1).logical_not(), kIgnored));
-  const layers::Head head = {[&](const Tensor& hidden_MD) { return model.head(hidden_MD); }, model.traits().outputs};
+  // A target behind the last real token of a row, or before its first, is padding or predicted from
+  // it.
+  target_BS.narrow(1, 0, S - 1)
+      .copy_(rows.ids_BS.narrow(1, 1, S - 1)
+                 .masked_fill(rows.valid_BS.narrow(1, 1, S - 1).logical_not(), kIgnored));
+  const layers::Head head = {[&](const Tensor& hidden_MD) { return model.head(hidden_MD); },
+                             model.traits().outputs};
   const auto [sum, targets, correct] =
       layers::cross_entropy(head, hidden_TD, packing.pack(target_BS), {.ignored = kIgnored});
   check(targets > 0, kPlaceOfForward,

@@ -17,8 +17,8 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 struct ForwardRequest {
   bool routing = false;
   bool gradients = false;
-  /// Gradients by the names and in the shapes of another program's checkpoint; null: by ours. The map must be one of the
-  /// model's own tensors.
+  /// Gradients by the names and in the shapes of another program's checkpoint; null: by ours. The
+  /// map must be one of the model's own tensors.
   const TensorMap* names = nullptr;
 };
 
@@ -34,16 +34,16 @@ struct ForwardRequest {
 ///                           nothing reaches it. In the parameters' dtype, the loss in at
 ///                           least float32.
 ///
-/// Padding holds 0, and expert -1; the model sees the real tokens alone. Where tokens have different
-/// numbers of experts, K is the largest and rows are filled up with expert -1 and weight 0; pairs
-/// dropped by capacity are too.
+/// Padding holds 0, and expert -1; the model sees the real tokens alone. Where tokens have
+/// different numbers of experts, K is the largest and rows are filled up with expert -1 and weight
+/// 0; pairs dropped by capacity are too.
 ///
 /// Parameters keep the gradients they had. Throws moe::Error when gradients are asked for and there
 /// is no target, and whatever the model throws.
 NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequest& request);
 
-/// () mean cross entropy of each next token of `rows` given hidden_TD of the real ones. At least float32. Throws
-/// moe::Error when there is nothing to predict.
+/// () mean cross entropy of each next token of `rows` given hidden_TD of the real ones. At least
+/// float32. Throws moe::Error when there is nothing to predict.
 Tensor next_token_loss(Model& model, const Tensor& hidden_TD, const TokenRows& rows);
 
 }  // namespace moe::models

@@ -16,9 +16,10 @@ namespace moe::models {
 
 inline constexpr const char* kHfConfigName = "config.json";
 
-/// The settings of a Hugging Face model, asked for key by key. It remembers which keys were asked for: a key that
-/// nobody knows could change what the model computes, so `refuse_unread` refuses it. A key that holds null is as good
-/// as absent. Everything throws moe::Error that names the key. Copies share what was read; not thread-safe.
+/// The settings of a Hugging Face model, asked for key by key. It remembers which keys were asked
+/// for: a key that nobody knows could change what the model computes, so `refuse_unread` refuses
+/// it. A key that holds null is as good as absent. Everything throws moe::Error that names the key.
+/// Copies share what was read; not thread-safe.
 class HfConfig {
  public:
   /// `source` names the document in messages.
@@ -41,7 +42,8 @@ class HfConfig {
 
   /// Keys that change nothing of what is computed here; `*` stands for any text.
   void ignore(const std::vector<std::string>& keys) const;
-  /// Keys that are known but only with these values: refuses others. `reason` completes "… is not there yet: ".
+  /// Keys that are known but only with these values: refuses others. `reason` completes "… is not
+  /// there yet: ".
   void only(std::string_view key, const std::vector<Value>& values, std::string_view reason) const;
   /// Throws moe::Error listing every key that was neither asked for nor ignored.
   void refuse_unread() const;
@@ -62,11 +64,12 @@ class HfConfig {
   std::shared_ptr<std::set<std::string, std::less<>>> read_;
 };
 
-/// Base of the rotary positions, in either dialect: `rope_theta` beside `rope_scaling`, or both inside
-/// `rope_parameters`. Refuses scaled positions.
+/// Base of the rotary positions, in either dialect: `rope_theta` beside `rope_scaling`, or both
+/// inside `rope_parameters`. Refuses scaled positions.
 double rope_theta_of(const HfConfig& config, double fallback);
 
-/// Activations of gated blocks under their names there and here, silu where nothing is said. Both refuse others.
+/// Activations of gated blocks under their names there and here, silu where nothing is said. Both
+/// refuse others.
 std::string activation_of(const HfConfig& config, std::string_view key);
 std::string hf_activation(const std::string& ours);
 

@@ -21,7 +21,8 @@ at::ScalarType type_of(const Parameter& parameter, at::ScalarType dtype) {
 }
 
 void check_type(const std::string& name, at::ScalarType type, std::string_view source) {
-  const bool plain = type == at::kFloat || type == at::kBFloat16 || type == at::kHalf || type == at::kDouble;
+  const bool plain =
+      type == at::kFloat || type == at::kBFloat16 || type == at::kHalf || type == at::kDouble;
   check(plain, kPlaceOfHuggingFace, "expected tensor '", name, "' of ", source,
         " as float32, bfloat16, float16 or float64, got ", c10::toString(type),
         ". Quantised checkpoints are not read yet; fetch an unquantised one.");
@@ -29,8 +30,9 @@ void check_type(const std::string& name, at::ScalarType type, std::string_view s
 
 /// A tensor that only repeats a parameter must hold the same numbers.
 void check_tied(const std::string& name, const Tensor& values, const Parameter& ours) {
-  check(at::equal(values.to(ours.tensor.scalar_type()), ours.tensor), kPlaceOfHuggingFace, "expected '", name,
-        "' to repeat '", ours.name, "', as config.json says (tie_word_embeddings), got other numbers. Correct the flag.");
+  check(at::equal(values.to(ours.tensor.scalar_type()), ours.tensor), kPlaceOfHuggingFace,
+        "expected '", name, "' to repeat '", ours.name,
+        "', as config.json says (tie_word_embeddings), got other numbers. Correct the flag.");
 }
 
 }  // namespace
@@ -45,12 +47,14 @@ HuggingFaceConfig read_hugging_face(const Path& folder) {
   return {config.text("model_type"), std::move(spec), std::move(config)};
 }
 
-TensorMap tensor_map(const std::string& family, const ModelSpec& spec, const torch::nn::Module& model) {
+TensorMap tensor_map(const std::string& family, const ModelSpec& spec,
+                     const torch::nn::Module& model) {
   return family_of(family)->names(spec).fill_in(tensors_of(model));
 }
 
-void fill_from_shards(const torch::nn::Module& model, const TensorMap& map, const formats::SafetensorsShards& shards,
-                      at::ScalarType dtype, std::string_view source) {
+void fill_from_shards(const torch::nn::Module& model, const TensorMap& map,
+                      const formats::SafetensorsShards& shards, at::ScalarType dtype,
+                      std::string_view source) {
   const at::NoGradGuard no_grad;
   std::map<std::string, std::vector<int64_t>> shapes;
   for (const auto& name : shards.names()) shapes[name] = shards.info(name).shape;
@@ -71,7 +75,8 @@ void fill_from_shards(const torch::nn::Module& model, const TensorMap& map, cons
     if (found == foreign.end()) continue;
     const ForeignTensor& tensor = *found->second;
     const size_t first = tensor.pieces.front().parameter;
-    if (tensor.is_parameter() && ours[first].tensor.is_meta() && shards.info(name).dtype == type_of(ours[first], dtype)) {
+    if (tensor.is_parameter() && ours[first].tensor.is_meta() &&
+        shards.info(name).dtype == type_of(ours[first], dtype)) {
       set_memory(ours[first].tensor, shards.tensor(name));
       continue;
     }
@@ -96,17 +101,20 @@ HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype) {
   return out;
 }
 
-void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::Module& model, const TensorMap& map,
-                        const Table& config, const std::map<std::string, Fill>& others, uint64_t shard_bytes) {
+void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::Module& model,
+                        const TensorMap& map, const Table& config,
+                        const std::map<std::string, Fill>& others, uint64_t shard_bytes) {
   const Path target = (folder / "").parent_path(), parent = folder_of(target);  // also of "folder/"
-  check(!files.exists(target) || (files.kind(target) == FileKind::kFolder && files.list(target).empty()),
+  check(!files.exists(target) ||
+            (files.kind(target) == FileKind::kFolder && files.list(target).empty()),
         kPlaceOfHuggingFace, "expected a new or empty folder at '", target.string(),
         "', found something there. Name another, or remove it.");
   const Parameters ours = tensors_of(model);
   const auto parameter = [&](size_t p) { return ours[p].tensor; };
   std::vector<formats::TensorSource> sources;
   for (const auto& tensor : map.tensors())
-    sources.push_back({tensor.name, parameter(tensor.pieces.front().parameter).scalar_type(), tensor.shape,
+    sources.push_back({tensor.name, parameter(tensor.pieces.front().parameter).scalar_type(),
+                       tensor.shape,
                        [&tensor, &parameter] { return to_foreign(tensor, parameter).detach(); }});
   const Path temporary = parent / concat(".tmp-", target.filename().string());
   make_folders(files, parent);

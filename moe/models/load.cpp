@@ -32,7 +32,9 @@ Path find_checkpoint(const Path& path) {
   check(!files.exists(path / "checkpoints"), "models/load", "expected a whole checkpoint in ",
         (path / "checkpoints").string(),
         ", found none that verifies. Mend what the warnings name, or train on until there is one.");
-  fail("models/load", "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face model (with config.json) in ",
+  fail("models/load",
+       "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face "
+       "model (with config.json) in ",
        path.string(), ", found none. Train first, or wait for the run's first checkpoint.");
 }
 
@@ -62,7 +64,8 @@ const Table& section(const Table& config, const char* name) {
   return *table;
 }
 
-/// A checkpoint holds its tokenizer, whatever path the run read it from; null for a converted model without one.
+/// A checkpoint holds its tokenizer, whatever path the run read it from; null for a converted model
+/// without one.
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, const Table& config) {
   const Path file = checkpoint / data::kTokenizerFile;
   if (real_files().exists(file)) return data::read_bpe_tokenizer(file);
@@ -100,13 +103,15 @@ std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::pat
                      "expected a tokenizer.json, a run or a checkpoint, found none at '",
                      path.string(), "'. Check the path.");
   if (is_foreign(path) || (files.exists(path / data::kTokenizerFile) && !is_ours(path))) {
-    check(files.exists(path / data::kTokenizerFile), "models/load", "expected ", data::kTokenizerFile, " in '",
-          path.string(), "', found none. Fetch it; other forms of tokenizers are not read yet.");
+    check(files.exists(path / data::kTokenizerFile), "models/load", "expected ",
+          data::kTokenizerFile, " in '", path.string(),
+          "', found none. Fetch it; other forms of tokenizers are not read yet.");
     return data::read_bpe_tokenizer(path / data::kTokenizerFile);
   }
   const Path checkpoint = find_checkpoint(path);
   auto out = tokenizer_of(checkpoint, config_of(checkpoint));
-  check(out != nullptr, "models/load", "expected ", data::kTokenizerFile, " in '", checkpoint.string(),
+  check(out != nullptr, "models/load", "expected ", data::kTokenizerFile, " in '",
+        checkpoint.string(),
         "', found none: the model was converted without one. Convert it again with its tokenizer.");
   return out;
 }
@@ -119,7 +124,8 @@ LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype, bool w
     out.config = config_for(foreign.spec);
     out.folder = path;
     out.family = foreign.family;
-    if (with_tokenizer && real_files().exists(path / data::kTokenizerFile)) out.tokenizer = load_tokenizer(path);
+    if (with_tokenizer && real_files().exists(path / data::kTokenizerFile))
+      out.tokenizer = load_tokenizer(path);
     return out;
   }
   out.folder = find_checkpoint(path);

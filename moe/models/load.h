@@ -19,21 +19,24 @@ struct LoadedModel {
   /// The folder of the checkpoint or model, and the optimizer steps it has seen.
   std::filesystem::path folder;
   int64_t step = 0;
-  /// Of a Hugging Face directory the family, whose names its tensors have; empty for models of our own.
+  /// Of a Hugging Face directory the family, whose names its tensors have; empty for models of our
+  /// own.
   std::string family = {};
 
   /// What it is made from.
   ModelSpec spec() const;
 };
 
-/// The model of `path`: a run (its newest whole checkpoint), one checkpoint, or a Hugging Face model directory (a view
-/// of its files where it can be: see hugging_face.h). Parameters come as `dtype`. Without a tokenizer.json in a
-/// directory, or where it is not asked for, the tokenizer is null. Throws moe::Error when nothing loads whole, naming
-/// unknown, missing or misshapen tensors, and for a tokenizer.json that this version does not read.
+/// The model of `path`: a run (its newest whole checkpoint), one checkpoint, or a Hugging Face
+/// model directory (a view of its files where it can be: see hugging_face.h). Parameters come as
+/// `dtype`. Without a tokenizer.json in a directory, or where it is not asked for, the tokenizer is
+/// null. Throws moe::Error when nothing loads whole, naming unknown, missing or misshapen tensors,
+/// and for a tokenizer.json that this version does not read.
 LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype = at::kFloat,
                  bool with_tokenizer = true);
 
-/// Whether `path` is a model directory of another program: one with a config.json that is no run and no checkpoint.
+/// Whether `path` is a model directory of another program: one with a config.json that is no run
+/// and no checkpoint.
 bool is_foreign(const std::filesystem::path& path);
 
 /// The type that the parameters of `path` are stored in; of several the widest.

@@ -20,14 +20,17 @@ constexpr const char* kExpertNumber = "{e}";
 /// Checks and counts what each of our parameters is covered by.
 class Coverage {
  public:
-  explicit Coverage(const Parameters& ours) : ours_(ours), pieces_(ours.size()), numbers_(ours.size()) {}
+  explicit Coverage(const Parameters& ours)
+      : ours_(ours), pieces_(ours.size()), numbers_(ours.size()) {}
 
   void add(const ForeignTensor& tensor) {
-    if (!names_.insert(tensor.name).second) wrong_.push_back(concat("two rules make '", tensor.name, "'"));
+    if (!names_.insert(tensor.name).second)
+      wrong_.push_back(concat("two rules make '", tensor.name, "'"));
     for (const auto& piece : tensor.pieces) {
       const auto& [name, values, info] = ours_[piece.parameter];
       if (!pieces_[piece.parameter].emplace(piece.expert.value_or(-1), piece.first_row).second)
-        wrong_.push_back(concat("'", name, "' is filled twice, the second time by '", tensor.name, "'"));
+        wrong_.push_back(
+            concat("'", name, "' is filled twice, the second time by '", tensor.name, "'"));
       numbers_[piece.parameter] += piece_of(piece, values).numel();
     }
   }
@@ -36,11 +39,13 @@ class Coverage {
     for (size_t p = 0; p < ours_.size(); ++p) {
       const int64_t all = ours_[p].tensor.numel();
       if (numbers_[p] != all)
-        wrong_.push_back(concat("of '", ours_[p].name, "' ", numbers_[p], " of ", all, " numbers are filled"));
+        wrong_.push_back(
+            concat("of '", ours_[p].name, "' ", numbers_[p], " of ", all, " numbers are filled"));
     }
     if (!wrong_.empty())
-      fail(kPlaceOfNames, "expected every parameter of ours to be filled once by the family's names, got ", wrong_.size(),
-           " that are not. Correct the family's rules.", indented_list(wrong_));
+      fail(kPlaceOfNames,
+           "expected every parameter of ours to be filled once by the family's names, got ",
+           wrong_.size(), " that are not. Correct the family's rules.", indented_list(wrong_));
   }
 
  private:
@@ -54,17 +59,20 @@ class Coverage {
 /// The dimension of the outputs of one matrix or bias, that of the experts left out.
 int64_t outputs_of(const Parameter& ours, bool of_one_expert) {
   const int64_t dims = ours.tensor.dim() - (of_one_expert ? 1 : 0);
-  const bool is_vector = dims < 2 || ours.info.role == Role::kBias || ours.info.role == Role::kScale;
+  const bool is_vector =
+      dims < 2 || ours.info.role == Role::kBias || ours.info.role == Role::kScale;
   return std::max<int64_t>(0, is_vector ? dims - 1 : dims - 2);
 }
 
-ForeignTensor::Piece piece_for(const OurPart& part, size_t number, const Parameter& ours, std::optional<int64_t> expert) {
-  ForeignTensor::Piece out{.parameter = number, .expert = expert, .outputs = outputs_of(ours, expert.has_value())};
+ForeignTensor::Piece piece_for(const OurPart& part, size_t number, const Parameter& ours,
+                               std::optional<int64_t> expert) {
+  ForeignTensor::Piece out{
+      .parameter = number, .expert = expert, .outputs = outputs_of(ours, expert.has_value())};
   if (part.matrix == kAllRows) return out;
   const auto& fused = ours.info.fused;
-  check(part.matrix >= 0 && part.matrix < static_cast<int64_t>(fused.size()), kPlaceOfNames, "expected a matrix of the ",
-        fused.size(), " that stand on one another in '", ours.name, "', got number ", part.matrix,
-        ". Correct the family's rules.");
+  check(part.matrix >= 0 && part.matrix < static_cast<int64_t>(fused.size()), kPlaceOfNames,
+        "expected a matrix of the ", fused.size(), " that stand on one another in '", ours.name,
+        "', got number ", part.matrix, ". Correct the family's rules.");
   for (int64_t m = 0; m < part.matrix; ++m) out.first_row += fused[static_cast<size_t>(m)];
   out.rows = fused[static_cast<size_t>(part.matrix)];
   return out;
@@ -77,8 +85,8 @@ NameRule same(std::string theirs, std::string ours) {
 }
 
 NameRule stacked(std::string theirs, std::string ours, int64_t matrix) {
-  check(theirs.find(kExpertNumber) != theirs.npos, kPlaceOfNames, "expected ", kExpertNumber, " in '", theirs,
-        "', found none. Say where the expert's number stands.");
+  check(theirs.find(kExpertNumber) != theirs.npos, kPlaceOfNames, "expected ", kExpertNumber,
+        " in '", theirs, "', found none. Say where the expert's number stands.");
   return {.theirs = std::move(theirs), .ours = {{std::move(ours), matrix}}};
 }
 
@@ -119,7 +127,8 @@ Tensor to_foreign(const ForeignTensor& tensor, const std::function<Tensor(size_t
   return tensor.transposed ? whole.transpose(-1, -2) : whole;
 }
 
-void from_foreign(const ForeignTensor& tensor, const Tensor& values, const std::function<Tensor(size_t)>& ours) {
+void from_foreign(const ForeignTensor& tensor, const Tensor& values,
+                  const std::function<Tensor(size_t)>& ours) {
   const at::NoGradGuard no_grad;
   const Tensor whole = tensor.transposed ? values.transpose(-1, -2) : values;
   int64_t row = 0;
@@ -137,28 +146,32 @@ std::optional<size_t> TensorMap::tied_to(const std::string& name) const {
 }
 
 bool TensorMap::ignores(std::string_view name) const {
-  return std::ranges::any_of(ignored_, [&](const auto& pattern) { return glob_match(pattern, name); });
+  return std::ranges::any_of(ignored_,
+                             [&](const auto& pattern) { return glob_match(pattern, name); });
 }
 
-void TensorMap::check_tensors(const std::map<std::string, std::vector<int64_t>>& shapes, std::string_view source) const {
+void TensorMap::check_tensors(const std::map<std::string, std::vector<int64_t>>& shapes,
+                              std::string_view source) const {
   std::vector<std::string> wrong;
   std::set<std::string_view> known;
   const auto expect_shape = [&](const std::string& name, const std::vector<int64_t>& shape) {
     known.insert(name);
     const auto found = shapes.find(name);
     if (found != shapes.end() && found->second != shape)
-      wrong.push_back(concat("'", name, "' has the shape ", c10::IntArrayRef(found->second), " instead of ",
-                             c10::IntArrayRef(shape)));
+      wrong.push_back(concat("'", name, "' has the shape ", c10::IntArrayRef(found->second),
+                             " instead of ", c10::IntArrayRef(shape)));
     return found != shapes.end();
   };
   for (const auto& tensor : tensors_)
-    if (!expect_shape(tensor.name, tensor.shape)) wrong.push_back(concat("'", tensor.name, "' is missing"));
+    if (!expect_shape(tensor.name, tensor.shape))
+      wrong.push_back(concat("'", tensor.name, "' is missing"));
   for (const auto& [name, shape] : tied_shapes_) expect_shape(name, shape);
   for (const auto& [name, shape] : shapes)
     if (!known.contains(name) && !ignores(name)) wrong.push_back(concat("'", name, "' is unknown"));
   if (!wrong.empty())
-    fail(kPlaceOfNames, "expected the tensors that config.json describes in ", source, ", got ", wrong.size(),
-         " that differ. Check that configuration and weights belong together.", indented_list(wrong));
+    fail(kPlaceOfNames, "expected the tensors that config.json describes in ", source, ", got ",
+         wrong.size(), " that differ. Check that configuration and weights belong together.",
+         indented_list(wrong));
 }
 
 TensorMap NameMap::fill_in(const Parameters& ours) const {
@@ -173,14 +186,19 @@ TensorMap NameMap::fill_in(const Parameters& ours) const {
     return found->second;
   };
   // Of one rule the first part says which numbers there are.
-  const auto add = [&](const NameRule& rule, const Numbers& numbers, std::optional<int64_t> expert) {
-    ForeignTensor tensor{.name = put_numbers(rule.theirs, numbers), .shape = {}, .transposed = rule.transposed, .pieces = {}};
+  const auto add = [&](const NameRule& rule, const Numbers& numbers,
+                       std::optional<int64_t> expert) {
+    ForeignTensor tensor{.name = put_numbers(rule.theirs, numbers),
+                         .shape = {},
+                         .transposed = rule.transposed,
+                         .pieces = {}};
     for (const auto& part : rule.ours) {
       const size_t number = find(put_numbers(part.name, numbers));
       tensor.pieces.push_back(piece_for(part, number, ours[number], expert));
     }
     coverage.add(tensor);
-    tensor.shape = to_foreign(tensor, [&](size_t p) { return ours[p].tensor.to(at::kMeta); }).sizes().vec();
+    tensor.shape =
+        to_foreign(tensor, [&](size_t p) { return ours[p].tensor.to(at::kMeta); }).sizes().vec();
     out.tensors_.push_back(std::move(tensor));
   };
   for (size_t p = 0; p < ours.size(); ++p) {

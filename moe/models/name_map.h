@@ -1,6 +1,6 @@
 #pragma once
-// Names of tensors in another program's checkpoints, and where the same numbers stand in ours. No shape letters:
-// tensors of any shape pass through.
+// Names of tensors in another program's checkpoints, and where the same numbers stand in ours. No
+// shape letters: tensors of any shape pass through.
 
 #include <cstdint>
 #include <functional>
@@ -19,14 +19,16 @@ namespace moe::models {
 inline constexpr int64_t kGate = 0, kUp = 1;
 inline constexpr int64_t kAllRows = -1;
 
-/// One of our parameters, or one of the matrices that stand on one another in it (ParameterInfo::fused).
+/// One of our parameters, or one of the matrices that stand on one another in it
+/// (ParameterInfo::fused).
 struct OurPart {
   std::string name;
   int64_t matrix = kAllRows;
 };
 
-/// Foreign tensors and ours under patterns of names, in which {i} stands for a number, the same in both. A number
-/// {e} that only the foreign name has counts along dimension 0 of ours: a stack of experts.
+/// Foreign tensors and ours under patterns of names, in which {i} stands for a number, the same in
+/// both. A number {e} that only the foreign name has counts along dimension 0 of ours: a stack of
+/// experts.
 struct NameRule {
   enum class Kind { kStored, kTied, kIgnored };
 
@@ -46,7 +48,8 @@ NameRule part(std::string theirs, std::string ours, int64_t matrix);
 NameRule fused(std::string theirs, std::vector<OurPart> ours);
 /// The same with (inputs, outputs) where we have (outputs, inputs).
 NameRule transposed(NameRule rule);
-/// Their tensor, which checkpoints may leave out, holds the same as our parameter, which another rule fills.
+/// Their tensor, which checkpoints may leave out, holds the same as our parameter, which another
+/// rule fills.
 NameRule tied(std::string theirs, std::string ours);
 /// Their tensors, which checkpoints may leave out, change nothing; `*` stands for any text.
 NameRule ignored(std::string theirs);
@@ -78,8 +81,10 @@ class TensorMap {
   std::optional<size_t> tied_to(const std::string& name) const;
   bool ignores(std::string_view name) const;
 
-  /// Throws moe::Error listing what is unknown, missing or of another shape among the tensors of a checkpoint.
-  void check_tensors(const std::map<std::string, std::vector<int64_t>>& shapes, std::string_view source) const;
+  /// Throws moe::Error listing what is unknown, missing or of another shape among the tensors of a
+  /// checkpoint.
+  void check_tensors(const std::map<std::string, std::vector<int64_t>>& shapes,
+                     std::string_view source) const;
 
  private:
   friend class NameMap;
@@ -90,12 +95,14 @@ class TensorMap {
   std::vector<std::string> ignored_;
 };
 
-/// The piece of `ours` (tensors in the order of the parameters of the map: values, or gradients) as a view.
+/// The piece of `ours` (tensors in the order of the parameters of the map: values, or gradients) as
+/// a view.
 Tensor piece_of(const ForeignTensor::Piece& piece, const Tensor& parameter);
 /// The foreign tensor made from ours; a view where it is one piece.
 Tensor to_foreign(const ForeignTensor& tensor, const std::function<Tensor(size_t parameter)>& ours);
 /// Copies a foreign tensor into ours, casting.
-void from_foreign(const ForeignTensor& tensor, const Tensor& values, const std::function<Tensor(size_t parameter)>& ours);
+void from_foreign(const ForeignTensor& tensor, const Tensor& values,
+                  const std::function<Tensor(size_t parameter)>& ours);
 
 /// The names of a family: rules, each for many tensors.
 class NameMap {
@@ -103,8 +110,9 @@ class NameMap {
   NameMap(std::initializer_list<NameRule> rules) : rules_(rules) {}
   void add(NameRule rule) { rules_.push_back(std::move(rule)); }
 
-  /// The map for these tensors of a model, which need no memory. Throws moe::Error unless every one of ours is
-  /// covered exactly once and no foreign name comes twice; rules that fit none of ours are passed over.
+  /// The map for these tensors of a model, which need no memory. Throws moe::Error unless every one
+  /// of ours is covered exactly once and no foreign name comes twice; rules that fit none of ours
+  /// are passed over.
   TensorMap fill_in(const Parameters& ours) const;
 
  private:

@@ -11,7 +11,8 @@ namespace {
 std::optional<std::string> take_place(std::string_view& pattern) {
   if (!pattern.starts_with('{')) return std::nullopt;
   const size_t end = pattern.find('}');
-  check(end != pattern.npos && end > 1, "models/names", "expected a name between { and } in '", pattern, "'.");
+  check(end != pattern.npos && end > 1, "models/names", "expected a name between { and } in '",
+        pattern, "'.");
   std::string place(pattern.substr(1, end - 1));
   pattern.remove_prefix(end + 1);
   return place;
@@ -22,7 +23,8 @@ std::optional<int64_t> take_number(std::string_view& name) {
   int64_t number = 0;
   const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), number);
   const auto digits = static_cast<size_t>(end - name.data());
-  if (error != std::errc() || number < 0 || (digits > 1 && name.front() == '0')) return std::nullopt;
+  if (error != std::errc() || number < 0 || (digits > 1 && name.front() == '0'))
+    return std::nullopt;
   name.remove_prefix(digits);
   return number;
 }
@@ -50,8 +52,8 @@ std::string put_numbers(std::string_view pattern, const Numbers& numbers) {
     const std::string_view before = pattern;
     if (const auto place = take_place(pattern)) {
       const auto found = numbers.find(*place);
-      check(found != numbers.end(), "models/names", "expected a number for {", *place, "} in '", before,
-            "', got none. Name it on both sides of the rule.");
+      check(found != numbers.end(), "models/names", "expected a number for {", *place, "} in '",
+            before, "', got none. Name it on both sides of the rule.");
       out += std::to_string(found->second);
     } else {
       out += pattern.front();

@@ -12,8 +12,8 @@ namespace moe::models {
 /// What the places of a pattern stand for: {"i": 3}.
 using Numbers = std::map<std::string, int64_t>;
 
-/// The numbers that make `pattern` the same as `name`; nothing when none do. Numbers are written without leading
-/// zeros, and a place that comes twice holds the same number.
+/// The numbers that make `pattern` the same as `name`; nothing when none do. Numbers are written
+/// without leading zeros, and a place that comes twice holds the same number.
 std::optional<Numbers> match_numbers(std::string_view pattern, std::string_view name);
 
 /// `pattern` with every {x} replaced. Throws moe::Error for a place without a number.

@@ -82,8 +82,10 @@ void check_padding(const Tensor& mask_BS, std::string_view source) {
     for (int64_t s = 1; s < S; ++s) {
       ended |= row[s] < row[s - 1];
       if (ended && row[s] != 0)
-        fail(kPlaceOfRows, "expected ones without a gap in every row of attention_mask, got a 1 behind a 0 at ",
-             "attention_mask[", b, "][", s, "] of ", source, ". Move the padding to the ends of the rows.");
+        fail(kPlaceOfRows,
+             "expected ones without a gap in every row of attention_mask, got a 1 behind a 0 at ",
+             "attention_mask[", b, "][", s, "] of ", source,
+             ". Move the padding to the ends of the rows.");
     }
   }
 }

@@ -19,8 +19,8 @@ struct TokenRows {
 /// Reads {"input_ids": [[…]…], "attention_mask": [[…]…]?}, a file nobody vouches for: B >= 1 rows
 /// of the same length S >= 1, ids in [0, vocabulary), and a mask of the same shape whose rows hold
 /// ones without a gap: padding stands at the right or left end, and positions count from 0 at the
-/// first one. `source` names the document in messages. Throws moe::Error that tells the place of what is wrong, such as
-/// "input_ids[1][3]", and names unknown fields.
+/// first one. `source` names the document in messages. Throws moe::Error that tells the place of
+/// what is wrong, such as "input_ids[1][3]", and names unknown fields.
 TokenRows parse_token_rows(std::string_view json, std::string_view source, int64_t vocabulary);
 
 }  // namespace moe::models

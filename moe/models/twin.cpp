@@ -24,10 +24,11 @@ Dense twin_of(const layers::FeedForward& mixture, int64_t d_model, const ExpertS
   out.d_ff = std::llround(static_cast<double>(flops) / static_cast<double>(2 * d_model * matrices));
   auto settings = expert;
   settings.resolve();
-  const Value *dropout = settings.options.find("dropout"), *activation = settings.options.find("activation");
+  const Value *dropout = settings.options.find("dropout"),
+              *activation = settings.options.find("activation");
   check<ConfigError>(!dropout || !dropout->as<double>() || *dropout->as<double>() == 0, "models",
-                     "expected experts without dropout for a dense twin, got ", dropout ? dropout->text() : "",
-                     ". Use model.dropout, which both have.");
+                     "expected experts without dropout for a dense twin, got ",
+                     dropout ? dropout->text() : "", ". Use model.dropout, which both have.");
   if (activation && activation->as<std::string>()) out.activation = *activation->as<std::string>();
   out.resolve();
   return out;
@@ -42,7 +43,8 @@ DecoderOptions dense_twin(const DecoderOptions& options) {
   for (size_t i = 0; i < blocks.size(); ++i) {
     if (!blocks[i]->routes()) continue;
     const auto mixture = kind_options<layers::MoELayerOptions>(twin.blocks[i].feed_forward);
-    twin.blocks[i].feed_forward = twin_of(blocks[i]->feed_forward(), options.d_model, mixture.expert);
+    twin.blocks[i].feed_forward =
+        twin_of(blocks[i]->feed_forward(), options.d_model, mixture.expert);
   }
   return twin;
 }

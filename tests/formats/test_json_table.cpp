@@ -10,7 +10,8 @@ namespace moe::formats {
 namespace {
 
 TEST(JsonTable, GoesThereAndBack) {
-  const std::string text = R"({"a": 1, "b": 1.5, "c": true, "d": null, "e": "x\n", "f": [1, [2.0, "y"]], "g": {"h": {}}})";
+  const std::string text =
+      R"({"a": 1, "b": 1.5, "c": true, "d": null, "e": "x\n", "f": [1, [2.0, "y"]], "g": {"h": {}}})";
   const Table table = parse_json_table(text, "test", "'t'");
   EXPECT_EQ(*table.find("a")->as<int64_t>(), 1);
   EXPECT_EQ(*table.find("b")->as<double>(), 1.5);
@@ -30,7 +31,8 @@ TEST(JsonTable, KeepsTheOrderOfKeys) {
 }
 
 TEST(JsonTable, RefusesNumbersThatNothingHolds) {
-  EXPECT_ERROR(parse_json_table(R"({"a": 18446744073709551615})", "test", "'t'"), "below 2^63 in 't'");
+  EXPECT_ERROR(parse_json_table(R"({"a": 18446744073709551615})", "test", "'t'"),
+               "below 2^63 in 't'");
   EXPECT_THROW(parse_json_table(R"({"a": 1e999})", "test", "'t'"), Error);
   Table table;
   table.set("a", std::nan(""));

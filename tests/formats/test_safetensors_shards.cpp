@@ -17,7 +17,9 @@ using test::TemporaryFolder;
 std::vector<TensorSource> sources(int count) {
   std::vector<TensorSource> out;
   for (int i = 0; i < count; ++i)
-    out.push_back({concat("t", i), at::kFloat, {2, 3}, [i] { return at::arange(i, i + 6, at::kFloat).view({2, 3}); }});
+    out.push_back({concat("t", i), at::kFloat, {2, 3}, [i] {
+                     return at::arange(i, i + 6, at::kFloat).view({2, 3});
+                   }});
   return out;
 }
 
@@ -43,15 +45,17 @@ TEST(SafetensorsShards, SplitsBySizeAndReadsBackByIndex) {
   const TemporaryFolder folder;
   write_shards(real_files(), folder.path(), sources(5), 50);
   EXPECT_EQ(real_files().list(folder.path()),
-            (std::vector<std::string>{"model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
-                                      "model-00003-of-00003.safetensors", "model.safetensors.index.json"}));
+            (std::vector<std::string>{
+                "model-00001-of-00003.safetensors", "model-00002-of-00003.safetensors",
+                "model-00003-of-00003.safetensors", "model.safetensors.index.json"}));
   const auto index = read_file(real_files(), folder / "model.safetensors.index.json", 1 << 20);
   EXPECT_TRUE(test::contains(index, "\"total_parameters\": 30")) << index;
   EXPECT_TRUE(test::contains(index, "\"total_size\": 120")) << index;
   const auto shards = SafetensorsShards::open(folder.path());
   EXPECT_EQ(shards.names().size(), 5u);
   for (int i = 0; i < 5; ++i)
-    EXPECT_TRUE(at::equal(shards.tensor(concat("t", i)), at::arange(i, i + 6, at::kFloat).view({2, 3})));
+    EXPECT_TRUE(
+        at::equal(shards.tensor(concat("t", i)), at::arange(i, i + 6, at::kFloat).view({2, 3})));
   EXPECT_ERROR(shards.tensor("t9"), "expected a tensor 't9', got none among 5. Did you mean");
 }
 
@@ -85,7 +89,8 @@ TEST(SafetensorsShards, ReleasedTensorsAreReadAgain) {
 
 TEST(SafetensorsShards, RefusesFoldersWithoutWeights) {
   const TemporaryFolder folder;
-  EXPECT_TRUE(test::contains(opening(folder.path()), "expected model.safetensors or model.safetensors.index.json"));
+  EXPECT_TRUE(test::contains(opening(folder.path()),
+                             "expected model.safetensors or model.safetensors.index.json"));
 }
 
 TEST(SafetensorsShards, RefusesAnIndexThatLies) {
@@ -95,27 +100,37 @@ TEST(SafetensorsShards, RefusesAnIndexThatLies) {
     write_text(folder / kShardIndex, "{\"weight_map\": " + map + "}");
     return opening(folder.path());
   };
-  const std::string one = "model-00001-of-00002.safetensors", two = "model-00002-of-00002.safetensors";
-  const auto entry = [](const std::string& name, const std::string& file) { return "\"" + name + "\": \"" + file + "\""; };
-  EXPECT_EQ(with_map("{" + entry("t0", one) + "," + entry("t1", one) + "," + entry("t2", two) + "," + entry("t3", two) + "}"),
+  const std::string one = "model-00001-of-00002.safetensors",
+                    two = "model-00002-of-00002.safetensors";
+  const auto entry = [](const std::string& name, const std::string& file) {
+    return "\"" + name + "\": \"" + file + "\"";
+  };
+  EXPECT_EQ(with_map("{" + entry("t0", one) + "," + entry("t1", one) + "," + entry("t2", two) +
+                     "," + entry("t3", two) + "}"),
             "");
-  const auto message = with_map("{" + entry("t0", one) + "," + entry("t1", two) + "," + entry("t9", two) + "}");
-  for (const char* line : {"got 4 that differ", "\n  't1' is in 'model-00001", "\n  't9' is in no shard",
-                           "\n  't2' is in 'model-00002-of-00002.safetensors'; the index names it not"})
+  const auto message =
+      with_map("{" + entry("t0", one) + "," + entry("t1", two) + "," + entry("t9", two) + "}");
+  for (const char* line :
+       {"got 4 that differ", "\n  't1' is in 'model-00001", "\n  't9' is in no shard",
+        "\n  't2' is in 'model-00002-of-00002.safetensors'; the index names it not"})
     EXPECT_TRUE(test::contains(message, line)) << message;
   EXPECT_TRUE(test::contains(with_map("{}"), "found an empty one"));
   EXPECT_TRUE(test::contains(with_map("3"), "found number"));
   EXPECT_TRUE(test::contains(with_map("{\"t0\": 3}"), "got '3'"));
   for (const char* file : {"../x.safetensors", "/etc/passwd", "", ".."})
-    EXPECT_TRUE(test::contains(with_map("{" + entry("t0", file) + "}"), "expected the name of a file beside the index"));
-  EXPECT_TRUE(test::contains(with_map("{" + entry("t0", "gone.safetensors") + "}"), "gone.safetensors"));
+    EXPECT_TRUE(test::contains(with_map("{" + entry("t0", file) + "}"),
+                               "expected the name of a file beside the index"));
+  EXPECT_TRUE(
+      test::contains(with_map("{" + entry("t0", "gone.safetensors") + "}"), "gone.safetensors"));
 }
 
 TEST(SafetensorsShards, RefusesATensorInTwoShards) {
   const TemporaryFolder folder;
   write_safetensors(real_files(), folder / "a.safetensors", {{"t", at::arange(2)}});
-  write_safetensors(real_files(), folder / "b.safetensors", {{"t", at::arange(2)}, {"u", at::arange(2)}});
-  write_text(folder / kShardIndex, R"({"weight_map": {"t": "a.safetensors", "u": "b.safetensors"}})");
+  write_safetensors(real_files(), folder / "b.safetensors",
+                    {{"t", at::arange(2)}, {"u", at::arange(2)}});
+  write_text(folder / kShardIndex,
+             R"({"weight_map": {"t": "a.safetensors", "u": "b.safetensors"}})");
   EXPECT_TRUE(test::contains(opening(folder.path()), "got 't' in two"));
 }
 
@@ -123,7 +138,8 @@ TEST(SafetensorsShards, RefusesSourcesThatMakeSomethingElse) {
   const TemporaryFolder folder;
   auto wrong = sources(1);
   wrong[0].shape = {3, 2};
-  EXPECT_ERROR(write_shards(real_files(), folder.path(), wrong), "expected tensor 't0' to be made as Float [3, 2]");
+  EXPECT_ERROR(write_shards(real_files(), folder.path(), wrong),
+               "expected tensor 't0' to be made as Float [3, 2]");
   EXPECT_EQ(real_files().list(folder.path()).size(), 0u) << "nothing is left behind";
 }
 

@@ -1,6 +1,6 @@
 #pragma once
-// Parity cases: a model of another program and the numbers that program gives (tests/golden, ../shared/parity).
-// B batch, S sequence, V vocabulary, T = B·S positions, K choices.
+// Parity cases: a model of another program and the numbers that program gives (tests/golden,
+// ../shared/parity). B batch, S sequence, V vocabulary, T = B·S positions, K choices.
 
 #include <algorithm>
 #include <map>
@@ -26,17 +26,19 @@ inline double largest(const Tensor& tensor) {
 inline std::map<std::string, Tensor> run_case(const Path& folder) {
   const auto loaded = models::load_hugging_face(folder / "model");
   const auto names = models::tensor_map(loaded.family, loaded.spec, *loaded.model);
-  const auto rows = models::parse_token_rows(read_file(real_files(), folder / "tokens.json", 1 << 20), "tokens.json",
-                                             loaded.model->traits().vocabulary);
+  const auto rows =
+      models::parse_token_rows(read_file(real_files(), folder / "tokens.json", 1 << 20),
+                               "tokens.json", loaded.model->traits().vocabulary);
   std::map<std::string, Tensor> out;
-  for (auto& [name, tensor] :
-       models::forward_pass(*loaded.model, rows, {.routing = true, .gradients = true, .names = &names}))
+  for (auto& [name, tensor] : models::forward_pass(
+           *loaded.model, rows, {.routing = true, .gradients = true, .names = &names}))
     EXPECT_TRUE(out.emplace(name, tensor).second) << name;
   return out;
 }
 
 /// Experts of each token in rising order, and the weights with them.
-inline std::pair<Tensor, Tensor> sorted_choices(const Tensor& experts_TK, const Tensor& weights_TK) {
+inline std::pair<Tensor, Tensor> sorted_choices(const Tensor& experts_TK,
+                                                const Tensor& weights_TK) {
   const auto [experts, order] = experts_TK.sort(1);
   return {experts, weights_TK.gather(1, order)};
 }
@@ -69,7 +71,11 @@ inline void expect_parity(const Path& folder) {
       continue;
     }
     const bool gradient = name.starts_with("grad."), head = name == "logits" || name == "loss";
-    const double allowed = (gradient ? 1e-4 : head ? 2e-5 : 5e-5) * largest(tensor) + (gradient ? 1e-6 * largest_gradient : 0);
+    const double allowed = (gradient ? 1e-4
+                            : head   ? 2e-5
+                                     : 5e-5) *
+                               largest(tensor) +
+                           (gradient ? 1e-6 * largest_gradient : 0);
     EXPECT_LE(largest(mine.to(at::kDouble) - tensor.to(at::kDouble)), allowed) << name;
     EXPECT_TRUE(mine.isfinite().all().item<bool>()) << name;
   }

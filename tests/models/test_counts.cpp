@@ -38,7 +38,8 @@ TEST(Counts, AreThoseOfTheFilledModel) {
     const ModelCounts counts = count(options);
     EXPECT_EQ(counts.total, parameters_in(options));
     const int64_t table = options.vocabulary * options.d_model;
-    EXPECT_EQ(counts.active_without_embeddings, counts.active - table * (options.tied_embeddings ? 1 : 2));
+    EXPECT_EQ(counts.active_without_embeddings,
+              counts.active - table * (options.tied_embeddings ? 1 : 2));
     EXPECT_EQ(counts.active_without_input_embedding, counts.active_without_embeddings + table);
   }
 }
@@ -72,7 +73,8 @@ TEST(Counts, AddWhatAttentionCostsAndKeeps) {
   auto o = tiny::options();
   o.uniform.kv_heads = 1;
   const ModelCounts counts = count(o);
-  EXPECT_EQ(counts.flops_per_token, 2 * counts.active_without_input_embedding + 2 * 4 * 8 * o.context_length);
+  EXPECT_EQ(counts.flops_per_token,
+            2 * counts.active_without_input_embedding + 2 * 4 * 8 * o.context_length);
   EXPECT_EQ(counts.state_numbers, 2 * 2 * 4 * o.context_length);
 }
 
@@ -131,9 +133,11 @@ TEST(DenseTwin, CostsTheSameButForTheRouter) {
       EXPECT_FALSE(dense->blocks()[i]->routes());
       int64_t flops = block.feed_forward().flops_per_token();
       for (const auto& parameter : parameters_of(block.feed_forward()))
-        if (parameter.info.part == Part::kRouter && parameter.tensor.dim() == 2) flops -= 2 * parameter.tensor.numel();
+        if (parameter.info.part == Part::kRouter && parameter.tensor.dim() == 2)
+          flops -= 2 * parameter.tensor.numel();
       const int64_t off = std::abs(flops - dense->blocks()[i]->feed_forward().flops_per_token());
-      EXPECT_LE(off, 2 * 3 * options.d_model / 2) << "half a hidden unit, as widths are whole numbers";
+      EXPECT_LE(off, 2 * 3 * options.d_model / 2)
+          << "half a hidden unit, as widths are whole numbers";
       if (!block.routes()) {
         EXPECT_EQ(off, 0) << "dense blocks stay";
       }

@@ -1,5 +1,5 @@
-// Families of published models: another program's numbers, and both ways between its directories and our models.
-// T tokens, V vocabulary.
+// Families of published models: another program's numbers, and both ways between its directories
+// and our models. T tokens, V vocabulary.
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -7,8 +7,8 @@
 #include <tests/support/message_of.h>
 #include <tests/support/temporary_folder.h>
 
-#include <ATen/ops/equal.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
 #include <moe/base/text.h>
@@ -18,6 +18,7 @@
 #include <moe/models/load.h>
 #include <moe/models/save.h>
 #include <moe/parameters/list.h>
+#include <moe/parameters/materialise.h>
 
 #include "tests/models/parity.h"
 
@@ -27,7 +28,8 @@ namespace {
 using test::TemporaryFolder;
 
 const Path kGolden = Path(MOE_SOURCE_DIR) / "tests" / "golden";
-const std::vector<std::string> kGoldenCases = {"llama_tied", "mixtral_basic", "mixtral_window_bf16"};
+const std::vector<std::string> kGoldenCases = {"llama_tied", "mixtral_basic",
+                                               "mixtral_window_bf16"};
 
 HfConfig config_of(const Table& settings) {
   return {settings, "'config.json'"};
@@ -46,7 +48,8 @@ std::string refusal(const Table& settings) {
 
 /// Bit for bit: every tensor of both directories, by name.
 void expect_same_tensors(const Path& a, const Path& b) {
-  const auto left = formats::SafetensorsShards::open(a), right = formats::SafetensorsShards::open(b);
+  const auto left = formats::SafetensorsShards::open(a),
+             right = formats::SafetensorsShards::open(b);
   ASSERT_EQ(left.names().size(), right.names().size());
   for (const auto& name : left.names()) {
     const at::Tensor x = left.tensor(name), y = right.tensor(name);
@@ -63,7 +66,8 @@ TEST(Families, GiveTheNumbersOfAnotherProgram) {
 TEST(Families, GiveTheNumbersOfTheSharedCases) {
   const Path shared = Path(MOE_SHARED_DIR) / "parity";
   if (!real_files().exists(shared / "README.md")) GTEST_SKIP() << "no parity cases at " << shared;
-  for (const char* name : {"mixtral_basic", "mixtral_sharded_bf16"}) test::expect_parity(shared / name);
+  for (const char* name : {"mixtral_basic", "mixtral_sharded_bf16"})
+    test::expect_parity(shared / name);
 }
 
 TEST(Families, ComeBackBitForBit) {
@@ -93,7 +97,8 @@ TEST(Families, SplitIntoShardsThatReadBack) {
   const Path source = kGolden / "mixtral_basic" / "model";
   const auto loaded = load_hugging_face(source);
   const auto map = tensor_map(loaded.family, loaded.spec, *loaded.model);
-  write_hugging_face(real_files(), folder / "split", *loaded.model, map, loaded.config.settings(), {}, 40'000);
+  write_hugging_face(real_files(), folder / "split", *loaded.model, map, loaded.config.settings(),
+                     {}, 40'000);
   EXPECT_TRUE(real_files().exists(folder / "split" / formats::kShardIndex));
   expect_same_tensors(source, folder / "split");
   EXPECT_ERROR(write_hugging_face(real_files(), folder / "split", *loaded.model, map, {}),
@@ -118,35 +123,44 @@ TEST(Families, ViewTheFileWhereTheyCanAndNeverChangeIt) {
 TEST(Families, WidenAndNarrowOnTheWay) {
   const auto wide = load(kGolden / "mixtral_window_bf16" / "model", at::kDouble);
   const auto narrow = load(kGolden / "mixtral_basic" / "model", at::kBFloat16);
-  for (const auto& parameter : wide.model->parameters()) EXPECT_EQ(parameter.scalar_type(), at::kDouble);
+  for (const auto& parameter : wide.model->parameters())
+    EXPECT_EQ(parameter.scalar_type(), at::kDouble);
   const auto plain = load(kGolden / "mixtral_basic" / "model");
   const auto a = narrow.model->named_parameters(), b = plain.model->named_parameters();
-  for (const auto& item : a) EXPECT_TRUE(at::equal(item.value(), b[item.key()].to(at::kBFloat16))) << item.key();
+  for (const auto& item : a)
+    EXPECT_TRUE(at::equal(item.value(), b[item.key()].to(at::kBFloat16))) << item.key();
 }
 
 TEST(Families, RefuseKeysAndValuesByName) {
   EXPECT_EQ(refusal(changed("mixtral_basic", "sliding_window", 5)), "");
   const auto unknown = refusal(changed("mixtral_basic", "residual_multiplier", 0.22));
   EXPECT_TRUE(test::contains(unknown, "\n  'residual_multiplier' = 0.22")) << unknown;
-  EXPECT_TRUE(test::contains(refusal(changed("mixtral_basic", "hidden_act", "mish")), "at 'hidden_act'"));
-  EXPECT_TRUE(test::contains(refusal(changed("mixtral_basic", "num_hidden_layers", 100000)), "at most 65536 blocks"));
-  EXPECT_TRUE(test::contains(refusal(changed("mixtral_basic", "num_local_experts", Value())), "at 'num_local_experts'"));
+  EXPECT_TRUE(
+      test::contains(refusal(changed("mixtral_basic", "hidden_act", "mish")), "at 'hidden_act'"));
+  EXPECT_TRUE(test::contains(refusal(changed("mixtral_basic", "num_hidden_layers", 100000)),
+                             "at most 65536 blocks"));
+  EXPECT_TRUE(test::contains(refusal(changed("mixtral_basic", "num_local_experts", Value())),
+                             "at 'num_local_experts'"));
   EXPECT_TRUE(test::contains(refusal(changed("mixtral_basic", "num_experts_per_tok", 5)), "top_k"));
-  EXPECT_TRUE(test::contains(refusal(changed("llama_tied", "model_type", "lama")), "Did you mean 'llama'?"));
+  EXPECT_TRUE(test::contains(refusal(changed("llama_tied", "model_type", "lama")),
+                             "Did you mean 'llama'?"));
   Table scaling;
   scaling.set("rope_type", "llama3");
-  EXPECT_TRUE(test::contains(refusal(changed("llama_tied", "rope_scaling", scaling)), "rope_scaling.rope_type"));
+  EXPECT_TRUE(test::contains(refusal(changed("llama_tied", "rope_scaling", scaling)),
+                             "rope_scaling.rope_type"));
 }
 
 TEST(Families, RefuseEveryKeyOfAnotherType) {
-  const std::vector<std::string> no_matter = {"architectures", "attention_dropout", "bos_token_id", "dtype", "eos_token_id",
-                                              "initializer_range", "output_router_logits", "pretraining_tp",
-                                              "router_jitter_noise", "torch_dtype", "transformers_version", "use_cache"};
+  const std::vector<std::string> no_matter = {
+      "architectures",       "attention_dropout", "bos_token_id",         "dtype",
+      "eos_token_id",        "initializer_range", "output_router_logits", "pretraining_tp",
+      "router_jitter_noise", "torch_dtype",       "transformers_version", "use_cache"};
   for (const auto& name : kGoldenCases)
     for (const auto& [key, value] : HfConfig::read(kGolden / name / "model").settings()) {
       if (value.empty() || key == "model_type" || std::ranges::count(no_matter, key) > 0) continue;
       const auto message = refusal(changed(name, key, Value(Array{Value(Table())})));
-      EXPECT_TRUE(test::contains(message, concat('\'', key))) << name << ": " << key << ": " << message;
+      EXPECT_TRUE(test::contains(message, concat('\'', key)))
+          << name << ": " << key << ": " << message;
     }
 }
 
@@ -160,7 +174,8 @@ TEST(Families, RefuseWeightsThatDoNotFit) {
   EXPECT_EQ(write(changed("mixtral_basic", "sliding_window", 8)), "");
   const auto more = write(changed("mixtral_basic", "num_local_experts", 5));
   EXPECT_TRUE(test::contains(more, "experts.4.w1.weight' is missing")) << more;
-  EXPECT_TRUE(test::contains(more, "gate.weight' has the shape [4, 32] instead of [5, 32]")) << more;
+  EXPECT_TRUE(test::contains(more, "gate.weight' has the shape [4, 32] instead of [5, 32]"))
+      << more;
   const auto fewer = write(changed("mixtral_basic", "num_hidden_layers", 1));
   EXPECT_TRUE(test::contains(fewer, "'model.layers.1.input_layernorm.weight' is unknown")) << fewer;
   const auto tied = write(changed("mixtral_basic", "tie_word_embeddings", true));
@@ -176,7 +191,11 @@ TEST(Families, SayWhatTheyCannotDescribe) {
   EXPECT_EQ(test::message_of([&] { mixtral->config(o); }), "");
   EXPECT_ERROR(llama->config(o), "expected 'dense', which models of the family have, got 'moe'");
   o.uniform.qk_norm = true;
-  o.uniform.moe.shared = {.kind = "dense", .options = [] { Table t; t.set("d_ff", 3); return t; }()};
+  o.uniform.moe.shared = {.kind = "dense", .options = [] {
+                            Table t;
+                            t.set("d_ff", 3);
+                            return t;
+                          }()};
   const auto message = test::message_of([&] { mixtral->config(o); });
   EXPECT_TRUE(test::contains(message, "mixer.qk_norm = ")) << message;
   EXPECT_TRUE(test::contains(message, "feed_forward.shared.d_ff = 3 would become")) << message;
@@ -184,10 +203,11 @@ TEST(Families, SayWhatTheyCannotDescribe) {
 
 TEST(Families, CountTheirPublishedNumbers) {
   Table config = HfConfig::read(kGolden / "mixtral_basic" / "model").settings();
-  for (const auto& [key, value] : {std::pair{"hidden_size", 4096}, std::pair{"intermediate_size", 14336},
-                                   std::pair{"num_attention_heads", 32}, std::pair{"num_hidden_layers", 32},
-                                   std::pair{"num_key_value_heads", 8}, std::pair{"num_local_experts", 8},
-                                   std::pair{"vocab_size", 32000}, std::pair{"max_position_embeddings", 32768}})
+  for (const auto& [key, value] :
+       {std::pair{"hidden_size", 4096}, std::pair{"intermediate_size", 14336},
+        std::pair{"num_attention_heads", 32}, std::pair{"num_hidden_layers", 32},
+        std::pair{"num_key_value_heads", 8}, std::pair{"num_local_experts", 8},
+        std::pair{"vocab_size", 32000}, std::pair{"max_position_embeddings", 32768}})
     config.set(key, value);
   const auto counts = count(family_of("mixtral")->options(config_of(config)));
   EXPECT_EQ(counts.total, 46'702'792'704);
@@ -211,15 +231,18 @@ TEST(FamiliesInAnotherProcess, DISABLED_LoadWithoutASecondCopy) {
   const Path folder = std::getenv("MOE_TEST_MODEL");
   const auto file = static_cast<int64_t>(formats::SafetensorsShards::open(folder).bytes());
   {
-    const auto warm = load(kGolden / "mixtral_basic" / "model", at::kBFloat16);  // code and libraries
+    const auto warm =
+        load(kGolden / "mixtral_basic" / "model", at::kBFloat16);  // code and libraries
   }
   const int64_t before = most_resident();
   const auto loaded = load(folder, at::kBFloat16);
   double sum = 0;  // every page is read, also of what is only mapped
   const at::NoGradGuard no_grad;
-  for (const auto& parameter : loaded.model->parameters()) sum += parameter.reshape(-1).slice(0, 0, {}, 1024).sum().item<double>();
+  for (const auto& parameter : loaded.model->parameters())
+    sum += parameter.reshape(-1).slice(0, 0, {}, 1024).sum().item<double>();
   const int64_t taken = most_resident() - before;
-  std::cout << "file " << grouped(file) << " bytes, taken " << grouped(taken) << ", sum " << sum << '\n';
+  std::cout << "file " << grouped(file) << " bytes, taken " << grouped(taken) << ", sum " << sum
+            << '\n';
   EXPECT_LE(taken, file + file / 10);
   EXPECT_GE(taken, file / 2) << "what is not in memory was not loaded";
 }
@@ -229,18 +252,24 @@ TEST(Families, LoadWithoutASecondCopy) {
   const TemporaryFolder folder;
   Table config = HfConfig::read(kGolden / "mixtral_basic" / "model").settings();
   for (const auto& [key, value] :
-       {std::pair{"hidden_size", 512}, std::pair{"intermediate_size", 1024}, std::pair{"num_hidden_layers", 8},
-        std::pair{"num_local_experts", 12}, std::pair{"vocab_size", 8000}})
+       {std::pair{"hidden_size", 512}, std::pair{"intermediate_size", 1024},
+        std::pair{"num_hidden_layers", 8}, std::pair{"num_local_experts", 12},
+        std::pair{"vocab_size", 8000}})
     config.set(key, value);
   const auto spec = family_of("mixtral")->options(config_of(config));
   {
-    const auto model = make_model(spec, /*seed=*/1, {}, at::kCPU, at::kBFloat16);
-    write_hugging_face(real_files(), folder / "model", *model, tensor_map("mixtral", spec, *model), config, {}, 100'000'000);
+    const at::NoGradGuard no_grad;
+    const auto model = make_model(spec);
+    materialise(*model, at::kCPU, at::kBFloat16);
+    for (auto& parameter : model->parameters()) parameter.fill_(0.5);
+    write_hugging_face(real_files(), folder / "model", *model, tensor_map("mixtral", spec, *model),
+                       config, {}, 100'000'000);
   }
   ASSERT_EQ(::setenv("MOE_TEST_MODEL", (folder / "model").c_str(), 1), 0);
-  const std::string command = "'" + std::filesystem::read_symlink("/proc/self/exe").string() +
-                              "' --gtest_also_run_disabled_tests --gtest_brief=1 "
-                              "--gtest_filter=FamiliesInAnotherProcess.DISABLED_LoadWithoutASecondCopy";
+  const std::string command =
+      "'" + std::filesystem::read_symlink("/proc/self/exe").string() +
+      "' --gtest_also_run_disabled_tests --gtest_brief=1 "
+      "--gtest_filter=FamiliesInAnotherProcess.DISABLED_LoadWithoutASecondCopy";
   EXPECT_EQ(std::system(command.c_str()), 0);
 }
 

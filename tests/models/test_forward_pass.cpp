@@ -98,13 +98,16 @@ TEST(ForwardPass, ThePaddingsSideChangesNothing) {
   const auto model = tiny_model();
   const auto right = padded_rows();
   const TokenRows left = {right.ids_BS.roll({3}, {1}), right.valid_BS.roll({3}, {1})};
-  const TokenRows rows_left = {at::cat({right.ids_BS.narrow(0, 0, 1), left.ids_BS.narrow(0, 1, 1)}),
-                               at::cat({right.valid_BS.narrow(0, 0, 1), left.valid_BS.narrow(0, 1, 1)})};
+  const TokenRows rows_left = {
+      at::cat({right.ids_BS.narrow(0, 0, 1), left.ids_BS.narrow(0, 1, 1)}),
+      at::cat({right.valid_BS.narrow(0, 0, 1), left.valid_BS.narrow(0, 1, 1)})};
   const auto a = as_map(forward_pass(*model, right, {.routing = true, .gradients = true}));
   const auto b = as_map(forward_pass(*model, rows_left, {.routing = true, .gradients = true}));
-  EXPECT_TRUE(at::equal(a.at("logits").select(0, 1).narrow(0, 0, 2), b.at("logits").select(0, 1).narrow(0, 3, 2)));
+  EXPECT_TRUE(at::equal(a.at("logits").select(0, 1).narrow(0, 0, 2),
+                        b.at("logits").select(0, 1).narrow(0, 3, 2)));
   EXPECT_TRUE(b.at("logits").select(0, 1).narrow(0, 0, 3).eq(0).all().item<bool>());
-  EXPECT_TRUE(at::equal(a.at("layers.1.experts").narrow(0, 5, 2), b.at("layers.1.experts").narrow(0, 8, 2)));
+  EXPECT_TRUE(at::equal(a.at("layers.1.experts").narrow(0, 5, 2),
+                        b.at("layers.1.experts").narrow(0, 8, 2)));
   for (const auto& [name, tensor] : a) {
     if (!name.starts_with("layers.") && name != "logits") {
       EXPECT_TRUE(at::equal(tensor, b.at(name))) << name;
@@ -159,7 +162,8 @@ TEST(ForwardPass, GradientsAreThoseOfFiniteDifferences) {
   const at::NoGradGuard no_grad;
   const auto loss = [&] {
     const Packing packing(rows.valid_BS);
-    const Tensor hidden_TD = model->forward(moe::test::inputs_of(rows.ids_BS, packing), {}).hidden_TD;
+    const Tensor hidden_TD =
+        model->forward(moe::test::inputs_of(rows.ids_BS, packing), {}).hidden_TD;
     return next_token_loss(*model, hidden_TD, rows).item<double>();
   };
   for (const auto& [name, parameter, info] : parameters_of(*model)) {

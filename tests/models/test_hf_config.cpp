@@ -14,7 +14,8 @@ HfConfig config_of(const std::string& json) {
 }
 
 TEST(HfConfig, ReadsTypedKeys) {
-  const auto c = config_of(R"({"d": 32, "eps": 1e-5, "whole": 2, "tie": true, "act": "silu", "none": null})");
+  const auto c =
+      config_of(R"({"d": 32, "eps": 1e-5, "whole": 2, "tie": true, "act": "silu", "none": null})");
   EXPECT_EQ(c.size("d"), 32);
   EXPECT_EQ(c.size("absent", 7), 7);
   EXPECT_EQ(c.size("none", 7), 7);
@@ -29,8 +30,10 @@ TEST(HfConfig, ReadsTypedKeys) {
 }
 
 TEST(HfConfig, RefusesWrongValuesByKey) {
-  const auto c = config_of(R"({"d": 32.5, "zero": 0, "huge": 4294967296, "tie": 1, "act": 3, "eps": "x", "rope": 1})");
-  EXPECT_ERROR(c.size("absent"), "expected a whole number from 1 to 2^31 at 'absent' in 'c', found none");
+  const auto c = config_of(
+      R"({"d": 32.5, "zero": 0, "huge": 4294967296, "tie": 1, "act": 3, "eps": "x", "rope": 1})");
+  EXPECT_ERROR(c.size("absent"),
+               "expected a whole number from 1 to 2^31 at 'absent' in 'c', found none");
   EXPECT_ERROR(c.size("d"), "at 'd' in 'c', got 32.5");
   EXPECT_ERROR(c.size("zero"), "at 'zero' in 'c', got 0");
   EXPECT_ERROR(c.size("huge"), "got 4294967296");
@@ -41,13 +44,16 @@ TEST(HfConfig, RefusesWrongValuesByKey) {
 }
 
 TEST(HfConfig, RefusesKeysThatNobodyKnows) {
-  const auto c = config_of(R"({"d": 1, "bos_token_id": 1, "unset": null, "secret_scale": 2.5, "mine_a": 1,
+  const auto c =
+      config_of(R"({"d": 1, "bos_token_id": 1, "unset": null, "secret_scale": 2.5, "mine_a": 1,
                                "rope": {"theta": 3, "factor": 8}, "id2label": {"0": "x"}})");
   c.size("d");
   c.ignore({"mine_*"});
   c.inside("rope").number("theta");
   const auto message = moe::test::message_of([&] { c.refuse_unread(); });
-  EXPECT_TRUE(moe::test::contains(message, "got 2 unknown, which could change what the model computes")) << message;
+  EXPECT_TRUE(
+      moe::test::contains(message, "got 2 unknown, which could change what the model computes"))
+      << message;
   EXPECT_TRUE(moe::test::contains(message, "\n  'rope.factor' = 8")) << message;
   EXPECT_TRUE(moe::test::contains(message, "\n  'secret_scale' = 2.5")) << message;
 }
@@ -58,27 +64,39 @@ TEST(HfConfig, AllowsKnownValuesOnly) {
   c.only("off", {false}, "that");
   c.only("one", {1}, "other numbers");
   EXPECT_ERROR(c.only("act", {"silu", "gelu"}, "other activations"),
-               "expected \"silu\" or \"gelu\" at 'act' in 'c', got \"relu\", which is not there yet: other activations.");
+               "expected \"silu\" or \"gelu\" at 'act' in 'c', got \"relu\", which is not there "
+               "yet: other activations.");
 }
 
 TEST(HfConfig, KnowsBothDialectsOfRotaryPositions) {
   EXPECT_EQ(rope_theta_of(config_of(R"({"rope_theta": 5e5, "rope_scaling": null})"), 1), 5e5);
-  EXPECT_EQ(rope_theta_of(config_of(R"({"rope_theta": 5e5, "rope_scaling": {"type": "default"}})"), 1), 5e5);
-  EXPECT_EQ(rope_theta_of(config_of(R"({"rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}})"), 1), 1e4);
+  EXPECT_EQ(
+      rope_theta_of(config_of(R"({"rope_theta": 5e5, "rope_scaling": {"type": "default"}})"), 1),
+      5e5);
+  EXPECT_EQ(
+      rope_theta_of(
+          config_of(R"({"rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}})"), 1),
+      1e4);
   EXPECT_EQ(rope_theta_of(config_of("{}"), 1e6), 1e6);
-  EXPECT_ERROR(rope_theta_of(config_of(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8}})"), 1),
-               "at 'rope_scaling.rope_type' in 'c', got \"llama3\", which is not there yet: positions that are scaled");
-  EXPECT_ERROR(rope_theta_of(config_of(R"({"rope_theta": -1})"), 1), "expected a positive rope_theta");
+  EXPECT_ERROR(
+      rope_theta_of(config_of(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8}})"), 1),
+      "at 'rope_scaling.rope_type' in 'c', got \"llama3\", which is not there yet: positions that "
+      "are scaled");
+  EXPECT_ERROR(rope_theta_of(config_of(R"({"rope_theta": -1})"), 1),
+               "expected a positive rope_theta");
 }
 
 TEST(HfConfig, KnowsActivationsUnderBothNames) {
-  for (const auto& [theirs, ours] : {std::pair{"silu", "silu"}, std::pair{"gelu", "gelu"}, std::pair{"relu", "relu"},
-                                     std::pair{"gelu_pytorch_tanh", "gelu_tanh"}}) {
-    EXPECT_EQ(activation_of(config_of(concat(R"({"hidden_act": ")", theirs, "\"}")), "hidden_act"), ours);
+  for (const auto& [theirs, ours] :
+       {std::pair{"silu", "silu"}, std::pair{"gelu", "gelu"}, std::pair{"relu", "relu"},
+        std::pair{"gelu_pytorch_tanh", "gelu_tanh"}}) {
+    EXPECT_EQ(activation_of(config_of(concat(R"({"hidden_act": ")", theirs, "\"}")), "hidden_act"),
+              ours);
     EXPECT_EQ(hf_activation(ours), theirs);
   }
   EXPECT_EQ(activation_of(config_of("{}"), "hidden_act"), "silu");
-  EXPECT_ERROR(activation_of(config_of(R"({"hidden_act": "mish"})"), "hidden_act"), "got \"mish\", which is not there yet");
+  EXPECT_ERROR(activation_of(config_of(R"({"hidden_act": "mish"})"), "hidden_act"),
+               "got \"mish\", which is not there yet");
 }
 
 }  // namespace

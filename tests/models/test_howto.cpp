@@ -56,10 +56,13 @@ formats::NamedTensors phi3_tensors(const Example& llama) {
     theirs[tensor.name] = to_foreign(tensor, [&](size_t p) { return ours[p].tensor.detach(); });
   const auto take = [&](const std::string& name) { return theirs.extract(name).mapped(); };
   for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
-    const std::string attention = std::string(layer) + "self_attn.", mlp = std::string(layer) + "mlp.";
-    theirs[attention + "qkv_proj.weight"] = at::cat(
-        {take(attention + "q_proj.weight"), take(attention + "k_proj.weight"), take(attention + "v_proj.weight")});
-    theirs[mlp + "gate_up_proj.weight"] = at::cat({take(mlp + "gate_proj.weight"), take(mlp + "up_proj.weight")});
+    const std::string attention = std::string(layer) + "self_attn.",
+                      mlp = std::string(layer) + "mlp.";
+    theirs[attention + "qkv_proj.weight"] =
+        at::cat({take(attention + "q_proj.weight"), take(attention + "k_proj.weight"),
+                 take(attention + "v_proj.weight")});
+    theirs[mlp + "gate_up_proj.weight"] =
+        at::cat({take(mlp + "gate_proj.weight"), take(mlp + "up_proj.weight")});
   }
   return {theirs.begin(), theirs.end()};
 }
@@ -78,11 +81,16 @@ TEST(HowTo, TheFamilyOfThePageReadsAndWritesItsCheckpoints) {
   for (const auto& item : a) EXPECT_TRUE(at::equal(item.value(), b[item.key()])) << item.key();
 
   const auto map = tensor_map("phi3", loaded.spec, *loaded.model);
-  write_hugging_face(real_files(), folder / "copy", *loaded.model, map, family_of("phi3")->config(loaded.spec));
-  const auto was = formats::SafetensorsShards::open(folder.path()), is = formats::SafetensorsShards::open(folder / "copy");
+  write_hugging_face(real_files(), folder / "copy", *loaded.model, map,
+                     family_of("phi3")->config(loaded.spec));
+  const auto was = formats::SafetensorsShards::open(folder.path()),
+             is = formats::SafetensorsShards::open(folder / "copy");
   ASSERT_EQ(was.names().size(), is.names().size());
-  for (const auto& name : was.names()) EXPECT_TRUE(at::equal(was.tensor(name), is.tensor(name))) << name;
-  EXPECT_TRUE(config::differences(loaded.spec.options, read_hugging_face(folder / "copy").spec.options).empty());
+  for (const auto& name : was.names())
+    EXPECT_TRUE(at::equal(was.tensor(name), is.tensor(name))) << name;
+  EXPECT_TRUE(
+      config::differences(loaded.spec.options, read_hugging_face(folder / "copy").spec.options)
+          .empty());
 }
 
 }  // namespace

@@ -53,7 +53,8 @@ std::map<std::string, std::vector<int64_t>> shapes_of(const TensorMap& map) {
 
 std::map<std::string, Tensor> foreign_tensors(const TensorMap& map, const Parameters& ours) {
   std::map<std::string, Tensor> out;
-  for (const auto& tensor : map.tensors()) out[tensor.name] = to_foreign(tensor, [&](size_t p) { return ours[p].tensor; });
+  for (const auto& tensor : map.tensors())
+    out[tensor.name] = to_foreign(tensor, [&](size_t p) { return ours[p].tensor; });
   return out;
 }
 
@@ -62,7 +63,8 @@ TEST(NamePattern, FindsAndPutsNumbers) {
   EXPECT_EQ(match_numbers("a.b", "a.b"), Numbers());
   EXPECT_EQ(match_numbers("{i}{j}", "12"), std::nullopt) << "the first takes all digits";
   EXPECT_EQ(match_numbers("a.{i}.{i}", "a.3.3"), (Numbers{{"i", 3}}));
-  for (const char* name : {"a.x", "a.", "a.03", "a.-3", "a.3x", "a.99999999999999999999", "b.3", "a.3.4"})
+  for (const char* name :
+       {"a.x", "a.", "a.03", "a.-3", "a.3x", "a.99999999999999999999", "b.3", "a.3.4"})
     EXPECT_EQ(match_numbers("a.{i}", name), std::nullopt) << name;
   EXPECT_EQ(put_numbers("a.{i}.b.{e}", {{"i", 3}, {"e", 12}}), "a.3.b.12");
   EXPECT_ERROR(put_numbers("a.{i}", {}), "expected a number for {i}");
@@ -80,7 +82,8 @@ TEST(NameMap, MakesTheirTensorsFromOurs) {
   EXPECT_TRUE(at::equal(theirs.at("h.0.e.1.up"), ours[3].tensor[1].narrow(0, 4, 4).t()));
   EXPECT_TRUE(at::equal(theirs.at("h.1.qk"), at::cat({ours[4].tensor, ours[5].tensor})));
   EXPECT_TRUE(at::equal(theirs.at("h.1.up_bias"), ours[6].tensor.narrow(0, 2, 4)));
-  for (const auto& [name, shape] : shapes_of(map)) EXPECT_EQ(theirs.at(name).sizes(), shape) << name;
+  for (const auto& [name, shape] : shapes_of(map))
+    EXPECT_EQ(theirs.at(name).sizes(), shape) << name;
 }
 
 TEST(NameMap, FillsOursFromTheirs) {
@@ -91,14 +94,16 @@ TEST(NameMap, FillsOursFromTheirs) {
   for (const auto& parameter : ours) filled.push_back(at::zeros_like(parameter.tensor).sub_(1));
   for (const auto& tensor : map.tensors())
     from_foreign(tensor, theirs.at(tensor.name), [&](size_t p) { return filled[p]; });
-  for (size_t p = 0; p < ours.size(); ++p) EXPECT_TRUE(at::equal(filled[p], ours[p].tensor)) << ours[p].name;
+  for (size_t p = 0; p < ours.size(); ++p)
+    EXPECT_TRUE(at::equal(filled[p], ours[p].tensor)) << ours[p].name;
 }
 
 TEST(NameMap, NeedsNoMemory) {
   Parameters unfilled;
   for (const auto& [name, tensor, info] : some_parameters())
     unfilled.push_back({name, at::empty(tensor.sizes(), at::TensorOptions(at::kMeta)), info});
-  EXPECT_EQ(shapes_of(some_names().fill_in(unfilled)), shapes_of(some_names().fill_in(some_parameters())));
+  EXPECT_EQ(shapes_of(some_names().fill_in(unfilled)),
+            shapes_of(some_names().fill_in(some_parameters())));
 }
 
 TEST(NameMap, KnowsWhichTensorsAreWholeParameters) {
@@ -116,19 +121,25 @@ TEST(NameMap, RefusesWhatIsNotCoveredOnce) {
   auto names = some_names();
   EXPECT_EQ(refusal(names), "");
   names.add(same("other", "embedding"));
-  EXPECT_TRUE(moe::test::contains(refusal(names), "\n  'embedding' is filled twice, the second time by 'other'"));
+  EXPECT_TRUE(moe::test::contains(refusal(names),
+                                  "\n  'embedding' is filled twice, the second time by 'other'"));
   names = some_names();
   names.add(same("h.0.ln", "layers.1.w_q"));
   EXPECT_TRUE(moe::test::contains(refusal(names), "\n  two rules make 'h.0.ln'"));
-  const auto gaps = refusal({same("emb.weight", "embedding"), stacked("e.{e}", "layers.0.w_in", kUp)});
-  EXPECT_TRUE(moe::test::contains(gaps, "\n  of 'layers.0.norm' 0 of 2 numbers are filled")) << gaps;
-  EXPECT_TRUE(moe::test::contains(gaps, "\n  of 'layers.0.w_in' 24 of 48 numbers are filled")) << gaps;
+  const auto gaps =
+      refusal({same("emb.weight", "embedding"), stacked("e.{e}", "layers.0.w_in", kUp)});
+  EXPECT_TRUE(moe::test::contains(gaps, "\n  of 'layers.0.norm' 0 of 2 numbers are filled"))
+      << gaps;
+  EXPECT_TRUE(moe::test::contains(gaps, "\n  of 'layers.0.w_in' 24 of 48 numbers are filled"))
+      << gaps;
   names = some_names();
   names.add(part("x", "layers.1.w_q", kUp));
-  EXPECT_TRUE(moe::test::contains(refusal(names), "expected a matrix of the 0 that stand on one another in 'layers.1.w_q'"));
+  EXPECT_TRUE(moe::test::contains(
+      refusal(names), "expected a matrix of the 0 that stand on one another in 'layers.1.w_q'"));
   EXPECT_ERROR(stacked("no number", "w"), "expected {e} in 'no number'");
-  EXPECT_ERROR((NameMap{fused("q", {{"layers.{i}.w_q"}, {"layers.{i}.w_v"}})}.fill_in(some_parameters())),
-               "expected a parameter 'layers.1.w_v' of ours beside the others of its rule");
+  EXPECT_ERROR(
+      (NameMap{fused("q", {{"layers.{i}.w_q"}, {"layers.{i}.w_v"}})}.fill_in(some_parameters())),
+      "expected a parameter 'layers.1.w_v' of ours beside the others of its rule");
 }
 
 TEST(NameMap, CountsExpertsFromTheFirstOnThisRank) {
@@ -153,7 +164,8 @@ TEST(TensorMap, ListsUnknownMissingAndMisshapenTensors) {
   const auto message = moe::test::message_of([&] { map.check_tensors(shapes, "'x'"); });
   EXPECT_TRUE(moe::test::contains(message, "in 'x', got 4 that differ")) << message;
   for (const char* line : {"\n  'h.0.e.1.up' is missing", "\n  'h.0.e.3.up' is unknown",
-                           "\n  'h.1.ln' has the shape [3] instead of [2]", "\n  'head' has the shape [2, 5] instead of [5, 2]"})
+                           "\n  'h.1.ln' has the shape [3] instead of [2]",
+                           "\n  'head' has the shape [2, 5] instead of [5, 2]"})
     EXPECT_TRUE(moe::test::contains(message, line)) << line;
 }
 

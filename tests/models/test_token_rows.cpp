@@ -27,7 +27,9 @@ TEST(TokenRows, ReadsIdsAndMask) {
 TEST(TokenRows, TakesPaddingAtEitherEnd) {
   const auto rows = parse_rows(
       R"({"input_ids": [[0, 0, 3], [4, 0, 0], [0, 5, 0]], "attention_mask": [[0,0,1],[1,0,0],[0,1,0]]})");
-  EXPECT_TRUE(at::equal(rows.valid_BS, at::tensor({0, 0, 1, 1, 0, 0, 0, 1, 0}, at::kLong).view({3, 3}).to(at::kBool)));
+  EXPECT_TRUE(
+      at::equal(rows.valid_BS,
+                at::tensor({0, 0, 1, 1, 0, 0, 0, 1, 0}, at::kLong).view({3, 3}).to(at::kBool)));
 }
 
 TEST(TokenRows, WithoutAMaskEverythingIsReal) {

@@ -45,10 +45,12 @@ class Convert : public ::testing::Test {
 
 TEST_F(Convert, ForwardGivesGradientsUnderTheirNames) {
   const std::string out = path("out.safetensors");
-  output({"forward", (kCases / "mixtral_basic" / "model").string(), "--tokens", (kCases / "mixtral_basic" / "tokens.json").string(),
-          "--out", out, "--routing", "--grads", "--dtype", "float32", "--threads", "1"});
+  output({"forward", (kCases / "mixtral_basic" / "model").string(), "--tokens",
+          (kCases / "mixtral_basic" / "tokens.json").string(), "--out", out, "--routing", "--grads",
+          "--dtype", "float32", "--threads", "1"});
   const auto got = formats::SafetensorsFile::open(out);
-  const auto expected = formats::SafetensorsFile::open(kCases / "mixtral_basic" / "expected.safetensors");
+  const auto expected =
+      formats::SafetensorsFile::open(kCases / "mixtral_basic" / "expected.safetensors");
   auto a = got.names(), b = expected.names();
   std::ranges::sort(a);
   std::ranges::sort(b);
@@ -57,10 +59,12 @@ TEST_F(Convert, ForwardGivesGradientsUnderTheirNames) {
 }
 
 TEST_F(Convert, GoesToNativeAndBackBitForBit) {
-  const std::string source = copy_of("mixtral_window_bf16"), native = path("native"), back = path("back");
+  const std::string source = copy_of("mixtral_window_bf16"), native = path("native"),
+                    back = path("back");
   EXPECT_EQ(output({"convert", source, native}), native + "\n");
   output({"convert", native, back, "--family", "mixtral"});
-  const auto was = formats::SafetensorsShards::open(source), is = formats::SafetensorsShards::open(back);
+  const auto was = formats::SafetensorsShards::open(source),
+             is = formats::SafetensorsShards::open(back);
   ASSERT_EQ(was.names().size(), is.names().size());
   for (const auto& name : was.names()) {
     EXPECT_EQ(was.info(name).dtype, is.info(name).dtype) << name;
@@ -73,8 +77,8 @@ TEST_F(Convert, GoesToNativeAndBackBitForBit) {
   EXPECT_EQ(config["sliding_window"], 4);
   // As the program sees them, all three are one model.
   const auto forward = [&](const std::string& model) {
-    output({"forward", model, "--tokens", (kCases / "mixtral_window_bf16" / "tokens.json").string(), "--out", path("o"),
-            "--routing", "--threads", "1"});
+    output({"forward", model, "--tokens", (kCases / "mixtral_window_bf16" / "tokens.json").string(),
+            "--out", path("o"), "--routing", "--threads", "1"});
     return read_file(real_files(), path("o"), 1 << 24);
   };
   const auto expected = forward(source);
@@ -89,8 +93,9 @@ TEST_F(Convert, ChangesTheTypeAndKeepsWhatBelongsToTheModel) {
   output({"convert", source, path("narrow"), "--to", "huggingface", "--dtype", "bfloat16"});
   const auto shards = formats::SafetensorsShards::open(path("narrow"));
   for (const auto& name : shards.names()) EXPECT_EQ(shards.info(name).dtype, at::kBFloat16);
-  EXPECT_EQ(real_files().list(path("narrow")),
-            (std::vector<std::string>{"config.json", "generation_config.json", "model.safetensors"}));
+  EXPECT_EQ(
+      real_files().list(path("narrow")),
+      (std::vector<std::string>{"config.json", "generation_config.json", "model.safetensors"}));
   std::ifstream file(path("narrow") + "/config.json");
   const auto config = nlohmann::json::parse(file);
   EXPECT_EQ(config["dtype"], "bfloat16");
@@ -99,10 +104,13 @@ TEST_F(Convert, ChangesTheTypeAndKeepsWhatBelongsToTheModel) {
 
 TEST_F(Convert, RefusesWhatIsNotThere) {
   const std::string source = copy_of("llama_tied");
-  refuse({"convert", source, path("x"), "--quantize", "int8"}, 2, "expected no quantisation, got 'int8', which is not there yet");
+  refuse({"convert", source, path("x"), "--quantize", "int8"}, 2,
+         "expected no quantisation, got 'int8', which is not there yet");
   refuse({"convert", source, path("x"), "--to", "gguf"}, 2, "got 'gguf'");
-  refuse({"convert", source, path("x"), "--to", "huggingface", "--family", "lama"}, 2, "Did you mean 'llama'?");
-  refuse({"convert", source, path("x"), "--to", "huggingface", "--family", "mixtral"}, 2, "which the model is of");
+  refuse({"convert", source, path("x"), "--to", "huggingface", "--family", "lama"}, 2,
+         "Did you mean 'llama'?");
+  refuse({"convert", source, path("x"), "--to", "huggingface", "--family", "mixtral"}, 2,
+         "which the model is of");
   refuse({"convert", source, path("x"), "--family", "llama"}, 2, "beside --to huggingface only");
   refuse({"convert", source, source, "--to", "huggingface"}, 1, "expected a new or empty folder");
   refuse({"convert", path("nothing"), path("x")}, 2, "found none");
@@ -111,7 +119,8 @@ TEST_F(Convert, RefusesWhatIsNotThere) {
 
 TEST_F(Convert, SaysWhyNoFamilyFits) {
   write_tiny_checkpoint(folder_ / "ours");  // dense and sparse blocks mixed
-  refuse({"convert", path("ours"), path("x"), "--to", "huggingface"}, 1, "\n  mixtral: [models/family]");
+  refuse({"convert", path("ours"), path("x"), "--to", "huggingface"}, 1,
+         "\n  mixtral: [models/family]");
   EXPECT_FALSE(std::filesystem::exists(path("x")));
 }
 
@@ -123,7 +132,8 @@ TEST_F(Convert, CommandsThatNeedATokenizerSaySo) {
   refuse({"tokenize", source}, 1, "expected tokenizer.json in");
   std::ofstream(source + "/tokenizer.json") << "{\"model\": {\"type\": \"Unigram\"}}";
   refuse({"generate", source, "--prompt", "a"}, 1, "tokenizer.json");
-  output({"forward", source, "--tokens", (kCases / "llama_tied" / "tokens.json").string(), "--out", path("o")});
+  output({"forward", source, "--tokens", (kCases / "llama_tied" / "tokens.json").string(), "--out",
+          path("o")});
 }
 
 TEST_F(Convert, ModelsWithATokenizerReadAndWriteText) {
@@ -137,7 +147,8 @@ TEST_F(Convert, ModelsWithATokenizerReadAndWriteText) {
   {
     checkpoint::Publication publication(folder_ / "ours");
     const std::string tokenizer = data::write_tokenizer_json(tiny_bpe(mixed_text(), 300));
-    publication.add("config.toml", [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
+    publication.add("config.toml",
+                    [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
     publication.add("tokenizer.json", [&](OutputFile& out) { out.write(bytes_of(tokenizer)); });
     checkpoint::add_tensors(&publication, "model", tensors_of(*model), *parallel::local());
     publication.finish({});
@@ -145,7 +156,8 @@ TEST_F(Convert, ModelsWithATokenizerReadAndWriteText) {
   output({"convert", path("ours"), path("llama")});
   std::ofstream(path("text")) << std::string(200, 'x');
   for (const std::vector<std::string>& words :
-       {std::vector<std::string>{"generate", "--prompt", "The cat", "--max-tokens", "5", "--seed", "1"},
+       {std::vector<std::string>{"generate", "--prompt", "The cat", "--max-tokens", "5", "--seed",
+                                 "1"},
         std::vector<std::string>{"eval", "--data", path("text")}}) {
     auto ours = words, theirs = words;
     ours.insert(ours.begin() + 1, {path("ours"), "--threads", "1"});
@@ -166,15 +178,17 @@ TEST_F(Convert, InspectReadsTheConfigurationAlone) {
 
 TEST_F(Convert, InspectOfATrillionParametersIsQuick) {
   // The widths of Switch-C (Fedus et al. 2021), as one stack of 30 blocks.
-  std::ofstream(path("switch_c.toml")) << "[model]\nvocabulary = 32128\nd_model = 2080\nlayers = 30\nheads = 64\nhead_dim = 64\n"
-                                          "context_length = 512\n[model.moe]\nnum_experts = 2048\ntop_k = 1\n"
-                                          "router = {kind = \"switch\"}\nexpert = {kind = \"ffn\", d_ff = 6144}\n";
+  std::ofstream(path("switch_c.toml"))
+      << "[model]\nvocabulary = 32128\nd_model = 2080\nlayers = 30\nheads = 64\nhead_dim = 64\n"
+         "context_length = 512\n[model.moe]\nnum_experts = 2048\ntop_k = 1\n"
+         "router = {kind = \"switch\"}\nexpert = {kind = \"ffn\", d_ff = 6144}\n";
   const auto quickest = [&](const std::vector<std::string>& words) {
     double best = 1e9;
     for (int i = 0; i < 5; ++i) {
       const auto begin = std::chrono::steady_clock::now();
       output(words);
-      best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      best = std::min(
+          best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
     }
     return best;
   };

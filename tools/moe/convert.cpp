@@ -33,13 +33,16 @@ std::string family_for(const models::ModelSpec& spec) {
       reasons.push_back(concat(name, ": ", message.substr(0, message.find('\n'))));
     }
   }
-  fail("convert", "expected a model that one of the families can describe, got one that none can. Keep it in the native "
-       "form; --family NAME shows all that is in the way.", indented_list(reasons));
+  fail("convert",
+       "expected a model that one of the families can describe, got one that none can. Keep it in "
+       "the native "
+       "form; --family NAME shows all that is in the way.",
+       indented_list(reasons));
 }
 
 int run_convert(const ConvertCommand& o) {
-  check<ConfigError>(o.quantize.empty(), "--quantize", "expected no quantisation, got '", o.quantize,
-                     "', which is not there yet. Leave the option out.");
+  check<ConfigError>(o.quantize.empty(), "--quantize", "expected no quantisation, got '",
+                     o.quantize, "', which is not there yet. Leave the option out.");
   if (!o.to.empty()) check_one_of("convert", "--to", o.to, {"huggingface", "native"});
   if (!o.family.empty()) models::families().at(o.family);
   use_threads(o.threads);
@@ -47,7 +50,8 @@ int run_convert(const ConvertCommand& o) {
   const auto model = models::load(o.source, dtype);
   const std::string to = !o.to.empty() ? o.to : model.family.empty() ? "huggingface" : "native";
   check<ConfigError>(o.family.empty() || to == "huggingface", "--family",
-                     "expected a family beside --to huggingface only, got '", o.family, "'. Leave it out.");
+                     "expected a family beside --to huggingface only, got '", o.family,
+                     "'. Leave it out.");
   if (to == "native")
     models::save_native(model, o.target);
   else if (!model.family.empty() || !o.family.empty())
@@ -59,16 +63,22 @@ int run_convert(const ConvertCommand& o) {
 }
 
 void setup_convert(CLI::App& app, ConvertCommand& o) {
-  app.add_option("SRC", o.source, "a run (its newest checkpoint), a checkpoint or a Hugging Face directory")
+  app.add_option("SRC", o.source,
+                 "a run (its newest checkpoint), a checkpoint or a Hugging Face directory")
       ->required()
       ->type_name("DIR");
-  app.add_option("DST", o.target, "the folder to write: new or empty, or a checkpoint to replace")->required()->type_name("DIR");
-  app.add_option("--to", o.to, "huggingface or native; default: the other form than SRC's")->type_name("FORM");
+  app.add_option("DST", o.target, "the folder to write: new or empty, or a checkpoint to replace")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--to", o.to, "huggingface or native; default: the other form than SRC's")
+      ->type_name("FORM");
   app.add_option("--family", o.family,
-                 "the family to write a model of our own as (`moe inspect --list family`); default: the first that can "
+                 "the family to write a model of our own as (`moe inspect --list family`); "
+                 "default: the first that can "
                  "describe it")
       ->type_name("NAME");
-  app.add_option("--dtype", o.dtype, "float32, bfloat16 or float64; default: as SRC stores it")->type_name("TYPE");
+  app.add_option("--dtype", o.dtype, "float32, bfloat16 or float64; default: as SRC stores it")
+      ->type_name("TYPE");
   app.add_option("--quantize", o.quantize, "int8 or int4 (not there yet)")->type_name("FORMAT");
   add_threads(app, o.threads);
 }
@@ -78,8 +88,10 @@ void setup_convert(CLI::App& app, ConvertCommand& o) {
 void add_convert(CLI::App& program, Session& session) {
   add_command<ConvertCommand>(
       program, session,
-      {"convert", "A model in another form: Hugging Face directory or checkpoint, another type of numbers.",
-       "moe convert out/demo/moe out/demo/half --to native --dtype bfloat16   # after make demo", setup_convert, run_convert});
+      {"convert",
+       "A model in another form: Hugging Face directory or checkpoint, another type of numbers.",
+       "moe convert out/demo/moe out/demo/half --to native --dtype bfloat16   # after make demo",
+       setup_convert, run_convert});
 }
 
 }  // namespace moe::tools

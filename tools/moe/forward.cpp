@@ -37,7 +37,8 @@ int run_forward(const ForwardCommand& o) {
     names = models::tensor_map(loaded.family, loaded.spec(), *loaded.model);
     request.names = &*names;
   }
-  formats::write_safetensors(real_files(), o.out, models::forward_pass(*loaded.model, rows, request));
+  formats::write_safetensors(real_files(), o.out,
+                             models::forward_pass(*loaded.model, rows, request));
   std::cout << o.out << '\n';
   return 0;
 }
@@ -45,13 +46,15 @@ int run_forward(const ForwardCommand& o) {
 void setup_forward(CLI::App& app, ForwardCommand& o) {
   add_model(app, o.model);
   app.add_option("--tokens", o.tokens,
-                 "JSON file {\"input_ids\": [[…]…], \"attention_mask\": [[…]…]?}, padding at one end of a row")
+                 "JSON file {\"input_ids\": [[…]…], \"attention_mask\": [[…]…]?}, padding at one "
+                 "end of a row")
       ->required()
       ->type_name("FILE");
   app.add_option("--out", o.out, "safetensors file to write")->required()->type_name("FILE");
   app.add_flag("--routing", o.request.routing,
                "also layers.I.router_logits, .experts and .weights of every sparse layer I");
-  app.add_flag("--grads", o.request.gradients, "also the loss, and grad.NAME of every parameter, NAME as in the checkpoint");
+  app.add_flag("--grads", o.request.gradients,
+               "also the loss, and grad.NAME of every parameter, NAME as in the checkpoint");
 }
 
 }  // namespace

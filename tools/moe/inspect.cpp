@@ -55,10 +55,11 @@ ListedRegistry listed(const Registry<Interface, Shape>& registry) {
 /// The registries, or the one called `only`.
 std::vector<ListedRegistry> all_kinds(const std::string& only) {
   std::vector<ListedRegistry> registries = {
-      listed(routing::routers()),      listed(balance::terms()),         listed(experts::expert_kinds()),
-      listed(dispatch::dispatchers()), listed(layers::mixers()),         listed(layers::feed_forwards()),
-      listed(objectives::objectives()), listed(train::optimizers()),     listed(models::architectures()),
-      listed(models::families())};
+      listed(routing::routers()),       listed(balance::terms()),
+      listed(experts::expert_kinds()),  listed(dispatch::dispatchers()),
+      listed(layers::mixers()),         listed(layers::feed_forwards()),
+      listed(objectives::objectives()), listed(train::optimizers()),
+      listed(models::architectures()),  listed(models::families())};
   if (only.empty()) return registries;
   std::vector<std::string> names;
   for (auto& registry : registries) {
@@ -121,7 +122,8 @@ struct Subject {
 
 Subject subject_of(const InspectOptions& o) {
   std::error_code ignored;
-  const bool foreign = std::filesystem::is_directory(o.target, ignored) && models::is_foreign(o.target);
+  const bool foreign =
+      std::filesystem::is_directory(o.target, ignored) && models::is_foreign(o.target);
   Table table = configuration(o.target);
   apply_settings(table, o.settings);
   const Value* section = table.find("model");
@@ -135,7 +137,8 @@ Subject subject_of(const InspectOptions& o) {
   } else {
     read_fields(out.spec, *section->as<Table>(), "model");
   }
-  out.family = foreign ? models::HfConfig::read(o.target).text("model_type") : out.spec.architecture;
+  out.family =
+      foreign ? models::HfConfig::read(o.target).text("model_type") : out.spec.architecture;
   return out;
 }
 
@@ -196,7 +199,8 @@ int inspect(const InspectOptions& o) {
 }
 
 void setup_inspect(CLI::App& app, InspectOptions& o) {
-  app.add_option("MODEL", o.target, "a run, a checkpoint, a Hugging Face directory, or the CONFIG.toml of a run")
+  app.add_option("MODEL", o.target,
+                 "a run, a checkpoint, a Hugging Face directory, or the CONFIG.toml of a run")
       ->type_name("DIR|FILE.toml");
   app.add_option_function<std::vector<std::string>>(
          "--list",
@@ -204,7 +208,8 @@ void setup_inspect(CLI::App& app, InspectOptions& o) {
            o.listing = true;
            o.list = kind.empty() ? "" : kind.front();
          },
-         "list what is registered: router, balance, expert, dispatcher, mixer, feed_forward, objective, optimizer, "
+         "list what is registered: router, balance, expert, dispatcher, mixer, feed_forward, "
+         "objective, optimizer, "
          "architecture or family; default: all")
       ->expected(0, 1)
       ->type_name("[KIND]");

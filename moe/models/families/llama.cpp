@@ -59,22 +59,23 @@ Table config(const DecoderOptions& o) {
   const auto blocks = o.block_specs();
   const auto attention = kind_options<Attention>(blocks.front().mixer);
   const auto dense = kind_options<Dense>(blocks.front().feed_forward);
-  return table_of({{"architectures", Array{"LlamaForCausalLM"}},
-                   {"model_type", "llama"},
-                   {"vocab_size", o.vocabulary},
-                   {"hidden_size", o.d_model},
-                   {"intermediate_size", dense.d_ff > 0 ? dense.d_ff : 4 * o.d_model},
-                   {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
-                   {"num_attention_heads", attention.heads},
-                   {"num_key_value_heads", attention.kv_heads > 0 ? attention.kv_heads : attention.heads},
-                   {"head_dim", attention.head_dim > 0 ? attention.head_dim : o.d_model / attention.heads},
-                   {"attention_bias", attention.bias},
-                   {"mlp_bias", dense.bias},
-                   {"hidden_act", hf_activation(dense.activation)},
-                   {"rms_norm_eps", blocks.front().norm_epsilon},
-                   {"rope_theta", attention.rope.theta},
-                   {"max_position_embeddings", o.context_length},
-                   {"tie_word_embeddings", o.tied_embeddings}});
+  return table_of(
+      {{"architectures", Array{"LlamaForCausalLM"}},
+       {"model_type", "llama"},
+       {"vocab_size", o.vocabulary},
+       {"hidden_size", o.d_model},
+       {"intermediate_size", dense.d_ff > 0 ? dense.d_ff : 4 * o.d_model},
+       {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
+       {"num_attention_heads", attention.heads},
+       {"num_key_value_heads", attention.kv_heads > 0 ? attention.kv_heads : attention.heads},
+       {"head_dim", attention.head_dim > 0 ? attention.head_dim : o.d_model / attention.heads},
+       {"attention_bias", attention.bias},
+       {"mlp_bias", dense.bias},
+       {"hidden_act", hf_activation(dense.activation)},
+       {"rms_norm_eps", blocks.front().norm_epsilon},
+       {"rope_theta", attention.rope.theta},
+       {"max_position_embeddings", o.context_length},
+       {"tie_word_embeddings", o.tied_embeddings}});
 }
 
 }  // namespace llama

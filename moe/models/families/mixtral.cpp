@@ -18,11 +18,12 @@ DecoderOptions options(const HfConfig& c) {
       .head_dim = c.size("head_dim", c.size("hidden_size") / c.size("num_attention_heads")),
       .rope = {.theta = rope_theta_of(c, 1e6)},
       .window = c.size("sliding_window", 0)};
-  layers::MoELayerOptions mixture = {.num_experts = c.size("num_local_experts"),
-                                     .top_k = c.size("num_experts_per_tok"),
-                                     .router = TopKRouter{},
-                                     .expert = GatedExpert{.d_ff = c.size("intermediate_size"),
-                                                           .activation = activation_of(c, "hidden_act")}};
+  layers::MoELayerOptions mixture = {
+      .num_experts = c.size("num_local_experts"),
+      .top_k = c.size("num_experts_per_tok"),
+      .router = TopKRouter{},
+      .expert = GatedExpert{.d_ff = c.size("intermediate_size"),
+                            .activation = activation_of(c, "hidden_act")}};
   mixture.balance = {SwitchLoss{.coefficient = c.number("router_aux_loss_coef", 0.001)}};
   const double epsilon = c.number("rms_norm_eps", 1e-5);
   return {.vocabulary = c.size("vocab_size"),
@@ -35,7 +36,8 @@ DecoderOptions options(const HfConfig& c) {
 }
 
 NameMap names(const DecoderOptions& o) {
-  const std::string theirs = "model.layers.{i}.", ours = "layers.{i}.", moe = theirs + "block_sparse_moe.";
+  const std::string theirs = "model.layers.{i}.", ours = "layers.{i}.",
+                    moe = theirs + "block_sparse_moe.";
   return {same("model.embed_tokens.weight", "embedding"),
           same(theirs + "input_layernorm.weight", ours + "attention_norm.scale"),
           same(theirs + "self_attn.q_proj.weight", ours + "attention.w_q"),
@@ -57,24 +59,25 @@ Table config(const DecoderOptions& o) {
   const auto attention = kind_options<Attention>(blocks.front().mixer);
   const auto mixture = kind_options<layers::MoELayerOptions>(blocks.front().feed_forward);
   const bool balanced = !mixture.balance.empty() && mixture.balance.front().kind == "switch";
-  return table_of({{"architectures", Array{"MixtralForCausalLM"}},
-                   {"model_type", "mixtral"},
-                   {"vocab_size", o.vocabulary},
-                   {"hidden_size", o.d_model},
-                   {"intermediate_size", mixture.expert.d_ff},
-                   {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
-                   {"num_attention_heads", attention.heads},
-                   {"num_key_value_heads", attention.kv_heads > 0 ? attention.kv_heads : attention.heads},
-                   {"head_dim", attention.head_dim > 0 ? attention.head_dim : o.d_model / attention.heads},
-                   {"num_local_experts", mixture.num_experts},
-                   {"num_experts_per_tok", mixture.top_k},
-                   {"router_aux_loss_coef", balanced ? mixture.balance.front().coefficient : 0.0},
-                   {"hidden_act", hf_activation(kind_options<GatedExpert>(mixture.expert).activation)},
-                   {"rms_norm_eps", blocks.front().norm_epsilon},
-                   {"rope_theta", attention.rope.theta},
-                   {"sliding_window", attention.window > 0 ? Value(attention.window) : Value()},
-                   {"max_position_embeddings", o.context_length},
-                   {"tie_word_embeddings", o.tied_embeddings}});
+  return table_of(
+      {{"architectures", Array{"MixtralForCausalLM"}},
+       {"model_type", "mixtral"},
+       {"vocab_size", o.vocabulary},
+       {"hidden_size", o.d_model},
+       {"intermediate_size", mixture.expert.d_ff},
+       {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
+       {"num_attention_heads", attention.heads},
+       {"num_key_value_heads", attention.kv_heads > 0 ? attention.kv_heads : attention.heads},
+       {"head_dim", attention.head_dim > 0 ? attention.head_dim : o.d_model / attention.heads},
+       {"num_local_experts", mixture.num_experts},
+       {"num_experts_per_tok", mixture.top_k},
+       {"router_aux_loss_coef", balanced ? mixture.balance.front().coefficient : 0.0},
+       {"hidden_act", hf_activation(kind_options<GatedExpert>(mixture.expert).activation)},
+       {"rms_norm_eps", blocks.front().norm_epsilon},
+       {"rope_theta", attention.rope.theta},
+       {"sliding_window", attention.window > 0 ? Value(attention.window) : Value()},
+       {"max_position_embeddings", o.context_length},
+       {"tie_word_embeddings", o.tied_embeddings}});
 }
 
 }  // namespace mixtral
