@@ -72,6 +72,9 @@ std::pair<std::string_view, std::string_view> split_text(std::string_view text,
 
 Domain open_domain(const DomainOptions& options, const DataOptions& data,
                    const Tokenizer& tokenizer, const DocumentLayout& layout) {
+  check<ConfigError>(options.is_text(), kPlaceOfCorpus, "expected text in the domain '",
+                     options.name, "', got images (format ", options.format,
+                     "). Name a run or data of text.");
   const int64_t least = data.sequence + 1;
   Domain out{.name = options.name, .train = {}, .valid = {}, .weight = 0};
   const auto read = [&](const std::shared_ptr<const MappedFile>& file, std::string_view text,

@@ -211,7 +211,7 @@ TEST_F(ImageFiles, WhatDoesNotFitIsRefused) {
         o.domains[1].format = "idx";
       },
       "expected images of one shape (channels, height, width), [1, 2, 3]");
-  EXPECT_ERROR(Corpus({.domains = {good}}), "format");
+  EXPECT_ERROR(Corpus({.domains = {good}}), "expected text in the domain 'a', got images");
 }
 
 TEST(Digits, AreReadAsTheyAre) {
