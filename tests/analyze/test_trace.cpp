@@ -167,9 +167,11 @@ TEST_F(Traces, OfAModelGiveTheNumbersOfTheModel) {
   EXPECT_TRUE(
       routing::read_recording(folder_ / "r.safetensors").experts_N.equal(routing.experts_N));
   // The replay router gives the tokens of the domain, by their global number, what the trace says.
-  routing::ReplayRouter replay({.d_model = 4, .num_experts = 3}, {});
+  routing::Replay replay({.d_model = 4, .num_experts = 3}, {});
   replay.set_assignment(routing);
-  const auto replayed = replay.forward(at::zeros({5, 4}), {.first_token = 8});
+  LayerContext context;
+  context.tokens.first_token = 8;
+  const auto replayed = replay.forward(at::zeros({5, 4}), context);
   EXPECT_TRUE(replayed.experts_N.equal(routing.experts_N.slice(0, 16, 26)));
   EXPECT_TRUE(replayed.weights_N.equal(routing.weights_N.slice(0, 16, 26)));
   EXPECT_ERROR(file.routing(0, "b"), "a layer with experts");

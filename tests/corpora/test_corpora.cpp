@@ -77,7 +77,7 @@ TEST_P(EveryDomain, HasTheBytesAskedForInWholeDistinctDocuments) {
 }
 
 TEST_P(EveryDomain, IsValidUtf8WithoutLeftoverPatternSigns) {
-  Utf8Stream stream;
+  data::Utf8Stream stream;
   EXPECT_EQ(stream.push(train_), train_);
   EXPECT_EQ(stream.flush(), "");
   // Programs compare with <; stories must have none of the grammar's signs left.

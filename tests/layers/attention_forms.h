@@ -44,10 +44,10 @@ inline std::vector<AttentionForm> attention_forms() {
 }
 
 /// With random float64 parameters, biases and scales too.
-inline std::shared_ptr<layers::AttentionMixer> make_attention(const AttentionForm& form) {
-  auto out = std::make_shared<layers::AttentionMixer>(
-      layers::MixerShape{.d_model = kAttentionWidth, .causal = form.causal, .norm = form.norm},
-      form.options);
+inline std::shared_ptr<layers::Mixer> make_attention(const AttentionForm& form) {
+  const auto out = layers::MixerSpec(form.options)
+                       .make(layers::MixerShape{
+                           .d_model = kAttentionWidth, .causal = form.causal, .norm = form.norm});
   randomise(*out, 1);
   return out;
 }
@@ -99,7 +99,7 @@ inline Tensor attend_one(const Tensor& q_P, const std::vector<Tensor>& k,
 }  // namespace naive_attention
 
 /// What one sequence x_TD alone gets, in float64.
-inline Tensor naive_attention_of(const layers::AttentionMixer& mixer, const AttentionForm& form,
+inline Tensor naive_attention_of(const layers::Mixer& mixer, const AttentionForm& form,
                                  const Tensor& x_TD) {
   using namespace naive_attention;
   const auto p = mixer.named_parameters();

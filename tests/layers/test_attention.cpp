@@ -168,8 +168,8 @@ TEST(Attention, DropoutFollowsTheTokensNumber) {
 TEST(Attention, DropoutZeroesItsShareAndKeepsTheMean) {
   const at::NoGradGuard no_grad;
   // Equal keys and values of one: without dropout every result is the sum of the weights, 1.
-  const auto attention = std::make_shared<AttentionMixer>(MixerShape{.d_model = 2, .causal = false},
-                                                          Attention{.heads = 1, .dropout = 0.25});
+  const auto attention = MixerSpec(Attention{.heads = 1, .dropout = 0.25})
+                             .make(MixerShape{.d_model = 2, .causal = false});
   for (auto& item : attention->named_parameters())
     item.value().fill_(item.key() == "w_v" ? 0.5 : 0);
   attention->named_parameters()["w_o"].copy_(at::tensor({1.0, 0.0, 0.0, 1.0}).view({2, 2}));
@@ -283,13 +283,14 @@ TEST(Attention, ParametersSayWhatTheyAre) {
 }
 
 TEST(Attention, CanExistUnfilled) {
-  const AttentionMixer unfilled({.d_model = 1 << 20, .tensors = at::TensorOptions(at::kMeta)},
-                                {.heads = 1 << 13, .kv_heads = 64, .window = 4096});
-  EXPECT_TRUE(unfilled.parameters().front().is_meta());
-  EXPECT_EQ(unfilled.state_numbers(10), 2 * 64 * 128 * 10);
-  EXPECT_EQ(unfilled.state_numbers(1 << 20), 2 * 64 * 128 * (4096 + 15));
-  EXPECT_EQ(unfilled.flops_over_keys(100), int64_t{4} * 8192 * 128 * 100);
-  EXPECT_EQ(unfilled.flops_over_keys(1 << 20), int64_t{4} * 8192 * 128 * 4096);
+  const auto unfilled =
+      MixerSpec(Attention{.heads = 1 << 13, .kv_heads = 64, .window = 4096})
+          .make(MixerShape{.d_model = 1 << 20, .tensors = at::TensorOptions(at::kMeta)});
+  EXPECT_TRUE(unfilled->parameters().front().is_meta());
+  EXPECT_EQ(unfilled->state_numbers(10), 2 * 64 * 128 * 10);
+  EXPECT_EQ(unfilled->state_numbers(1 << 20), 2 * 64 * 128 * (4096 + 15));
+  EXPECT_EQ(unfilled->flops_over_keys(100), int64_t{4} * 8192 * 128 * 100);
+  EXPECT_EQ(unfilled->flops_over_keys(1 << 20), int64_t{4} * 8192 * 128 * 4096);
 }
 
 TEST(Attention, IsAKindOfMixer) {
@@ -297,9 +298,14 @@ TEST(Attention, IsAKindOfMixer) {
   EXPECT_EQ(spec.kind, "attention");
   const auto made = spec.make(MixerShape{.d_model = D});
   EXPECT_EQ(parameters_of(*made).size(), 4u);
+  MixerSpec resolved = spec;
+  resolved.resolve();
+  EXPECT_EQ(*resolved.options.find("kv_heads")->as<int64_t>(), 3);
   MixerSpec misspelt = {.kind = "attention", .options = {}};
   misspelt.options.set("head", int64_t{3});
-  EXPECT_ERROR(misspelt.validate("block.mixer"), "heads");
+  EXPECT_ERROR(misspelt.validate("block.mixer"), "Did you mean 'heads'");
+  MixerSpec wrong = Attention{.heads = 3, .rope = {.theta = -1}};
+  EXPECT_ERROR(wrong.validate("block.mixer"), "expected 'block.mixer.rope.theta' above 0, got -1");
 }
 
 TEST(Attention, RefusesWhatDoesNotFit) {
@@ -314,7 +320,7 @@ TEST(Attention, RefusesWhatDoesNotFit) {
                "one of halves, interleaved, none, got 'half'");
   EXPECT_ERROR(make({.heads = 3, .rope = {.theta = 0}}), "theta' above 0");
   EXPECT_ERROR(make({.heads = 3, .rope = {.share = 1.5}}), "share' in (0, 1]");
-  EXPECT_ERROR(make({.heads = 3, .window = -1}), "at least 0, got 0 and -1");
+  EXPECT_ERROR(make({.heads = 3, .window = -1}), "window' of at least 0, got -1");
   EXPECT_ERROR(make({.heads = 3, .dropout = 1}), "dropout' in [0, 1)");
   EXPECT_ERROR(make_attention({"", {.heads = 3, .window = 4}, false}),
                "beside causal attention only");

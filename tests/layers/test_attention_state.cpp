@@ -32,11 +32,11 @@ std::vector<AttentionForm> causal_forms() {
 
 /// A state and how many tokens each slot has seen.
 struct Running {
-  std::shared_ptr<AttentionMixer> attention;
+  std::shared_ptr<Mixer> attention;
   std::unique_ptr<MixerState> state;
   std::vector<int64_t> lengths;
 
-  Running(std::shared_ptr<AttentionMixer> mixer, int64_t capacity, at::ScalarType type)
+  Running(std::shared_ptr<Mixer> mixer, int64_t capacity, at::ScalarType type)
       : attention(std::move(mixer)),
         state(attention->new_state({.capacity = capacity, .tensors = at::TensorOptions(type)})) {}
 
@@ -54,7 +54,7 @@ struct Running {
 };
 
 /// Sequence `x_SD` read alone in pieces that end at `cuts`.
-Tensor read_alone(const std::shared_ptr<AttentionMixer>& attention, const Tensor& x_SD,
+Tensor read_alone(const std::shared_ptr<Mixer>& attention, const Tensor& x_SD,
                   const std::vector<int64_t>& cuts, int64_t capacity) {
   Running running(attention, capacity, x_SD.scalar_type());
   running.join(1);
