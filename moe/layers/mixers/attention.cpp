@@ -5,40 +5,40 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/empty_like.h>
 
 #include <moe/base/error.h>
-#include <moe/layers/attend.h>
 #include <moe/layers/attend_sequences.h>
 #include <moe/layers/linear.h>
 #include <moe/layers/mixers/attention.h>
-#include <moe/layers/sequence_groups.h>
+#include <moe/layers/norm.h>
+#include <moe/ops/rope.h>
 
 namespace moe {
 
 void Rope::validate(const std::string& place) const {
-  check_one_of("config", concat(place, ".kind"), kind, {"halves", "interleaved", "none"});
-  check<ConfigError>(std::isfinite(theta) && theta > 0, "config", "expected '", place,
-                     ".theta' above 0, got ", theta, ". Correct it.");
-  check<ConfigError>(share > 0 && share <= 1, "config", "expected '", place,
-                     ".share' in (0, 1], got ", share, ". Correct it.");
+  const auto key = [&](const char* name) { return detail::dotted(place, name); };
+  check_one_of("config", key("kind"), kind, {"halves", "interleaved", "none"});
+  check<ConfigError>(std::isfinite(theta) && theta > 0, "config", "expected '", key("theta"),
+                     "' above 0, got ", theta, ". Correct it.");
+  check<ConfigError>(share > 0 && share <= 1, "config", "expected '", key("share"),
+                     "' in (0, 1], got ", share, ". Correct it.");
 }
 
 void Attention::validate(const std::string& place) const {
+  const auto key = [&](const char* name) { return detail::dotted(place, name); };
   check<ConfigError>(heads > 0 && kv_heads >= 0 && heads % std::max<int64_t>(1, kv_heads) == 0,
-                     "config", "expected '", place, ".heads' to be a multiple of kv_heads, got ",
+                     "config", "expected '", key("heads"), "' to be a multiple of kv_heads, got ",
                      heads, " and ", kv_heads, ". Change one of them.");
-  check<ConfigError>(head_dim >= 0 && window >= 0, "config", "expected '", place,
-                     "' with head_dim and window of at least 0, got ", head_dim, " and ", window,
-                     ". Correct them.");
-  check_one_of("config", concat(place, ".qk_norm"), qk_norm, {"none", "head", "projection"});
-  check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", place,
-                     ".dropout' in [0, 1), got ", dropout, ". Lower it.");
-  rope.validate(concat(place, ".rope"));
+  for (const auto& [name, value] : {std::pair{"head_dim", head_dim}, std::pair{"window", window}})
+    check<ConfigError>(value >= 0, "config", "expected '", key(name), "' of at least 0, got ",
+                       value, ". Correct it.");
+  check_one_of("config", key("qk_norm"), qk_norm, {"none", "head", "projection"});
+  check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", key("dropout"),
+                     "' in [0, 1), got ", dropout, ". Lower it.");
 }
 
-Attention::operator layers::MixerSpec() const {
-  return spec_of<layers::MixerSpec>("attention", *this);
+void Attention::resolve() {
+  if (kv_heads == 0) kv_heads = heads;
 }
 
 }  // namespace moe
@@ -55,14 +55,35 @@ int64_t turning(const Attention& o) {
   return static_cast<int64_t>(std::llround(o.rope.share * static_cast<double>(o.head_dim)));
 }
 
-}  // namespace
+/// Parameters w_q (H·P, D), w_k, w_v (G·P, D), w_o (D, H·P), optional biases b_…, and norms q_norm,
+/// k_norm.
+class AttentionMixer final : public Mixer {
+ public:
+  AttentionMixer(const MixerShape& shape, const Attention& options);
+
+  /// Throws moe::Error beside a state: for another number of sequences or other lengths than it
+  /// has, for gradients, and where a sequence grows beyond its capacity.
+  Tensor forward(const Tensor& x_TD, const LayerContext& context, MixerState* state) override;
+  std::unique_ptr<MixerState> new_state(const StateShape& shape) const override;
+  int64_t flops_over_keys(int64_t keys) const override;
+  int64_t state_numbers(int64_t positions) const override;
+
+ private:
+  /// Turned by positions where the options say so.
+  std::pair<Tensor, Tensor> turn(const Tensor& q_THP, const Tensor& k_TGP,
+                                 const Sequences& sequences) const;
+
+  Attention options_;
+  bool causal_;
+  Tensor w_q, w_k, w_v, w_o, b_q, b_k, b_v, b_o;
+  Norm q_norm{nullptr}, k_norm{nullptr};
+};
 
 AttentionMixer::AttentionMixer(const MixerShape& shape, const Attention& options)
     : Mixer(shape.tensors), options_(options), causal_(shape.causal) {
   auto& o = options_;
-  o.validate("attention");
+  o.resolve();
   const int64_t D = shape.d_model;
-  if (o.kv_heads == 0) o.kv_heads = o.heads;
   check<ConfigError>(o.head_dim > 0 || D % o.heads == 0, kPlaceOfAttention,
                      "expected d_model to be a multiple of heads, got ", D, " and ", o.heads,
                      ". Change one of them, or set head_dim.");
@@ -156,6 +177,8 @@ int64_t AttentionMixer::state_numbers(int64_t positions) const {
   return 2 * options_.kv_heads * options_.head_dim *
          KeyValueState::held(positions, options_.window);
 }
+
+}  // namespace
 
 MOE_KIND(mixers, attention, AttentionMixer, Attention)
 

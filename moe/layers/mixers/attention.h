@@ -1,11 +1,9 @@
 #pragma once
-// T tokens, D width, H query heads, G key-value heads, P head width.
+// H query heads, G key-value heads, P head width.
 
 #include <string>
 
 #include <moe/layers/mixer.h>
-#include <moe/layers/norm.h>
-#include <moe/ops/rope.h>
 
 namespace moe {
 
@@ -27,7 +25,8 @@ struct Rope {
   void validate(const std::string& place) const;
 };
 
-/// Options of the mixer "attention".
+/// The mixer "attention": o = w_o concat_h softmax(q_h k_g(h)^T / sqrt(P)) v_g(h) over what a token
+/// may see of its own sequence.
 struct Attention {
   int64_t heads = 1;
   int64_t kv_heads = 0;
@@ -55,35 +54,10 @@ struct Attention {
     v("dropout", dropout, "share of the attention weights that is zeroed in training");
   }
   void validate(const std::string& place) const;
-  operator layers::MixerSpec() const;
+  /// Fills in kv_heads.
+  void resolve();
+
+  operator layers::MixerSpec() const { return spec_of<layers::MixerSpec>("attention", *this); }
 };
 
 }  // namespace moe
-
-namespace moe::layers {
-
-/// Softmax attention: o = w_o concat_h softmax(q_h k_g(h)^T / sqrt(P)) v_g(h). Parameters w_q (H·P,
-/// D), w_k, w_v (G·P, D), w_o (D, H·P), optional biases b_…, and norms q_norm, k_norm.
-class AttentionMixer final : public Mixer {
- public:
-  AttentionMixer(const MixerShape& shape, const Attention& options);
-
-  /// Throws moe::Error beside a state: for another number of sequences or other lengths than it
-  /// has, for gradients, and where a sequence grows beyond its capacity.
-  Tensor forward(const Tensor& x_TD, const LayerContext& context, MixerState* state) override;
-  std::unique_ptr<MixerState> new_state(const StateShape& shape) const override;
-  int64_t flops_over_keys(int64_t keys) const override;
-  int64_t state_numbers(int64_t positions) const override;
-
- private:
-  /// Turned by positions where the options say so.
-  std::pair<Tensor, Tensor> turn(const Tensor& q_THP, const Tensor& k_TGP,
-                                 const Sequences& sequences) const;
-
-  Attention options_;
-  bool causal_;
-  Tensor w_q, w_k, w_v, w_o, b_q, b_k, b_v, b_o;
-  Norm q_norm{nullptr}, k_norm{nullptr};
-};
-
-}  // namespace moe::layers
