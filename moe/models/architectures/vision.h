@@ -16,7 +16,8 @@ struct VisionOptions {
   int64_t classes = 10;
   std::string pooling = "mean";
   int64_t d_model = 64;
-  /// Equal blocks; its keys stand in the model's own table. Positions are learned, so nothing turns.
+  /// Equal blocks; its keys stand in the model's own table. Positions are learned, so nothing
+  /// turns.
   UniformBlocks uniform = {.rope = "none"};
   /// Instead of those: one spec a block.
   std::vector<layers::BlockSpec> blocks = {};
