@@ -234,8 +234,8 @@ TEST(HashRouter, RefusesIdsAndSettingsThatMeanNothing) {
   EXPECT_ERROR(choose(*router, ids_of({0, 3})), "expected token ids in [0, 3)");
   EXPECT_ERROR(choose(*router, ids_of({0, -1})), "got -1");
   const Tensor x_TD = at::zeros({3, kWidth});
-  EXPECT_ERROR(router->forward(x_TD, {{}, {.ids_T = ids_of({0, 1})}}), "int64 of shape [3]");
-  EXPECT_ERROR(router->forward(x_TD, {{}, {.ids_T = at::zeros({3})}}), "int64 of shape [3]");
+  EXPECT_ERROR(router->forward(x_TD, {{}, {.ids_T = ids_of({0, 1})}}), "int64 and shape [3]");
+  EXPECT_ERROR(router->forward(x_TD, {{}, {.ids_T = at::zeros({3})}}), "int64 and shape [3]");
   EXPECT_ERROR(router->forward(at::zeros({3, kWidth + 1}), {}), "d_model=5");
 
   EXPECT_ERROR(make(2, settings_of({{"table", "module"}})), "Did you mean 'modulo'?");
