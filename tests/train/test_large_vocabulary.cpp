@@ -29,10 +29,10 @@ TEST(LargeVocabulary, AStepKeepsNoLogitsOfAllTokens) {
     };
     if (!forget_peak()) GTEST_SKIP() << "this system does not let a process reset its peak";
     const int64_t before = peak_memory();
-    EXPECT_GT(step(0), 5);
+    const double first = step(0);
     // 2,048 tokens x 128,000 logits in float32 are 1.05 GB, and their gradient as much.
     EXPECT_LT(peak_memory() - before, int64_t{600} << 20);
-    EXPECT_LT(step(0), 13);
+    EXPECT_LT(step(0), first) << "the same batch again";
   }
 }
 
