@@ -10,25 +10,29 @@ namespace llama {
 DecoderOptions options(const HfConfig& c) {
   c.ignore({"attention_dropout",  // in training only
             "pretraining_tp"});   // products cut into as many, whose sum is the same
-  const bool bias = c.flag("attention_bias", false);
-  const Attention attention = {
-      .heads = c.size("num_attention_heads"),
-      .kv_heads = c.size("num_key_value_heads", c.size("num_attention_heads")),
-      .head_dim = c.size("head_dim", c.size("hidden_size") / c.size("num_attention_heads")),
-      .bias = bias,
-      .output_bias = bias,
-      .rope = {.theta = rope_theta_of(c, 10000)}};
-  const Dense dense = {.d_ff = c.size("intermediate_size"),
-                       .activation = activation_of(c, "hidden_act"),
-                       .bias = c.flag("mlp_bias", false)};
-  const double epsilon = c.number("rms_norm_eps", 1e-6);
-  return {.vocabulary = c.size("vocab_size"),
-          .context_length = c.size("max_position_embeddings", 2048),
-          .d_model = c.size("hidden_size"),
-          .uniform = {.norm_epsilon = epsilon},
-          .blocks = repeat(c.size("num_hidden_layers"),
-                           {.mixer = attention, .feed_forward = dense, .norm_epsilon = epsilon}),
-          .tied_embeddings = c.flag("tie_word_embeddings", false)};
+  const int64_t d_model = c.size("hidden_size");
+  Attention attention;
+  attention.heads = c.size("num_attention_heads");
+  attention.kv_heads = c.size("num_key_value_heads", attention.heads);
+  attention.head_dim = c.size("head_dim", d_model / attention.heads);
+  attention.bias = attention.output_bias = c.flag("attention_bias", false);
+  attention.rope.theta = rope_theta_of(c, 10000);
+  Dense dense;
+  dense.d_ff = c.size("intermediate_size");
+  dense.activation = activation_of(c, "hidden_act");
+  dense.bias = c.flag("mlp_bias", false);
+  layers::BlockSpec block;
+  block.mixer = attention;
+  block.feed_forward = dense;
+  block.norm_epsilon = c.number("rms_norm_eps", 1e-6);
+  DecoderOptions o;
+  o.vocabulary = c.size("vocab_size");
+  o.context_length = c.size("max_position_embeddings", 2048);
+  o.d_model = d_model;
+  o.uniform.norm_epsilon = block.norm_epsilon;
+  o.blocks = repeat(c.size("num_hidden_layers"), block);
+  o.tied_embeddings = c.flag("tie_word_embeddings", false);
+  return o;
 }
 
 NameMap names(const DecoderOptions& o) {

@@ -12,27 +12,36 @@ namespace mixtral {
 
 DecoderOptions options(const HfConfig& c) {
   c.ignore({"attention_dropout", "router_jitter_noise"});  // in training only
-  const Attention attention = {
-      .heads = c.size("num_attention_heads"),
-      .kv_heads = c.size("num_key_value_heads", c.size("num_attention_heads")),
-      .head_dim = c.size("head_dim", c.size("hidden_size") / c.size("num_attention_heads")),
-      .rope = {.theta = rope_theta_of(c, 1e6)},
-      .window = c.size("sliding_window", 0)};
-  layers::MoELayerOptions mixture = {
-      .num_experts = c.size("num_local_experts"),
-      .top_k = c.size("num_experts_per_tok"),
-      .router = TopKRouter{},
-      .expert = GatedExpert{.d_ff = c.size("intermediate_size"),
-                            .activation = activation_of(c, "hidden_act")}};
-  mixture.balance = {SwitchLoss{.coefficient = c.number("router_aux_loss_coef", 0.001)}};
-  const double epsilon = c.number("rms_norm_eps", 1e-5);
-  return {.vocabulary = c.size("vocab_size"),
-          .context_length = c.size("max_position_embeddings"),
-          .d_model = c.size("hidden_size"),
-          .uniform = {.norm_epsilon = epsilon},
-          .blocks = repeat(c.size("num_hidden_layers"),
-                           {.mixer = attention, .feed_forward = mixture, .norm_epsilon = epsilon}),
-          .tied_embeddings = c.flag("tie_word_embeddings", false)};
+  const int64_t d_model = c.size("hidden_size");
+  Attention attention;
+  attention.heads = c.size("num_attention_heads");
+  attention.kv_heads = c.size("num_key_value_heads", attention.heads);
+  attention.head_dim = c.size("head_dim", d_model / attention.heads);
+  attention.rope.theta = rope_theta_of(c, 1e6);
+  attention.window = c.size("sliding_window", 0);
+  GatedExpert expert;
+  expert.d_ff = c.size("intermediate_size");
+  expert.activation = activation_of(c, "hidden_act");
+  SwitchLoss balance;
+  balance.coefficient = c.number("router_aux_loss_coef", 0.001);
+  layers::MoELayerOptions mixture;
+  mixture.num_experts = c.size("num_local_experts");
+  mixture.top_k = c.size("num_experts_per_tok");
+  mixture.router = TopKRouter{};
+  mixture.expert = expert;
+  mixture.balance = {balance};
+  layers::BlockSpec block;
+  block.mixer = attention;
+  block.feed_forward = mixture;
+  block.norm_epsilon = c.number("rms_norm_eps", 1e-5);
+  DecoderOptions o;
+  o.vocabulary = c.size("vocab_size");
+  o.context_length = c.size("max_position_embeddings");
+  o.d_model = d_model;
+  o.uniform.norm_epsilon = block.norm_epsilon;
+  o.blocks = repeat(c.size("num_hidden_layers"), block);
+  o.tied_embeddings = c.flag("tie_word_embeddings", false);
+  return o;
 }
 
 NameMap names(const DecoderOptions& o) {
