@@ -7,6 +7,7 @@
 
 #include <gtest/gtest.h>
 
+#include <moe/models/twin.h>
 #include <moe/train/compare.h>
 #include <report/gather.h>
 #include <report/html.h>

@@ -1,7 +1,7 @@
 // Models of other programs under the commands that take a MODEL, and moe convert.
 #include <algorithm>
-#include <chrono>
 #include <fstream>
+#include <sys/resource.h>
 
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
@@ -182,19 +182,27 @@ TEST_F(Convert, InspectOfATrillionParametersIsQuick) {
       << "[model]\nvocabulary = 32128\nd_model = 2080\nlayers = 30\nheads = 64\nhead_dim = 64\n"
          "context_length = 512\n[model.moe]\nnum_experts = 2048\ntop_k = 1\n"
          "router = {kind = \"switch\"}\nexpert = {kind = \"ffn\", d_ff = 6144}\n";
-  const auto quickest = [&](const std::vector<std::string>& words) {
+  // Processor time, the least of several: others use the machine too.
+  const auto used = [] {
+    rusage all = {};
+    ::getrusage(RUSAGE_CHILDREN, &all);
+    const auto seconds = [](const timeval& t) {
+      return static_cast<double>(t.tv_sec) + 1e-6 * static_cast<double>(t.tv_usec);
+    };
+    return seconds(all.ru_utime) + seconds(all.ru_stime);
+  };
+  const auto least = [&](const std::vector<std::string>& words) {
     double best = 1e9;
-    for (int i = 0; i < 5; ++i) {
-      const auto begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < 9; ++i) {
+      const double before = used();
       output(words);
-      best = std::min(
-          best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      best = std::min(best, used() - before);
     }
     return best;
   };
   const auto found = nlohmann::json::parse(output({"inspect", path("switch_c.toml"), "--json"}));
   EXPECT_GT(found["parameters"]["total"].get<int64_t>(), 1'570'000'000'000);
-  const double seconds = quickest({"inspect", path("switch_c.toml")}) - quickest({"--version"});
+  const double seconds = least({"inspect", path("switch_c.toml")}) - least({"--version"});
   EXPECT_LE(seconds, 0.05);
 }
 
