@@ -49,7 +49,9 @@ Tensor BlockImpl::mix(const Tensor& x_TD, const LayerContext& context, MixerStat
 }
 
 Tensor BlockImpl::feed(const Tensor& x_TD, const LayerContext& context, Report& report) {
-  FeedForwardOutput out = feed_forward_->forward_tokens(x_TD, context);
+  // A node of its own: what flows back through router and experts adds up here before it meets the residual,
+  // whether it is recomputed or not.
+  FeedForwardOutput out = feed_forward_->forward_tokens(x_TD.view(x_TD.sizes()), context);
   if (routes()) report = LayerReport{layer_, std::move(out.balance), std::move(out.routing)};
   return dropout(out.hidden_TD, spec_.dropout, context, 2);
 }
