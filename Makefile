@@ -41,10 +41,11 @@ fuzz: setup      ## fuzz the readers of files, SECONDS=60 each (wants clang-16)
 	@cmake --build --preset fuzz -j $(JOBS)
 	@scripts/fuzz.sh $(SECONDS)
 
-lint: setup      ## formatting, includes between folders, installed headers, file sizes
+lint: setup      ## formatting, includes between folders, installed headers, file sizes, clang-tidy
 	@scripts/format.sh --check
 	@scripts/check_layers.py
 	@scripts/public_headers.py
+	@scripts/tidy.sh
 
 format: setup    ## format all C++ files
 	@scripts/format.sh

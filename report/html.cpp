@@ -75,7 +75,7 @@ std::string escaped(std::string_view text) {
   return out;
 }
 
-std::string escaped_json(std::string json) {
+std::string escaped_json(std::string_view json) {
   std::string out;
   out.reserve(json.size());
   for (const char c : json) c == '<' ? out += "\\u003c" : out += c;

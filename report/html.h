@@ -13,7 +13,7 @@ namespace moe::report {
 std::string escaped(std::string_view text);
 
 /// A JSON document for a <script> element: no '<' in it, so that nothing ends the element early.
-std::string escaped_json(std::string json);
+std::string escaped_json(std::string_view json);
 
 /// "1.2346" with `digits` behind the point; "–" for a number that is not finite.
 std::string fixed(double value, int digits);

@@ -13,7 +13,7 @@ def skipped_because(case):
         return None
     lines = (message.get("message") or message.text or "").strip().splitlines()
     # GoogleTest puts the place, FILE:LINE, before what the test says.
-    return lines[-1] if lines else "no reason given"
+    return lines[-1] if len(lines) > 1 else "no reason given"
 
 
 ran = failed = 0

@@ -108,9 +108,9 @@ class Registry {
         list_name_(list_name.empty() ? family_.substr(0, family_.find(' '))
                                      : std::move(list_name)) {}
 
-  void add(const std::string& name, std::string help, Entry entry) {
+  void add(const std::string& name, const std::string& help, Entry entry) {
     std::lock_guard lock(mutex_);
-    entry.help = std::move(help);
+    entry.help = help;
     check(kinds_.emplace(name, std::move(entry)).second, family_, "expected a new name, got '",
           name, "' which is registered already. Choose another name.");
   }

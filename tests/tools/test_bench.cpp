@@ -237,8 +237,7 @@ TEST_F(BenchSuite, TheResultsPageIsFilledFromIt) {
                                                   {"mode", "train"},
                                                   {"dtype", "float32"}}
                                           << "\n";
-  const std::string script =
-      python() + ' ' + MOE_SOURCE_DIR + "/benchmarks/write_results.py ";
+  const std::string script = python() + ' ' + MOE_SOURCE_DIR + "/benchmarks/write_results.py ";
   const std::string files =
       (*folder_ / "bench.jsonl").string() + " " + (*folder_ / "peers.jsonl").string();
   const auto result = run_shell(script + files);

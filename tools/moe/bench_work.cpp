@@ -45,7 +45,7 @@ void check_layer(const LayerBench& o) {
 /// `function` timed on x: forward alone without gradients, or forward and backward.
 template <class Function>
 std::function<void()> passes(bool training, Function function, at::Tensor x_TD, at::Tensor grad_TD,
-                             std::vector<at::Tensor> parameters) {
+                             const std::vector<at::Tensor>& parameters) {
   if (!training)
     return [=]() mutable {
       at::NoGradGuard no_grad;

@@ -92,7 +92,7 @@ void refuse_what_is_missing(const Place& place) {
 }
 
 void refuse_wrong_values(const Place& place, const CLI::Option& option) {
-  const auto given = option.results();
+  const auto& given = option.results();
   if (option.get_expected_max() == 0)
     fail<ConfigError>("usage", "expected ", option.get_name(), " without a value, got '",
                       join(given), "'. Remove the value.", place.help());
