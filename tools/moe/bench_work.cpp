@@ -202,7 +202,9 @@ Work model_work(const ModelBench& o) {
   const train::OptimizerOptions rules;
   const auto optimizer = train::make_optimizer(parameters_of(*model), rules);
   const auto objective =
-      objectives::ObjectiveSpec().make(objectives::ObjectiveShape{.model = model->traits()});
+      objectives::ObjectiveSpec().make(objectives::ObjectiveShape{
+          .model = model->traits(),
+          .data = {.vocabulary = o.vocabulary, .sequence = o.sequence}});
   const at::Tensor ids = at::empty({o.batch, o.sequence + 1}, at::kLong);
   const RandomStream stream(RandomKey{seed}, Purpose::kTest);
   for (int64_t i = 0; i < ids.numel(); ++i)
