@@ -14,8 +14,8 @@
 #include <moe/capacity/capacity.h>
 #include <moe/capacity/weights.h>
 #include <moe/ops/random_fill.h>
-#include <moe/ops/room.h>
 #include <moe/ops/rounding.h>
+#include <moe/ops/slots.h>
 
 namespace moe::capacity {
 
@@ -53,12 +53,12 @@ Routing Capacity::apply(Routing routing, const LayerContext& context) const {
   const Tensor groups_G1 =
       groups(routing.tokens(), context.tokens).offsets(routing.experts_N.device());
   const Tensor scores_TE = options_.overflow == "next_best" ? selection_scores(routing) : Tensor();
-  const Tensor got_N = ops::claim_room({.offsets_T1 = routing.offsets,
+  const Tensor got_N = ops::assign_slots({.offsets_T1 = routing.offsets,
                                         .experts_N = routing.experts_N,
                                         .num_experts = routing.num_experts,
                                         .groups_G1 = groups_G1,
-                                        .room_G = room(groups_G1.diff(), context.training),
-                                        .urgency_T = urgency(routing, context),
+                                        .slots_G = room(groups_G1.diff(), context.training),
+                                        .priority_T = urgency(routing, context),
                                         .token_by_token = options_.order == "token",
                                         .scores_TE = scores_TE});
   const Tensor before_N = routing.weights_N;

@@ -234,9 +234,10 @@ struct ChooseLinear : torch::autograd::Function<ChooseLinear> {
                                 write(db_E));
     } else {
       const int64_t rows[] = {0, T};
-      cpu::linear_backward<float>(cpu::kernels().float32, {1, rows}, read(w_ED), D, E,
-                                  {read(x_TD), D}, read(gradient.of_logits()),
-                                  {write(dx_TD), write(dw_ED), write(db_E)});
+      const Matrix w = cpu::RowsOf<float>{read(w_ED), D}.matrix();
+      cpu::linear_backward<float>(cpu::kernels(), {1, rows}, {&w, nullptr, D, E}, {read(x_TD), D},
+                                  read(gradient.of_logits()),
+                                  {write(dx_TD), {write(dw_ED)}, write(db_E)});
     }
     return {dx_TD, dw_ED, db_E, Tensor(), Tensor()};
   }

@@ -3,14 +3,16 @@
 //
 // Row r of the input is source_SD[index_R[r]] (index undefined: the identity); rows offsets_E[e] ..
 // offsets_E[e+1] belong to expert e, those behind the last offset to none: their output is
-// undefined and nothing flows back from them. Any number of rows an expert, none too. All products
-// run in the dtype of the source; parameters are cast to it.
+// undefined and nothing flows back from them. Any number of rows an expert, none too. Results have
+// the dtype of the source. Weights wider than that are rounded to it; narrower ones are read as
+// they are and widened (by the kernels of the CPU in registers).
 
 #include <string>
 
 #include <ATen/core/Tensor.h>
 
 #include <moe/ops/activation.h>
+#include <moe/ops/expert_table.h>
 #include <moe/ops/rows.h>
 
 namespace moe::ops {
@@ -23,14 +25,18 @@ Tensor activate(const Tensor& x, Activation activation);
 
 /// out[r] = W[e(r)] x[r] + b[e(r)]; w_EOD (E, O, D), b_EO (E, O) or undefined; (R, O).
 Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-                      const Tensor& w_EOD, const Tensor& b_EO);
+                      const ExpertTable& w_EOD, const Tensor& b_EO);
 
 /// Feed-forward experts. Plain: w_out h + b_out with h = act(w_in x + b_in). Gated: h = act(g) * u
 /// with [g; u] = w_in x + b_in.
 struct MlpParameters {
   /// w_in (E, H, D), with H = F, or 2F when gated: gate rows, then up rows; b_in (E, H) or
-  /// undefined; w_out (E, O, F); b_out (E, O) or undefined.
-  Tensor w_in, b_in, w_out, b_out;
+  /// undefined; w_out (E, O, F); b_out (E, O) or undefined. Gradients have the type of the
+  /// parameters: in float32 they are the float32 sums of the products, whatever these run in.
+  ExpertTable w_in;
+  Tensor b_in;
+  ExpertTable w_out;
+  Tensor b_out;
   Activation activation;
   bool gated = false;
   /// Keep no pre-activations for the backward pass, which computes them again.

@@ -72,61 +72,66 @@ template <class Form>
 struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
   static Tensor forward(AutogradContext* ctx, const Tensor& source_SD,
                         const std::optional<Tensor>& index, const Tensor& offsets_E,
-                        const Tensor& w_in, const std::optional<Tensor>& bias_in,
-                        const Tensor& w_out, const std::optional<Tensor>& bias_out,
-                        const std::optional<Tensor>& keep, int64_t activation, bool recompute) {
-    const Tensor index_R = index.value_or(Tensor()), b_in = bias_in.value_or(Tensor()),
-                 b_out = bias_out.value_or(Tensor()), keep_RF = keep.value_or(Tensor());
+                        const std::optional<Tensor>& stack_in, const std::optional<Tensor>& bias_in,
+                        const std::optional<Tensor>& stack_out,
+                        const std::optional<Tensor>& bias_out, const std::optional<Tensor>& keep,
+                        const MlpParameters& mlp) {
+    const Tensor index_R = index.value_or(Tensor()), keep_RF = keep.value_or(Tensor());
     const Segments rows(source_SD, index_R, offsets_E);
-    const auto act = static_cast<Activation>(activation);
-    const Tensor pre_RH = recompute ? Tensor() : rows.result(w_in.size(1)),
-                 out_RO = rows.result(w_out.size(1));
+    const Tensor pre_RH = mlp.recompute ? Tensor() : rows.result(mlp.w_in.rows()),
+                 out_RO = rows.result(mlp.w_out.rows());
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
       Tensor out_PO = rows.tailed(out_RO, e);
-      const Tensor pre_PH = pre_activations(rows, pre_RH, w_in, b_in, e);
-      const Tensor h_PF = Form::hidden(pre_PH, act);
+      const Tensor pre_PH = pre_activations(rows, pre_RH, mlp, e);
+      const Tensor h_PF = Form::hidden(pre_PH, mlp.activation);
       if (keep_RF.defined()) rows.head(h_PF, e).mul_(rows.of(keep_RF, e));
-      at::mm_out(out_PO, h_PF, w_out.select(0, e).t());
-      add_bias(out_PO, b_out, e);
+      at::mm_out(out_PO, h_PF, mlp.w_out.matrix(e, rows.type()).t());
+      add_bias(out_PO, mlp.b_out, e);
     }
-    ctx->save_for_backward(
-        {source_SD, index_R, offsets_E, w_in, b_in, w_out, b_out, keep_RF, pre_RH});
-    ctx->saved_data["activation"] = activation;
+    ctx->save_for_backward({source_SD, index_R, offsets_E, stack_in.value_or(Tensor()), mlp.b_in,
+                            stack_out.value_or(Tensor()), mlp.b_out, keep_RF, pre_RH});
+    ctx->saved_data["w_in"] = saved_table(mlp.w_in);
+    ctx->saved_data["w_out"] = saved_table(mlp.w_out);
+    ctx->saved_data["activation"] = static_cast<int64_t>(mlp.activation);
     return rows.finished(out_RO);
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     const auto saved = ctx->get_saved_variables();
-    const Tensor &source_SD = saved[0], &w_in = saved[3], &b_in = saved[4], &w_out = saved[5],
-                 &b_out = saved[6], &keep_RF = saved[7], &pre_RH = saved[8];
+    const Tensor &source_SD = saved[0], &stack_in = saved[3], &stack_out = saved[5],
+                 &keep_RF = saved[7], &pre_RH = saved[8];
+    const MlpParameters mlp = {restored_table(ctx->saved_data["w_in"], stack_in),
+                               saved[4],
+                               restored_table(ctx->saved_data["w_out"], stack_out),
+                               saved[6],
+                               static_cast<Activation>(ctx->saved_data["activation"].toInt()),
+                               Form::kInner == 2};
     const Segments rows(source_SD, saved[1], saved[2]);
-    const auto act = static_cast<Activation>(ctx->saved_data["activation"].toInt());
     const Tensor dout_RO = gradients[0].contiguous();
 
-    Tensor dw_in = zeros_for(w_in), db_in = zeros_for(b_in), dw_out = zeros_for(w_out),
-           db_out = zeros_for(b_out);
+    Tensor dw_in = zeros_for(stack_in), db_in = zeros_for(mlp.b_in), dw_out = zeros_for(stack_out),
+           db_out = zeros_for(mlp.b_out);
     Tensor drow_RD = rows.result(source_SD.size(1));
     for (int64_t e = 0; e < rows.experts(); ++e) {
       if (rows.empty(e)) continue;
       const Tensor dout_PO = rows.zero_tailed(dout_RO, e),
                    pre_PH = pre_RH.defined() ? rows.tailed(pre_RH, e)
-                                             : pre_activations(rows, pre_RH, w_in, b_in, e);
-      Tensor dw_in_HD = dw_in.select(0, e), dw_out_OF = dw_out.select(0, e),
-             drow_PD = rows.tailed(drow_RD, e);
+                                             : pre_activations(rows, pre_RH, mlp, e);
+      Tensor drow_PD = rows.tailed(drow_RD, e);
 
-      const Tensor h_PF = Form::hidden(pre_PH, act);
-      const Tensor dh_PF = at::mm(dout_PO, w_out.select(0, e));
+      const Tensor h_PF = Form::hidden(pre_PH, mlp.activation);
+      const Tensor dh_PF = at::mm(dout_PO, mlp.w_out.matrix(e, rows.type()));
       if (keep_RF.defined()) {
         rows.head(h_PF, e).mul_(rows.of(keep_RF, e));
         rows.head(dh_PF, e).mul_(rows.of(keep_RF, e));
       }
-      const Tensor dpre_PH = Form::gradient(dh_PF, pre_PH, act);
+      const Tensor dpre_PH = Form::gradient(dh_PF, pre_PH, mlp.activation);
       rows.clear_tail(h_PF, e);
       rows.clear_tail(dpre_PH, e);
-      at::mm_out(dw_out_OF, dout_PO.t(), h_PF);
-      at::mm_out(dw_in_HD, dpre_PH.t(), rows.input(e));
-      at::mm_out(drow_PD, dpre_PH, w_in.select(0, e));
+      multiply_to(dw_out, e, dout_PO, h_PF);
+      multiply_to(dw_in, e, dpre_PH, rows.input(e));
+      at::mm_out(drow_PD, dpre_PH, mlp.w_in.matrix(e, rows.type()));
       sum_bias(db_in, dpre_PH, e);
       sum_bias(db_out, dout_PO, e);
     }
@@ -140,33 +145,33 @@ struct GroupedMlp : torch::autograd::Function<GroupedMlp<Form>> {
             dw_out,
             db_out,
             Tensor(),
-            Tensor(),
             Tensor()};
   }
 
  private:
   /// w_in x + b_in for the rows of expert e, in their place in pre_RH unless that is undefined.
-  static Tensor pre_activations(const Segments& rows, const Tensor& pre_RH, const Tensor& w_in,
-                                const Tensor& b_in, int64_t e) {
-    const Tensor input_PD = rows.input(e), w_DH = w_in.select(0, e).t();
-    Tensor pre_PH = pre_RH.defined() ? rows.tailed(pre_RH, e)
-                                     : at::empty({input_PD.size(0), w_in.size(1)}, w_in.options());
+  static Tensor pre_activations(const Segments& rows, const Tensor& pre_RH,
+                                const MlpParameters& mlp, int64_t e) {
+    const Tensor input_PD = rows.input(e), w_DH = mlp.w_in.matrix(e, rows.type()).t();
+    Tensor pre_PH = pre_RH.defined()
+                        ? rows.tailed(pre_RH, e)
+                        : at::empty({input_PD.size(0), mlp.w_in.rows()}, input_PD.options());
     at::mm_out(pre_PH, input_PD, w_DH);
-    add_bias(pre_PH, b_in, e);
+    add_bias(pre_PH, mlp.b_in, e);
     return pre_PH;
   }
 };
 
 template <class Form>
 void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpParameters& mlp) {
-  const auto &w_in = mlp.w_in, &w_out = mlp.w_out;
-  const bool fits = source_SD.dim() == 2 && w_in.dim() == 3 && w_out.dim() == 3 &&
-                    source_SD.size(1) == w_in.size(2) &&
-                    w_in.size(1) == Form::kInner * w_out.size(2) && w_in.size(0) == w_out.size(0) &&
-                    offsets_E.size(0) == w_in.size(0) + 1;
+  const auto in = mlp.w_in.sizes(), out = mlp.w_out.sizes();
+  const bool fits = source_SD.dim() == 2 && in.size() == 3 && out.size() == 3 &&
+                    source_SD.size(1) == in[2] && in[1] == Form::kInner * out[2] &&
+                    in[0] == out[0] && offsets_E.size(0) == in[0] + 1;
   check(fits, "ops/grouped_mlp", "expected source (S, D), w_in (E, ", Form::kInner,
-        "F, D), w_out (E, O, F) and offsets (E+1), got ", source_SD.sizes(), ", ", w_in.sizes(),
-        ", ", w_out.sizes(), " and ", offsets_E.sizes(), ". Check the experts' widths and number.");
+        "F, D), w_out (E, O, F) and offsets (E+1), got ", source_SD.sizes(), ", ",
+        at::IntArrayRef(in), ", ", at::IntArrayRef(out), " and ", offsets_E.sizes(),
+        ". Check the experts' widths and number.");
 }
 
 void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpParameters& mlp) {
@@ -176,27 +181,20 @@ void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpPar
     check_shapes<Plain>(source_SD, offsets_E, mlp);
 }
 
-/// With parameters of the rows' type, but for weights that the kernels of this processor take as
-/// they are.
-MlpParameters in_type(const MlpParameters& mlp, const Tensor& source_SD) {
-  const auto type = source_SD.scalar_type();
-  const auto kernels_read = [&](const Tensor& weights) {
-    return cpu::takes(source_SD) &&
-           (weights.scalar_type() == at::kFloat || weights.scalar_type() == at::kBFloat16);
-  };
+/// With parameters as products with such rows take them.
+MlpParameters in_type_of(const Tensor& source_SD, const MlpParameters& mlp) {
   MlpParameters out = mlp;
-  for (Tensor* bias : {&out.b_in, &out.b_out}) *bias = cast(*bias, type);
-  for (Tensor* weights : {&out.w_in, &out.w_out})
-    if (!kernels_read(*weights)) *weights = cast(*weights, type);
+  for (Tensor* bias : {&out.b_in, &out.b_out}) *bias = cast(*bias, source_SD.scalar_type());
+  for (ExpertTable* weights : {&out.w_in, &out.w_out}) *weights = in_type_of(source_SD, *weights);
   return out;
 }
 
 template <class Form>
 Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
              const MlpParameters& mlp, const Tensor& keep_RF) {
-  return GroupedMlp<Form>::apply(source_SD.contiguous(), given(index_R), offsets_E, mlp.w_in,
-                                 given(mlp.b_in), mlp.w_out, given(mlp.b_out), given(keep_RF),
-                                 static_cast<int64_t>(mlp.activation), mlp.recompute);
+  return GroupedMlp<Form>::apply(source_SD.contiguous(), given(index_R), offsets_E,
+                                 given(mlp.w_in.stack()), given(mlp.b_in), given(mlp.w_out.stack()),
+                                 given(mlp.b_out), given(keep_RF), mlp);
 }
 
 }  // namespace
@@ -204,7 +202,7 @@ Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offse
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const MlpParameters& mlp, const Tensor& keep_RF) {
   check_shapes(source_SD, offsets_E, mlp);
-  const MlpParameters typed = in_type(mlp, source_SD);
+  const MlpParameters typed = in_type_of(source_SD, mlp);
   if (cpu::takes(source_SD)) return cpu::grouped_mlp(source_SD, index_R, offsets_E, typed, keep_RF);
   return typed.gated ? apply<Gated>(source_SD, index_R, offsets_E, typed, keep_RF)
                      : apply<Plain>(source_SD, index_R, offsets_E, typed, keep_RF);
@@ -216,8 +214,8 @@ Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, cons
   check_shapes(source_SD, offsets_E, mlp);
   check_combination(pairs, "ops/grouped_mlp");
   if (cpu::takes(source_SD))
-    return cpu::grouped_mlp_combined(source_SD, index_R, offsets_E,
-                                     in_type(mlp, source_SD), keep_RF, pairs);
+    return cpu::grouped_mlp_combined(source_SD, index_R, offsets_E, in_type_of(source_SD, mlp),
+                                     keep_RF, pairs);
   return combine_rows(grouped_mlp(source_SD, index_R, offsets_E, mlp, keep_RF), pairs);
 }
 

@@ -9,8 +9,12 @@
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <moe/base/error.h>
+#include <moe/ops/cpu/grouped.h>
+#include <moe/ops/expert_table.h>
 #include <moe/ops/rows.h>
 
 namespace moe::ops {
@@ -39,15 +43,19 @@ class Segments {
     const int64_t* first = host.const_data_ptr<int64_t>();
     offsets_.assign(first, first + host.size(0));
     rows_ = index_R.defined() ? index_R.size(0) : source_SD.size(0);
-    for (int64_t e = 0; e < experts(); ++e) room_ = std::max(room_, begin(e) + planned(e));
-    room_ = std::max(room_, rows_);
+    for (int64_t e = 0; e < experts(); ++e)
+      padded_rows_ = std::max(padded_rows_, begin(e) + planned(e));
+    padded_rows_ = std::max(padded_rows_, rows_);
   }
 
   int64_t experts() const { return static_cast<int64_t>(offsets_.size()) - 1; }
+  at::ScalarType type() const { return source_SD_.scalar_type(); }
   bool empty(int64_t e) const { return begin(e) == end(e); }
-  /// An uninitialised tensor with a row for each of R and room for the last tail.
-  Tensor result(int64_t width) const { return at::empty({room_, width}, source_SD_.options()); }
-  /// What a `result` is without the room behind row R. Not a view, so that autograd may own it.
+  /// An uninitialised tensor with a row for each of R, and rows for the last tail.
+  Tensor result(int64_t width) const {
+    return at::empty({padded_rows_, width}, source_SD_.options());
+  }
+  /// What a `result` is without the rows behind row R. Not a view, so that autograd may own it.
   Tensor finished(Tensor result) const { return result.resize_({rows_, result.size(1)}); }
   /// The (M, .) rows of expert e within a tensor that has a row for each of R.
   Tensor of(const Tensor& values, int64_t e) const { return values.slice(0, begin(e), end(e)); }
@@ -93,12 +101,20 @@ class Segments {
 
   Tensor source_SD_, index_R_;
   std::vector<int64_t> offsets_;
-  int64_t rows_ = 0, room_ = 0;
+  int64_t rows_ = 0, padded_rows_ = 0;
 };
 
 /// rows += bias[e], if there is one.
 inline void add_bias(Tensor rows_MO, const Tensor& bias_EO, int64_t e) {
   if (bias_EO.defined()) rows_MO.add_(bias_EO.select(0, e));
+}
+
+/// gradient[e] = a^T b, if there is a gradient.
+inline void multiply_to(const Tensor& gradient_EOD, int64_t e, const Tensor& a_PO,
+                        const Tensor& b_PD) {
+  if (!gradient_EOD.defined()) return;
+  Tensor gradient_OD = gradient_EOD.select(0, e);
+  at::mm_out(gradient_OD, a_PO.t(), b_PD);
 }
 
 /// A gradient for an optional parameter, zero until its experts write theirs.
@@ -118,6 +134,19 @@ inline std::optional<Tensor> given(const Tensor& value) {
 
 inline Tensor cast(const Tensor& parameter, at::ScalarType dtype) {
   return parameter.defined() ? parameter.to(dtype) : parameter;
+}
+
+/// Weights as products with rows of `source_SD` take them: a stack in the rows' type. The kernels
+/// of the CPU read float32 and bfloat16 beside each other.
+inline ExpertTable in_type_of(const Tensor& source_SD, const ExpertTable& weights) {
+  const Tensor& stack = weights.stack();
+  check(stack.defined() || source_SD.is_cpu(), "ops/grouped",
+        "expected rows on the CPU, where the experts' weights stand, got some on ",
+        source_SD.device(), ". Move them, or give the weights as a stack.");
+  if (!stack.defined()) return weights;
+  const bool kernels_read = cpu::takes(source_SD) && (stack.scalar_type() == at::kFloat ||
+                                                      stack.scalar_type() == at::kBFloat16);
+  return kernels_read ? weights : cast(stack, source_SD.scalar_type());
 }
 
 }  // namespace moe::ops

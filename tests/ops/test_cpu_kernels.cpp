@@ -7,6 +7,7 @@
 #include <random>
 #include <tests/reference/expert_mlp.h>
 #include <tests/support/compare.h>
+#include <tests/support/expert_matrices.h>
 #include <tests/support/guarded.h>
 #include <tests/support/kernel_tables.h>
 #include <tests/support/message_of.h>
@@ -25,12 +26,17 @@ using moe::test::reference::MlpResult;
 using moe::test::reference::stored;
 using moe::test::reference::to_double;
 
+/// Where the weights stand: in one stack; or each expert's for itself, those without rows missing,
+/// in the stack's format or now in this format, now in that.
+enum class Weights { kStack, kScattered, kMixed };
+
 struct Shape {
   int64_t D, F, O, E;
   std::vector<int64_t> rows_E;
   bool gated, bias, keep, indexed;
   Activation activation;
   bool weighted = false;  ///< the gradients are of tokens, which count rows by weights
+  Weights weights = Weights::kStack;
 };
 
 /// Inputs and outputs of one case.
@@ -41,6 +47,8 @@ struct Case {
   Guarded<int64_t> offsets_E, index_R, token_R;
   Guarded<float> weight_R;
   Guarded<T> x, w_in, b_in, w_out, b_out, keep, dout;
+  std::vector<Matrix> in_E, out_E;
+  moe::test::ScatteredMatrices scattered_in, scattered_out;
 
   Case(const Shape& s, int64_t rows, uint32_t seed)
       : shape(s),
@@ -75,6 +83,29 @@ struct Case {
     offsets_E[0] = 0;
     for (int64_t e = 0; e < s.E; ++e)
       offsets_E[size(e + 1)] = offsets_E[size(e)] + s.rows_E[size(e)];
+    make_matrices(random);
+  }
+
+  void make_matrices(std::mt19937& random) {
+    const Shape& s = shape;
+    in_E = moe::test::stacked_matrices(w_in.data(), s.E, H(), s.D);
+    out_E = moe::test::stacked_matrices(w_out.data(), s.E, s.O, s.F);
+    if (s.weights == Weights::kStack) return;
+    for (int64_t e = 0; e < s.E; ++e) {
+      const auto format = [&] {
+        return s.weights == Weights::kScattered ? kFormatOf<T>
+                                                : static_cast<NumberFormat>(random() % kFormats);
+      };
+      if (s.rows_E[size(e)] == 0) {
+        scattered_in.add_none();
+        scattered_out.add_none();
+        continue;
+      }
+      scattered_in.add(in_E[size(e)], H(), s.D, format(), random() % 3);
+      scattered_out.add(out_E[size(e)], s.O, s.F, format(), random() % 3);
+    }
+    in_E = scattered_in.matrices();
+    out_E = scattered_out.matrices();
   }
 
   static size_t size(int64_t n) { return static_cast<size_t>(n); }
@@ -87,8 +118,8 @@ struct Case {
   }
   const T* mask() const { return shape.keep ? keep.data() : nullptr; }
   MlpWeights<T> weights() const {
-    return {w_in.data(),     shape.bias ? b_in.data() : nullptr,
-            w_out.data(),    shape.bias ? b_out.data() : nullptr,
+    return {in_E.data(),     shape.bias ? b_in.data() : nullptr,
+            out_E.data(),    shape.bias ? b_out.data() : nullptr,
             shape.D,         shape.F,
             shape.O,         shape.gated,
             shape.activation};
@@ -121,14 +152,16 @@ struct Outputs {
 template <class T>
 std::unique_ptr<Outputs<T>> run(const Case<T>& c, const Kernels& kernels) {
   auto out = std::make_unique<Outputs<T>>(c);
-  mlp_forward<T>(kernels.of<T>(), c.experts(), c.weights(), c.rows(), c.mask(), out->pre.data(),
+  mlp_forward<T>(kernels, c.experts(), c.weights(), c.rows(), c.mask(), out->pre.data(),
                  out->out.data());
   std::copy(out->pre.begin(), out->pre.end(), out->dpre.begin());
-  mlp_backward<T>(
-      kernels.of<T>(), kernels.of<float>(), c.experts(), c.weights(), c.rows(), c.mask(),
-      out->dpre.data(), c.gradients(out->dweight.data()),
-      {out->drow.data(), {out->dw_in.data()}, c.shape.bias ? out->db_in.data() : nullptr,
-       {out->dw_out.data()}, c.shape.bias ? out->db_out.data() : nullptr});
+  mlp_backward<T>(kernels, c.experts(), c.weights(), c.rows(), c.mask(), out->dpre.data(),
+                  c.gradients(out->dweight.data()),
+                  {out->drow.data(),
+                   {out->dw_in.data(), kFormatOf<T>},
+                   c.shape.bias ? out->db_in.data() : nullptr,
+                   {out->dw_out.data(), kFormatOf<T>},
+                   c.shape.bias ? out->db_out.data() : nullptr});
   return out;
 }
 
@@ -209,6 +242,7 @@ Shape random_shape(std::mt19937& random) {
   s.indexed = random() % 2;
   s.activation = static_cast<Activation>(random() % 5);
   s.weighted = random() % 2;
+  s.weights = static_cast<Weights>(random() % 3);
   return s;
 }
 
@@ -227,7 +261,7 @@ void expect_reference_on_random_cases(uint32_t seed) {
                         total(s.rows_E), s.gated ? ", gated" : "", s.bias ? ", bias" : "",
                         s.keep ? ", keep" : "", s.indexed ? ", indexed" : "",
                         s.weighted ? ", weighted" : "", ", activation ",
-                        static_cast<int>(s.activation)));
+                        static_cast<int>(s.activation), ", weights ", static_cast<int>(s.weights)));
     expect_reference(Case<T>(s, total(s.rows_E), random()));
   }
 }
@@ -289,7 +323,7 @@ void expect_neighbours_change_nothing() {
       alone_E[0] = 0, alone_E[1] = r < 40 ? 1 : 0, alone_E[2] = 1;
       index[0] = together.index_R[static_cast<size_t>(r)];
       Guarded<T> out(static_cast<size_t>(s.O));
-      mlp_forward<T>(table->template of<T>(), {2, alone_E.data()}, together.weights(),
+      mlp_forward<T>(*table, {2, alone_E.data()}, together.weights(),
                      {together.x.data(), s.D, index.data()}, nullptr, nullptr, out.data());
       EXPECT_EQ(std::memcmp(out.data(), expected->out.data() + r * s.O, out.size() * sizeof(T)), 0)
           << "row " << r;
@@ -310,10 +344,10 @@ TEST(CpuKernels, LinearEqualsThePlainLoops) {
     // w (E, O, D) = w_in with O = H = F.
     Guarded<float> out(30 * 7), drow(30 * 19), dw(c.w_in.size()), db(3 * 7), dout(30 * 7);
     for (size_t i = 0; i < dout.size(); ++i) dout[i] = static_cast<float>(i % 5) - 2;
-    linear_forward<float>(table->float32, c.experts(), c.w_in.data(), c.b_in.data(), 19, 7,
-                          c.rows(), out.data());
-    linear_backward<float>(table->float32, c.experts(), c.w_in.data(), 19, 7, c.rows(), dout.data(),
-                           {drow.data(), dw.data(), db.data()});
+    const LinearWeights<float> weights = {c.in_E.data(), c.b_in.data(), 19, 7};
+    linear_forward<float>(*table, c.experts(), weights, c.rows(), out.data());
+    linear_backward<float>(*table, c.experts(), weights, c.rows(), dout.data(),
+                           {drow.data(), {dw.data()}, db.data()});
     const MlpResult expected = moe::test::reference::expert_mlp<float>(
         c.experts(), c.weights(), c.rows(), nullptr, c.gradients(nullptr));
     EXPECT_LE(error(out, expected.pre_RH), 1e-5);

@@ -56,6 +56,14 @@ double round_trip(double x) {
   return to_double(stored<T>(x));
 }
 
+/// The number in row r and column c of a matrix.
+inline double number_at(const ops::Matrix& matrix, int64_t r, int64_t c) {
+  const char* const row = matrix.row(r);
+  return matrix.format == ops::NumberFormat::kFloat32
+             ? to_double(reinterpret_cast<const float*>(row)[c])
+             : to_double(reinterpret_cast<const BFloat16*>(row)[c]);
+}
+
 /// act(x) and its slope.
 struct Slope {
   double value, slope;
@@ -112,7 +120,7 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
         Sum& pre = at(out.pre_RH, r * H + h);
         if (w.b_in) pre = exact(to_double(w.b_in[e * H + h]));
         for (int64_t d = 0; d < D; ++d)
-          add(pre, exact(to_double(row_D[d])), to_double(w.w_in[(e * H + h) * D + d]));
+          add(pre, exact(to_double(row_D[d])), number_at(w.w_in_E[e], h, d));
         pre.value = round_trip<T>(pre.value);
       }
       Values hidden_F = values(F), weighted_F = values(F), dpre_H = values(H);
@@ -128,7 +136,7 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
                              gate.magnitude * up.magnitude * keep * std::fabs(weight)};
         Sum dhidden;
         for (int64_t o = 0; o < O; ++o)
-          add(dhidden, exact(weight * dout_at(o)), to_double(w.w_out[(e * O + o) * F + f]));
+          add(dhidden, exact(weight * dout_at(o)), number_at(w.w_out_E[e], o, f));
         // A slope is at most 1.13 and changes by at most 0.8 times the pre-activation's error.
         at(dpre_H, f) = {round_trip<T>(dhidden.value * keep * up.value * act.slope),
                          dhidden.magnitude * keep * up.magnitude * (1 + gate.magnitude)};
@@ -141,7 +149,7 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
         if (w.b_out) sum = exact(to_double(w.b_out[e * O + o]));
         const double gradient = weight * dout_at(o);
         for (int64_t f = 0; f < F; ++f) {
-          add(sum, at(hidden_F, f), to_double(w.w_out[(e * O + o) * F + f]));
+          add(sum, at(hidden_F, f), number_at(w.w_out_E[e], o, f));
           add(at(out.dw_out, (e * O + o) * F + f), at(weighted_F, f), dout_at(o));
         }
         add(at(out.db_out, e * O + o), exact(1), gradient);
@@ -150,7 +158,7 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
       for (int64_t h = 0; h < H; ++h) {
         add(at(out.db_in, e * H + h), at(dpre_H, h), 1);
         for (int64_t d = 0; d < D; ++d) {
-          add(at(out.drow_RD, r * D + d), at(dpre_H, h), to_double(w.w_in[(e * H + h) * D + d]));
+          add(at(out.drow_RD, r * D + d), at(dpre_H, h), number_at(w.w_in_E[e], h, d));
           add(at(out.dw_in, (e * H + h) * D + d), at(dpre_H, h), to_double(row_D[d]));
         }
       }

@@ -38,38 +38,35 @@ struct Panels {
 };
 
 /// So few rows that packing blocks of B would not pay.
-template <class T>
-bool has_few_rows(int64_t rows, const ProductKernels<T>& kernels) {
+inline bool has_few_rows(int64_t rows, const ProductKernels& kernels) {
   return rows <= 2 * kernels.rows;
 }
 
 /// Few rows, and steps of depth that are rows in memory: B is multiplied where it stands.
-template <class T>
-bool is_used_in_place(const Product<T>& product, const ProductKernels<T>& kernels) {
-  return has_few_rows(product.rows, kernels) && !product.b.rows_are_lanes &&
-         !product.b.rows.index && product.halves == 1;
+inline bool is_used_in_place(const Product& product) {
+  return has_few_rows(product.rows, *product.kernels) && !product.b.depth_contiguous &&
+         !product.b.matrix.index && product.halves == 1;
 }
 
-template <class T>
 class BlockRun {
  public:
-  BlockRun(const Product<T>& product, const ProductKernels<T>& kernels, const Cut& cut,
-           const Block& block)
+  BlockRun(const Product& product, const Cut& cut, const Block& block)
       : product_(product),
-        kernels_(kernels),
+        kernels_(*product.kernels),
+        b_kernels_(kernels_.of(product.b.matrix.format)),
         block_(block),
         depth_(cut.depth),
         columns_(std::min(cut.columns, block.columns)),
-        half_(up_to_multiple(columns_, kernels.columns)),
+        half_(up_to_multiple(columns_, kernels_.columns)),
         whole_(product.depth <= depth_),
-        in_place_(is_used_in_place(product, kernels)),
-        streams_(product.b.rows_are_lanes && has_few_rows(block.rows, kernels)),
-        panels_(block.rows, streams_ ? kernels.stream_rows : kernels.rows),
-        rows_of_c_(whole_ && !streams_ ? panels_.height : block.rows),
-        size_of_b_(up_to_multiple(product.halves * half_ / kernels.columns *
-                                      kernels.panel_stride(kernels.columns, depth_),
+        in_place_(is_used_in_place(product)),
+        transposing_(product.b.depth_contiguous && has_few_rows(block.rows, kernels_)),
+        panels_(block.rows, transposing_ ? kernels_.transposing_rows : kernels_.rows),
+        rows_of_c_(whole_ && !transposing_ ? panels_.height : block.rows),
+        size_of_b_(up_to_multiple(product.halves * half_ / kernels_.columns *
+                                      kernels_.panel_stride(kernels_.columns, depth_),
                                   16)),
-        size_of_a_(up_to_multiple(a_from(product.depth) + kernels.vector, 16)),
+        size_of_a_(up_to_multiple(a_from(product.depth) + kernels_.vector, 16)),
         memory_(sizeof(float) *
                 static_cast<size_t>(size_of_b_ + size_of_a_ + rows_of_c_ * stride())),
         b_(memory_.as<float>()),
@@ -77,25 +74,25 @@ class BlockRun {
         c_(a_ + size_of_a_) {}
 
   void operator()() {
-    if (streams_) return stream();
+    if (transposing_) return multiply_transposing();
     for (int64_t column = 0; column < block_.columns; column += columns_) {
       const int64_t columns = std::min(columns_, block_.columns - column);
       for (int64_t k = 0; k < product_.depth; k += depth_)
         multiply(column, columns, k, std::min(depth_, product_.depth - k));
-      if (!whole_) finish(column, columns, 0, block_.rows, plain_columns(columns));
+      if (!whole_) finish(column, columns, 0, block_.rows, stored_columns(columns));
     }
   }
 
  private:
-  /// Panels of A packed at a time where rows are lanes; where rows are steps of depth, as many as
-  /// make long reads of each.
+  /// Panels of A packed at a time where its depth is contiguous; where it is not, as many as make
+  /// long reads of each step of depth.
   static constexpr int64_t kPanels = 4, kWidePanels = 16;
 
   int64_t stride() const { return product_.halves * half_; }
 
   /// Few rows, and columns of B that are rows in memory: B is transposed in registers, a register
   /// of columns at a time, and never packed. For a second panel it is still in a cache.
-  void stream() {
+  void multiply_transposing() {
     float* a = a_;
     for (int64_t panel = 0; panel < panels_.count; ++panel) {
       const int64_t height = panels_.height_of(panel);
@@ -109,19 +106,19 @@ class BlockRun {
         for (int64_t column = 0; column < columns; column += kernels_.vector) {
           const int64_t lane = half * product_.columns + block_.column + from + column;
           const int64_t lanes = std::min<int64_t>(kernels_.vector, columns - column);
-          stream_panels(product_.b.rows.from(lane), lanes, c_ + half * half_ + column);
+          multiply_all_panels(lane, lanes, c_ + half * half_ + column);
         }
       finish(from, columns, 0, block_.rows);
     }
   }
 
   /// All panels of A with a register of columns of B.
-  void stream_panels(RowsOf<T> columns, int64_t count, float* sums) const {
+  void multiply_all_panels(int64_t lane, int64_t lanes, float* sums) const {
     const float* a = a_;
     for (int64_t panel = 0; panel < panels_.count; ++panel) {
       const int64_t height = panels_.height_of(panel);
-      kernels_.stream[height](columns, count, product_.depth, a,
-                              sums + panels_.row(panel) * stride(), stride());
+      b_kernels_.tile_transposing[height](product_.b.matrix, lane, lanes, product_.depth, a,
+                                          sums + panels_.row(panel) * stride(), stride());
       a += kernels_.panel_stride(height, product_.depth);
     }
   }
@@ -130,7 +127,7 @@ class BlockRun {
   void multiply(int64_t column, int64_t columns, int64_t k, int64_t depth) {
     if (!in_place_) pack_b(column, columns, k, depth);
     float* a = a_ + a_from(k);
-    const int64_t group = product_.a.rows_are_lanes ? kPanels : kWidePanels;
+    const int64_t group = product_.a.depth_contiguous ? kPanels : kWidePanels;
     int64_t packed = column == 0 ? 0 : panels_.count;
     for (int64_t panel = 0; panel < panels_.count; ++panel) {
       const int64_t row = panels_.row(panel), height = panels_.height_of(panel);
@@ -146,9 +143,9 @@ class BlockRun {
         ask_ahead(column, columns, k, depth, panel);
         const bool last = k + depth >= product_.depth;
         multiply_panel(row, column, columns, a, height, sums, depth, k > 0,
-                       last ? plain_columns(columns) : 0);
+                       last ? stored_columns(columns) : 0);
       }
-      if (whole_) finish(column, columns, row, height, plain_columns(columns));
+      if (whole_) finish(column, columns, row, height, stored_columns(columns));
       a += kernels_.panel_stride(height, depth);
     }
   }
@@ -160,9 +157,8 @@ class BlockRun {
     for (int64_t from = 0; from < columns; from += width) {
       const int64_t lane = block_.column + column + from, lanes = std::min(width, columns - from);
       if (lanes == width) {
-        RowsOf<T> b = product_.b.rows.from(k);
-        b.data += lane;
-        kernels_.tile_rows[rows](b, depth, a, sums + from, stride(), k > 0);
+        b_kernels_.tile_in_place[rows](product_.b.matrix, k, lane, depth, a, sums + from, stride(),
+                                       k > 0);
       } else {
         product_.b.pack(kernels_, lane, lanes, width, k, depth, b_);
         kernels_.tile[rows](kernels_.units(depth), a, b_, sums + from, stride(), k > 0);
@@ -178,7 +174,7 @@ class BlockRun {
     for (int64_t half = 0; lanes > 0 && half < product_.halves; ++half)
       product_.b.prefetch(half * product_.columns + block_.column + next, lanes, step,
                           std::min(depth_, product_.depth - step), panel, panels_.count);
-    const int64_t later = panel + (product_.a.rows_are_lanes ? kPanels : kWidePanels);
+    const int64_t later = panel + (product_.a.depth_contiguous ? kPanels : kWidePanels);
     if (column == 0 && later < panels_.count)
       product_.a.prefetch(block_.row + panels_.row(later), panels_.height_of(later), k, depth, 0,
                           1);
@@ -193,40 +189,38 @@ class BlockRun {
     }
   }
 
-  /// Of so many columns, those that tiles write where they belong.
-  int64_t plain_columns(int64_t columns) const {
-    const bool plain = product_.plain.out || product_.plain_sums.out;
-    return plain && !in_place_ ? columns / kernels_.columns * kernels_.columns : 0;
+  /// Of so many columns, those that tiles write straight to the destination.
+  int64_t stored_columns(int64_t columns) const {
+    return product_.destination.out && !in_place_ ? columns / kernels_.columns * kernels_.columns
+                                                  : 0;
   }
 
   /// A panel of A, whose first row is `row`, with the packed columns from `column` on. The first
-  /// `plain` of them go where they belong.
+  /// `stored` of them go to the destination.
   void multiply_panel(int64_t row, int64_t column, int64_t columns, const float* a, int64_t rows,
-                      float* sums, int64_t depth, bool add, int64_t plain) const {
+                      float* sums, int64_t depth, bool add, int64_t stored) const {
     const int64_t units = kernels_.units(depth);
     const int64_t next = kernels_.panel_stride(kernels_.columns, depth);
     for (int64_t half = 0; half < product_.halves; ++half) {
       const float* panel = b_ + half * (half_ / kernels_.columns) * next;
       for (int64_t from = 0; from < columns; from += kernels_.columns) {
         float* const c = sums + half * half_ + from;
-        if (from >= plain)
-          kernels_.tile[rows](units, a, panel, c, stride(), add);
-        else if (product_.plain_sums.out)
-          kernels_.tile_to_sums[rows](units, a, panel, c, stride(), add,
-                                      at(product_.plain_sums, row, column + from));
+        if (from < stored)
+          kernels_.tile_store(product_.destination.format, rows)(
+              units, a, panel, c, stride(), add, destination_of(row, column + from));
         else
-          kernels_.tile_to[rows](units, a, panel, c, stride(), add,
-                                 at(product_.plain, row, column + from));
+          kernels_.tile[rows](units, a, panel, c, stride(), add);
         panel += next;
       }
     }
   }
 
-  /// The place of a row and a column of the block.
-  template <class Out>
-  Plain<Out> at(const Plain<Out>& plain, int64_t row, int64_t column) const {
-    return {plain.out + (block_.row + row) * plain.stride + block_.column + column, plain.stride,
-            plain.put};
+  /// The destination of a row and a column of the block, and what follows.
+  Destination destination_of(int64_t row, int64_t column) const {
+    Destination to = product_.destination;
+    const int64_t element = (block_.row + row) * to.stride + block_.column + column;
+    to.out = static_cast<char*>(to.out) + element * bytes_of(to.format);
+    return to;
   }
 
   /// Where the panels of A for the depth from k on begin; k is a multiple of depth_, or the end.
@@ -243,11 +237,12 @@ class BlockRun {
                       {c_ + done, stride(), half_});
   }
 
-  const Product<T>& product_;
-  const ProductKernels<T>& kernels_;
+  const Product& product_;
+  const ProductKernels& kernels_;
+  const FormatKernels& b_kernels_;
   const Block block_;
   const int64_t depth_, columns_, half_;
-  const bool whole_, in_place_, streams_;
+  const bool whole_, in_place_, transposing_;
   const Panels panels_;
   const int64_t rows_of_c_;
   const int64_t size_of_b_, size_of_a_;

@@ -194,17 +194,17 @@ void logits_gradient(const ChoiceKernels& kernels, const ChoiceRule& rule, const
 
 void router_logits(const Kernels& kernels, int64_t T, int64_t D, int64_t E, const float* x_TD,
                    const float* w_ED, const float* b_E, float* logits_TE) {
-  const auto& product = kernels.float32;
-  if (E >= product.columns || E > T) {
+  const Matrix x = RowsOf<float>{x_TD, D}.matrix(), w = RowsOf<float>{w_ED, D}.matrix();
+  if (E >= kernels.floats.columns || E > T) {
     const int64_t all[] = {0, T};
-    return linear_forward<float>(product, one_group(all), w_ED, b_E, D, E, {x_TD, D}, logits_TE);
+    return linear_forward<float>(kernels, one_group(all), {&w, b_E, D, E}, {x_TD, D}, logits_TE);
   }
   // Few experts would leave most columns of a tile idle: their logits as rows. The sums are the
   // same to the bit, over the width in ascending order.
   const Workspace memory(sizeof(float) * static_cast<size_t>(E * T));
   float* const logits_ET = memory.as<float>();
   const int64_t all[] = {0, E};
-  linear_forward<float>(product, one_group(all), x_TD, nullptr, D, T, {w_ED, D}, logits_ET);
+  linear_forward<float>(kernels, one_group(all), {&x, nullptr, D, T}, {w_ED, D}, logits_ET);
   at::parallel_for(0, T, rows_a_thread(E), [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t)
       for (int64_t e = 0; e < E; ++e)

@@ -2,8 +2,10 @@
 // The CPU loops of ops/grouped.h on plain pointers: all experts' products in a few parallel passes.
 // R rows, E experts, D in, F hidden, H = F or 2F, O out.
 //
-// Rows offsets_E[e] .. offsets_E[e+1] belong to expert e. All tensors are contiguous, of the type
-// T; sums are float32. Nothing beyond the last offset is read or written.
+// Rows offsets_E[e] .. offsets_E[e+1] belong to expert e. Activations and biases have the type T
+// and are contiguous; weights are a matrix for each expert, wherever it stands and in any format,
+// of which those of experts without rows are not looked at; sums are float32. Nothing beyond the
+// last offset is read or written.
 
 #include <moe/ops/cpu/kernels.h>
 
@@ -18,10 +20,13 @@ struct Experts {
   int64_t rows(int64_t e) const { return offsets_E[e + 1] - offsets_E[e]; }
 };
 
-/// w_in (E, H, D), b_in (E, H) or null, w_out (E, O, F), b_out (E, O) or null.
+/// w_in E times (H, D), b_in (E, H) or null, w_out E times (O, F), b_out (E, O) or null.
 template <class T>
 struct MlpWeights {
-  const T *w_in, *b_in, *w_out, *b_out;
+  const Matrix* w_in_E;
+  const T* b_in;
+  const Matrix* w_out_E;
+  const T* b_out;
   int64_t D, F, O;
   bool gated;
   Activation activation;
@@ -32,8 +37,8 @@ struct MlpWeights {
 /// out[r] = w_out h[r] + b_out, h[r] = act(w_in x[r] + b_in) [* up] * keep[r]; pre (R, H) gets the
 /// pre-activations unless it is null. With out null the pre-activations are all that is computed.
 template <class T>
-void mlp_forward(const ProductKernels<T>& kernels, const Experts& experts,
-                 const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH, T* out_RO);
+void mlp_forward(const Kernels& kernels, const Experts& experts, const MlpWeights<T>& weights,
+                 RowsOf<T> x, const T* keep_RF, T* pre_RH, T* out_RO);
 
 /// dL/dout[r] = weight_R[r] * rows.row(r), where out[r] counts weight_R[r] times in what rows are
 /// the gradients of.
@@ -44,12 +49,11 @@ struct OutputGradients {
   float* dweight_R = nullptr;       ///< gets out[r] . rows.row(r) unless null
 };
 
-/// Where the gradient of a weight goes: rounded to T, or as the float32 sums that it is (the same
-/// for float), or nowhere (both null).
-template <class T>
+/// Where the gradient of stacked weights (E, rows, columns) goes, rounded to `format`, which is
+/// float32 or bfloat16; null: it is not computed.
 struct WeightGradient {
-  T* rounded = nullptr;
-  float* sums = nullptr;
+  void* data = nullptr;
+  NumberFormat format = NumberFormat::kFloat32;
 };
 
 /// Gradients from dL/dout; those that are null are not computed. drow (R, D) is of the rows, not of
@@ -57,32 +61,41 @@ struct WeightGradient {
 template <class T>
 struct MlpGradients {
   T* drow_RD;
-  WeightGradient<T> dw_in;
+  WeightGradient dw_in;
   T* db_in;
-  WeightGradient<T> dw_out;
+  WeightGradient dw_out;
   T* db_out;
 };
 
-/// `pre` (R, H) are the pre-activations before and their gradients after. `sum_kernels`, of the same
-/// set, store what goes to WeightGradient::sums.
+/// `pre` (R, H) are the pre-activations before and their gradients after.
 template <class T>
-void mlp_backward(const ProductKernels<T>& kernels, const ProductKernels<float>& sum_kernels,
-                  const Experts& experts, const MlpWeights<T>& weights, RowsOf<T> x, const T* keep_RF, T* pre_RH,
-                  const OutputGradients<T>& dout, const MlpGradients<T>& gradients);
+void mlp_backward(const Kernels& kernels, const Experts& experts, const MlpWeights<T>& weights,
+                  RowsOf<T> x, const T* keep_RF, T* pre_RH, const OutputGradients<T>& dout,
+                  const MlpGradients<T>& gradients);
 
-/// out[r] = w x[r] + b; w (E, O, D), b (E, O) or null.
+/// w E times (O, D), b (E, O) or null.
 template <class T>
-void linear_forward(const ProductKernels<T>& kernels, const Experts& experts, const T* w_EOD,
-                    const T* b_EO, int64_t D, int64_t O, RowsOf<T> x, T* out_RO);
+struct LinearWeights {
+  const Matrix* w_E;
+  const T* b_EO;
+  int64_t D, O;
+};
+
+/// out[r] = w x[r] + b.
+template <class T>
+void linear_forward(const Kernels& kernels, const Experts& experts, const LinearWeights<T>& weights,
+                    RowsOf<T> x, T* out_RO);
 
 template <class T>
 struct LinearGradients {
-  T *drow_RD, *dw_EOD, *db_EO;
+  T* drow_RD;
+  WeightGradient dw_EOD;
+  T* db_EO;
 };
 
 template <class T>
-void linear_backward(const ProductKernels<T>& kernels, const Experts& experts, const T* w_EOD,
-                     int64_t D, int64_t O, RowsOf<T> x, const T* dout_RO,
+void linear_backward(const Kernels& kernels, const Experts& experts,
+                     const LinearWeights<T>& weights, RowsOf<T> x, const T* dout_RO,
                      const LinearGradients<T>& gradients);
 
 }  // namespace moe::ops::cpu

@@ -11,8 +11,8 @@ namespace moe::ops::cpu {
 bool takes(const Tensor& source_SD);
 
 /// Differentiable; with gradients it saves the input and, unless `recompute`, the pre-activations,
-/// without it saves nothing. Parameters that need no gradient cost none. All tensors of the
-/// source's type.
+/// without it saves nothing. Parameters that need no gradient cost none. Weights are float32 or
+/// bfloat16, all else has the source's type.
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const MlpParameters& mlp, const Tensor& keep_RF);
 Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
@@ -20,6 +20,6 @@ Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, cons
                             const Combination& pairs);
 
 Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
-                      const Tensor& w_EOD, const Tensor& b_EO);
+                      const ExpertTable& w_EOD, const Tensor& b_EO);
 
 }  // namespace moe::ops::cpu

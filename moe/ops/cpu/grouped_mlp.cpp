@@ -19,39 +19,55 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-template <class T>
-MlpWeights<T> weights_of(const MlpParameters& mlp) {
-  return {read<T>(mlp.w_in),  read<T>(mlp.b_in), read<T>(mlp.w_out),
-          read<T>(mlp.b_out), mlp.w_in.size(2),  mlp.w_out.size(2),
-          mlp.w_out.size(1),  mlp.gated,         mlp.activation};
-}
+/// The parameters as the loops take them. Holds what they point to.
+class LoopWeights {
+ public:
+  LoopWeights(const Rows& rows, const MlpParameters& mlp)
+      : mlp_(mlp),
+        w_in_E_(matrices_of(mlp.w_in, rows.experts())),
+        w_out_E_(matrices_of(mlp.w_out, rows.experts())) {}
+
+  template <class T>
+  MlpWeights<T> of() const {
+    return {w_in_E_.data(),      read<T>(mlp_.b_in),  w_out_E_.data(),
+            read<T>(mlp_.b_out), mlp_.w_in.columns(), mlp_.w_out.columns(),
+            mlp_.w_out.rows(),   mlp_.gated,          mlp_.activation};
+  }
+
+ private:
+  const MlpParameters& mlp_;
+  std::vector<Matrix> w_in_E_, w_out_E_;
+};
 
 void check_shapes(const Rows& rows, const MlpParameters& mlp, const Tensor& keep_RF) {
   rows.check_numbers();
   check_bias(mlp.b_in, mlp.w_in, "b_in");
   check_bias(mlp.b_out, mlp.w_out, "b_out");
-  check(!keep_RF.defined() || (keep_RF.dim() == 2 && keep_RF.size(0) == rows.count() &&
-                               keep_RF.size(1) == mlp.w_out.size(2)),
-        kPlaceOfKernels, "expected keep of shape (", rows.count(), ", ", mlp.w_out.size(2),
-        "), got ", keep_RF.defined() ? keep_RF.sizes() : at::IntArrayRef(),
+  const int64_t F = mlp.w_out.columns();
+  check(!keep_RF.defined() ||
+            (keep_RF.dim() == 2 && keep_RF.size(0) == rows.count() && keep_RF.size(1) == F),
+        kPlaceOfKernels, "expected keep of shape (", rows.count(), ", ", F, "), got ",
+        keep_RF.defined() ? keep_RF.sizes() : at::IntArrayRef(),
         ". Give one number a hidden unit.");
 }
 
 Tensor forward(const Rows& rows, const MlpParameters& mlp, const Tensor& keep_RF,
                const Tensor& pre_RH) {
-  const Tensor out_RO = rows.result(mlp.w_out.size(1));
+  const Tensor out_RO = rows.result(mlp.w_out.rows());
+  const LoopWeights weights(rows, mlp);
   with_type_of(rows.source_SD, [&]<class T>(T) {
-    mlp_forward<T>(kernels().of<T>(), rows.experts(), weights_of<T>(mlp), rows.rows<T>(),
-                   read<T>(keep_RF), write<T>(pre_RH), write<T>(out_RO));
+    mlp_forward<T>(kernels(), rows.experts(), weights.of<T>(), rows.rows<T>(), read<T>(keep_RF),
+                   write<T>(pre_RH), write<T>(out_RO));
   });
   return out_RO;
 }
 
 /// w_in x + b_in of all rows.
 Tensor pre_activations(const Rows& rows, const MlpParameters& mlp) {
-  const Tensor pre_RH = rows.result(mlp.w_in.size(1));
+  const Tensor pre_RH = rows.result(mlp.w_in.rows());
+  const LoopWeights weights(rows, mlp);
   with_type_of(rows.source_SD, [&]<class T>(T) {
-    mlp_forward<T>(kernels().of<T>(), rows.experts(), weights_of<T>(mlp), rows.rows<T>(),
+    mlp_forward<T>(kernels(), rows.experts(), weights.of<T>(), rows.rows<T>(),
                    /*keep_RF=*/nullptr, write<T>(pre_RH), /*out_RO=*/nullptr);
   });
   return pre_RH;
@@ -92,14 +108,11 @@ Combination as_loops_read(const Combination& pairs) {
           dense(pairs.offsets_T1.to(at::kLong))};
 }
 
-/// The parameters as the kernels read them: contiguous, in the type of the rows. Weights are cast
-/// without a graph: KernelMlp gives their gradients in the type of the parameters.
 MlpParameters as_kernels_read(const MlpParameters& mlp, at::ScalarType type) {
   MlpParameters out = mlp;
-  for (Tensor* weights : {&out.w_in, &out.w_out})
-    if (weights->scalar_type() != type) *weights = weights->detach().to(type);
-  for (Tensor* parameter : {&out.w_in, &out.b_in, &out.w_out, &out.b_out})
-    *parameter = dense(*parameter);
+  for (ExpertTable* weights : {&out.w_in, &out.w_out})
+    *weights = cpu::as_kernels_read(*weights, type);
+  for (Tensor* bias : {&out.b_in, &out.b_out}) *bias = dense(*bias);
   return out;
 }
 
@@ -115,15 +128,16 @@ struct Call {
 /// pre-activations are kept; or these too, so that only the input is. Rows that are combined are
 /// not kept either.
 struct KernelMlp : torch::autograd::Function<KernelMlp> {
-  /// w_in and w_out are the parameters, which get gradients of their own type: in float32 they are
-  /// the float32 sums of the products, also where these run in bfloat16.
-  static Tensor forward(AutogradContext* ctx, const Tensor& source_SD, const Tensor& w_in,
-                        const std::optional<Tensor>& /*b_in*/, const Tensor& w_out,
+  /// The stacks are those of w_in and w_out as the caller has them, for gradients of their type.
+  static Tensor forward(AutogradContext* ctx, const Tensor& source_SD,
+                        const std::optional<Tensor>& stack_in,
+                        const std::optional<Tensor>& /*b_in*/,
+                        const std::optional<Tensor>& stack_out,
                         const std::optional<Tensor>& /*b_out*/,
                         const std::optional<Tensor>& weights_N, const Call& call) {
     const Rows& rows = call.rows;
     const MlpParameters& mlp = call.mlp;
-    const Tensor pre_RH = mlp.recompute ? Tensor() : rows.result(w_in.size(1));
+    const Tensor pre_RH = mlp.recompute ? Tensor() : rows.result(mlp.w_in.rows());
     Tensor out_RO = cpu::forward(rows, mlp, call.keep_RF, pre_RH), pair_R, token_R;
     if (call.pairs.position_N.defined()) {
       const PairsOfRows by_row(call.pairs, rows.held());
@@ -132,27 +146,31 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
       out_RO = ops::combine_rows(
           out_RO, {call.pairs.position_N, weights_N.value_or(Tensor()), call.pairs.offsets_T1});
     }
-    ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, mlp.w_in, mlp.b_in, mlp.w_out,
-                            mlp.b_out, call.keep_RF, weights_N.value_or(Tensor()), pair_R,
-                            token_R});
-    ctx->saved_data["activation"] = static_cast<int64_t>(mlp.activation);
-    ctx->saved_data["gated"] = mlp.gated;
-    if (w_in.requires_grad()) ctx->saved_data[kInType] = w_in.scalar_type();
-    if (w_out.requires_grad()) ctx->saved_data[kOutType] = w_out.scalar_type();
-    if (!mlp.recompute) ctx->saved_data[kPre] = pre_RH;
+    ctx->save_for_backward({source_SD, rows.index_R, rows.offsets_E, mlp.w_in.stack(), mlp.b_in,
+                            mlp.w_out.stack(), mlp.b_out, call.keep_RF,
+                            weights_N.value_or(Tensor()), pair_R, token_R});
+    auto& data = ctx->saved_data;
+    data["w_in"] = saved_table(mlp.w_in);
+    data["w_out"] = saved_table(mlp.w_out);
+    save_gradient_type(ctx, kInType, stack_in);
+    save_gradient_type(ctx, kOutType, stack_out);
+    data["activation"] = static_cast<int64_t>(mlp.activation);
+    data["gated"] = mlp.gated;
+    if (!mlp.recompute) data[kPre] = pre_RH;
     return out_RO;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list gradients) {
     refuse_second_derivatives(kPlaceOfKernels);
     const auto saved = ctx->get_saved_variables();
+    auto& data = ctx->saved_data;
     const Rows rows(saved[0], saved[1], saved[2]);
-    const MlpParameters mlp = {saved[3],
+    const MlpParameters mlp = {restored_table(data["w_in"], saved[3]),
                                saved[4],
-                               saved[5],
+                               restored_table(data["w_out"], saved[5]),
                                saved[6],
-                               static_cast<Activation>(ctx->saved_data["activation"].toInt()),
-                               ctx->saved_data["gated"].toBool()};
+                               static_cast<Activation>(data["activation"].toInt()),
+                               data["gated"].toBool()};
     const Tensor &keep_RF = saved[7], &weights_N = saved[8], &pair_R = saved[9],
                  &token_R = saved[10];
     // Of the rows, or of the tokens that they are for.
@@ -160,21 +178,20 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
     const Tensor weight_R = weights_N.defined() ? weights_N.index_select(0, pair_R) : Tensor();
     const Tensor dweight_R =
         weights_N.defined() && weights_N.requires_grad() ? at::empty_like(weight_R) : Tensor();
-    const Tensor dw_in = gradient_of_weights(ctx, kInType, mlp.w_in),
-                 db_in = gradient_of(mlp.b_in),
-                 dw_out = gradient_of_weights(ctx, kOutType, mlp.w_out),
-                 db_out = gradient_of(mlp.b_out);
+    const Tensor dw_in = gradient_of(ctx, kInType, mlp.w_in), db_in = gradient_of(mlp.b_in),
+                 dw_out = gradient_of(ctx, kOutType, mlp.w_out), db_out = gradient_of(mlp.b_out);
     const Tensor drow_RD =
         rows.source_SD.requires_grad() ? rows.result(rows.source_SD.size(1)) : Tensor();
     const Tensor pre_RH = take_pre(ctx, rows, mlp);
+    const LoopWeights weights(rows, mlp);
     with_type_of(rows.source_SD, [&]<class T>(T) {
-      mlp_backward<T>(kernels().of<T>(), kernels().of<float>(), rows.experts(), weights_of<T>(mlp),
-                      rows.rows<T>(), read<T>(keep_RF), write<T>(pre_RH),
+      mlp_backward<T>(kernels(), rows.experts(), weights.of<T>(), rows.rows<T>(), read<T>(keep_RF),
+                      write<T>(pre_RH),
                       {{read<T>(dout_XO), dout_XO.size(1), read<int64_t>(token_R)},
                        read<float>(weight_R),
                        write<float>(dweight_R)},
-                      {write<T>(drow_RD), weight_gradient<T>(dw_in), write<T>(db_in),
-                       weight_gradient<T>(dw_out), write<T>(db_out)});
+                      {write<T>(drow_RD), as_kernels_write(dw_in), write<T>(db_in),
+                       as_kernels_write(dw_out), write<T>(db_out)});
     });
     const Tensor dweights_N = dweight_R.defined()
                                   ? at::zeros_like(weights_N).index_copy_(0, pair_R, dweight_R)
@@ -183,22 +200,8 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
   }
 
  private:
-  static constexpr const char *kPre = "pre_RH", *kInType = "type of w_in",
-                              *kOutType = "type of w_out";
-
-  /// Memory for the gradient of a weight in the type kept as `name`; undefined where none was.
-  static Tensor gradient_of_weights(AutogradContext* ctx, const char* name, const Tensor& weights) {
-    const auto kept = ctx->saved_data.find(name);
-    if (kept == ctx->saved_data.end()) return {};
-    return at::empty(weights.sizes(), weights.options().dtype(kept->second.toScalarType()));
-  }
-
-  template <class T>
-  static WeightGradient<T> weight_gradient(const Tensor& gradient) {
-    if (!gradient.defined()) return {};
-    if (gradient.scalar_type() == at::kFloat) return {nullptr, write<float>(gradient)};
-    return {write<T>(gradient)};
-  }
+  static constexpr const char *kPre = "pre_RH", *kInType = "type of dw_in",
+                              *kOutType = "type of dw_out";
 
   /// The backward pass writes over them, so they are there once: a graph that is kept for another
   /// pass computes them again.
@@ -216,11 +219,14 @@ Tensor run(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets
            const MlpParameters& mlp, const Tensor& keep_RF, const Combination& pairs) {
   const Tensor rows_SD = source_SD.contiguous();
   const auto type = rows_SD.scalar_type();
-  const Call call = {Rows(rows_SD, index_R, offsets_E), as_kernels_read(mlp, type),
-                     dense(cast(keep_RF, type)), {pairs.position_N, {}, pairs.offsets_T1}};
+  const Tensor &stack_in = mlp.w_in.stack(), &stack_out = mlp.w_out.stack();
+  const Call call = {Rows(rows_SD, index_R, offsets_E),
+                     as_kernels_read(mlp, type),
+                     dense(cast(keep_RF, type)),
+                     {pairs.position_N, {}, pairs.offsets_T1}};
   check_shapes(call.rows, call.mlp, call.keep_RF);
-  if (wants_gradients({source_SD, mlp.w_in, mlp.b_in, mlp.w_out, mlp.b_out, pairs.weights_N}))
-    return KernelMlp::apply(rows_SD, mlp.w_in, given(call.mlp.b_in), mlp.w_out,
+  if (wants_gradients({source_SD, stack_in, mlp.b_in, stack_out, mlp.b_out, pairs.weights_N}))
+    return KernelMlp::apply(rows_SD, given(stack_in), given(call.mlp.b_in), given(stack_out),
                             given(call.mlp.b_out), given(pairs.weights_N), call);
   const Tensor out_RO = forward(call.rows, call.mlp, call.keep_RF, {});
   if (!pairs.position_N.defined()) return out_RO;

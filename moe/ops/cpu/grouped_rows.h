@@ -2,12 +2,16 @@
 // Tensors as the loops of expert_mlp.h take them. S source rows, R rows, E experts.
 
 #include <algorithm>
+#include <optional>
+#include <vector>
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include <moe/base/error.h>
 #include <moe/ops/cpu/expert_mlp.h>
+#include <moe/ops/expert_table.h>
 #include <moe/ops/rows.h>
 
 namespace moe::ops::cpu {
@@ -37,7 +41,7 @@ inline Tensor dense(const Tensor& tensor) {
   return tensor.defined() ? tensor.contiguous() : tensor;
 }
 
-/// Room for dL/dparameter; undefined where nobody wants it.
+/// Memory for dL/dparameter; undefined where it is not wanted.
 inline Tensor gradient_of(const Tensor& parameter) {
   return parameter.defined() && parameter.requires_grad()
              ? at::empty_like(parameter, at::MemoryFormat::Contiguous)
@@ -70,7 +74,7 @@ struct Rows {
           kPlaceOfKernels, "expected row numbers in [0, ", S, "), got others. Check the index.");
   }
 
-  /// Rows of an expert; those behind them are nobody's.
+  /// How many rows belong to an expert; they come first.
   int64_t held() const { return experts().offsets_E[experts().count]; }
   int64_t count() const { return index_R.defined() ? index_R.size(0) : source_SD.size(0); }
   Tensor result(int64_t width) const { return at::empty({count(), width}, source_SD.options()); }
@@ -88,11 +92,52 @@ struct Rows {
   }
 };
 
-inline void check_bias(const Tensor& bias, const Tensor& weights, const char* name) {
-  check(!bias.defined() || bias.sizes() == weights.sizes().slice(0, 2), kPlaceOfKernels,
-        "expected ", name, " of shape ", weights.sizes().slice(0, 2), ", got ",
+inline void check_bias(const Tensor& bias, const ExpertTable& weights, const char* name) {
+  const std::vector<int64_t> expected = {weights.experts(), weights.rows()};
+  check(!bias.defined() || bias.sizes() == expected, kPlaceOfKernels, "expected ", name,
+        " of shape ", at::IntArrayRef(expected), ", got ",
         bias.defined() ? bias.sizes() : at::IntArrayRef(),
         ". Give one number a row of the weights.");
+}
+
+/// The weights as products with rows of `type` read them: a contiguous stack, rounded to that type
+/// unless it is narrower already; matrices of their own as they are.
+inline ExpertTable as_kernels_read(const ExpertTable& weights, at::ScalarType type) {
+  const Tensor& stack = weights.stack();
+  if (!stack.defined()) return weights;
+  const bool narrower = stack.scalar_type() == at::kBFloat16 && type == at::kFloat;
+  if (!narrower && stack.scalar_type() != type) return stack.detach().to(type).contiguous();
+  return stack.is_contiguous() ? stack : stack.detach().contiguous();
+}
+
+/// Their matrices, of which those of active experts, which have rows, must be there.
+inline std::vector<Matrix> matrices_of(const ExpertTable& weights, const Experts& experts) {
+  auto out = weights.matrices();
+  for (int64_t e = 0; e < experts.count; ++e)
+    check(experts.rows(e) == 0 || out[static_cast<size_t>(e)].data, kPlaceOfKernels,
+          "expected the weights of expert ", e,
+          ", which has rows, got none. Have the source hold the experts that have rows.");
+  return out;
+}
+
+/// In saved_data: the type of the gradient that a stack wants; nothing where it wants none.
+inline void save_gradient_type(torch::autograd::AutogradContext* ctx, const char* name,
+                               const std::optional<Tensor>& stack) {
+  if (stack && stack->requires_grad()) ctx->saved_data[name] = stack->scalar_type();
+}
+
+/// Memory for such a gradient; undefined where none is wanted.
+inline Tensor gradient_of(torch::autograd::AutogradContext* ctx, const char* name,
+                          const ExpertTable& weights) {
+  const auto saved = ctx->saved_data.find(name);
+  if (saved == ctx->saved_data.end()) return {};
+  return at::empty(weights.sizes(), at::TensorOptions(saved->second.toScalarType()));
+}
+
+inline WeightGradient as_kernels_write(const Tensor& gradient) {
+  if (!gradient.defined()) return {};
+  return {gradient.mutable_data_ptr(),
+          gradient.scalar_type() == at::kFloat ? NumberFormat::kFloat32 : NumberFormat::kBFloat16};
 }
 
 }  // namespace moe::ops::cpu

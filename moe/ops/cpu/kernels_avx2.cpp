@@ -1,4 +1,4 @@
-// AVX2 and FMA; bfloat16 is widened while packing.
+// AVX2 and FMA; bfloat16 is widened while it is packed.
 #include <moe/ops/cpu/simd/choice.h>
 #include <moe/ops/cpu/simd/lanes_avx2.h>
 #include <moe/ops/cpu/simd/table.h>
@@ -6,9 +6,7 @@
 namespace moe::ops::cpu {
 
 const Kernels& avx2_kernels() {
-  static const Kernels kernels = {product_kernels<Avx2, FloatUnit<Avx2, float>>(),
-                                  product_kernels<Avx2, FloatUnit<Avx2, BFloat16>>(),
-                                  choice_kernels<Avx2Lanes>()};
+  static const Kernels kernels = kernels_of<Avx2, Avx2Lanes>();
   return kernels;
 }
 

@@ -1,4 +1,4 @@
-// AVX-512 F, BW, VL and DQ; bfloat16 is widened while packing.
+// AVX-512 F, BW, VL and DQ; bfloat16 is widened while it is packed.
 #include <moe/ops/cpu/simd/choice.h>
 #include <moe/ops/cpu/simd/lanes_avx512.h>
 #include <moe/ops/cpu/simd/table.h>
@@ -6,9 +6,7 @@
 namespace moe::ops::cpu {
 
 const Kernels& avx512_kernels() {
-  static const Kernels kernels = {product_kernels<Avx512, FloatUnit<Avx512, float>>(),
-                                  product_kernels<Avx512, FloatUnit<Avx512, BFloat16>>(),
-                                  choice_kernels<Avx512Lanes>()};
+  static const Kernels kernels = kernels_of<Avx512, Avx512Lanes>();
   return kernels;
 }
 

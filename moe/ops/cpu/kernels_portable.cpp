@@ -1,4 +1,4 @@
-// Any processor; bfloat16 is widened while packing.
+// Any processor; bfloat16 is widened while it is packed.
 #include <moe/ops/cpu/simd/choice.h>
 #include <moe/ops/cpu/simd/lanes_portable.h>
 #include <moe/ops/cpu/simd/table.h>
@@ -6,9 +6,7 @@
 namespace moe::ops::cpu {
 
 const Kernels& portable_kernels() {
-  static const Kernels kernels = {product_kernels<Portable, FloatUnit<Portable, float>>(),
-                                  product_kernels<Portable, FloatUnit<Portable, BFloat16>>(),
-                                  choice_kernels<PortableLanes>()};
+  static const Kernels kernels = kernels_of<Portable, PortableLanes>();
   return kernels;
 }
 

@@ -152,8 +152,10 @@ double read_rate() {
 
 double measured_peak(at::ScalarType type) {
   if (instruction_set() == InstructionSet::kLibtorch) return 0;
-  if (type == at::kFloat) return best_rate(kernels().float32.multiply_adds);
-  if (type == at::kBFloat16) return best_rate(kernels().bfloat16.multiply_adds);
+  if (type == at::kFloat) return best_rate(kernels().floats.multiply_adds);
+  if (type == at::kBFloat16)
+    return best_rate(
+        kernels().product(NumberFormat::kBFloat16, NumberFormat::kBFloat16).multiply_adds);
   return 0;
 }
 

@@ -10,14 +10,15 @@ namespace moe::ops::cpu {
 
 namespace {
 
-/// Units of depth in a block: a panel of A (14 x 512 x 4 bytes) leaves the first-level cache room
+/// Units of depth in a block: a panel of A (14 x 512 x 4 bytes) leaves the first-level cache space
 /// for B to stream through.
 constexpr int64_t kDepthUnits = 512;
 /// Floats of a packed block of B: half of a second-level cache of 1 MiB.
 constexpr int64_t kBlockFloats = 128 * 1024;
 constexpr int64_t kMostColumns = 512;
-/// The same in a product of few rows, which uses B once: it stays in the first-level cache.
-constexpr int64_t kRowPieceUnits = 32;
+/// Units of depth of a product that uses B in place: such a piece of B is still in the first-level
+/// cache for a second panel of A.
+constexpr int64_t kInPlaceUnits = 32;
 /// Rows of a work item, and floats of its packed A (they wait in the third-level cache).
 constexpr int64_t kItemRows = 1024, kFewestItemRows = 56, kItemFloats = 4 * 1024 * 1024;
 /// Work items a thread, so that the last ones to finish do not wait long.
@@ -34,10 +35,10 @@ struct ItemSize {
   int64_t rows, columns;
 };
 
-template <class T>
-Cut cut(const Product<T>& product, const ProductKernels<T>& kernels, const ItemSize& size) {
-  const bool once = is_used_in_place(product, kernels);
-  const int64_t most_depth = (once ? kRowPieceUnits : kDepthUnits) * kernels.step;
+Cut cut(const Product& product, const ItemSize& size) {
+  const ProductKernels& kernels = *product.kernels;
+  const bool once = is_used_in_place(product);
+  const int64_t most_depth = (once ? kInPlaceUnits : kDepthUnits) * kernels.step;
   const int64_t depth = part_of(product.depth, most_depth, kernels.step);
   const int64_t units = kernels.units(depth);
   const int64_t fit = std::clamp<int64_t>(kBlockFloats / std::max<int64_t>(units, 1),
@@ -56,13 +57,11 @@ struct Item {
   Block block;
 };
 
-template <class T>
-std::vector<Item> items_of(const std::vector<Product<T>>& products,
-                           const ProductKernels<T>& kernels, const ItemSize& size) {
+std::vector<Item> items_of(const std::vector<Product>& products, const ItemSize& size) {
   std::vector<Item> items;
   for (size_t i = 0; i < products.size(); ++i) {
-    const Product<T>& product = products[i];
-    const Cut parts = cut(product, kernels, size);
+    const Product& product = products[i];
+    const Cut parts = cut(product, size);
     for (int64_t row = 0; row < product.rows; row += parts.rows)
       for (int64_t column = 0; column < product.columns; column += parts.item_columns)
         items.push_back({i,
@@ -72,8 +71,7 @@ std::vector<Item> items_of(const std::vector<Product<T>>& products,
   return items;
 }
 
-template <class T>
-ItemSize largest_items(const std::vector<Product<T>>& products) {
+ItemSize largest_items(const std::vector<Product>& products) {
   ItemSize size{0, 0};
   for (const auto& product : products) {
     size.rows = std::max(size.rows, std::min(product.rows, kItemRows));
@@ -90,11 +88,11 @@ bool halve(ItemSize& size) {
   return true;
 }
 
-/// Gates, each open when none of its items is left.
-class Gate {
+/// Happens when as many items are done as were added.
+class Event {
  public:
-  void add() { left_.fetch_add(1, std::memory_order_relaxed); }
-  void done() {
+  void add_item() { left_.fetch_add(1, std::memory_order_relaxed); }
+  void item_done() {
     if (left_.fetch_sub(1, std::memory_order_acq_rel) == 1) left_.notify_all();
   }
   void wait() const {
@@ -105,54 +103,55 @@ class Gate {
   std::atomic<int64_t> left_ = 0;
 };
 
-/// One item between its gates: what waits for it must not wait for ever, whatever happens.
-class Passage {
+/// Around one item: waits for its event before, and signals its own afterwards, also when the item
+/// throws, so that nobody waits for ever.
+class ItemScope {
  public:
-  Passage(const Gates& gates, std::vector<Gate>& all)
-      : opens_(gates.opens < 0 ? nullptr : &all[static_cast<size_t>(gates.opens)]) {
-    if (gates.after >= 0) all[static_cast<size_t>(gates.after)].wait();
+  ItemScope(const Dependencies& dependencies, std::vector<Event>& events)
+      : signals_(dependencies.signal < 0 ? nullptr
+                                         : &events[static_cast<size_t>(dependencies.signal)]) {
+    if (dependencies.wait_for >= 0) events[static_cast<size_t>(dependencies.wait_for)].wait();
   }
-  ~Passage() {
-    if (opens_) opens_->done();
+  ~ItemScope() {
+    if (signals_) signals_->item_done();
   }
-  Passage(const Passage&) = delete;
-  Passage& operator=(const Passage&) = delete;
+  ItemScope(const ItemScope&) = delete;
+  ItemScope& operator=(const ItemScope&) = delete;
 
  private:
-  Gate* const opens_;
+  Event* const signals_;
 };
 
-template <class T>
-std::vector<Gate> gates_of(const std::vector<Product<T>>& products,
-                           const std::vector<Item>& items) {
+std::vector<Event> events_of(const std::vector<Product>& products, const std::vector<Item>& items) {
   int64_t count = 0;
   for (const auto& product : products)
-    count = std::max({count, product.gates.after + 1, product.gates.opens + 1});
-  std::vector<Gate> gates(static_cast<size_t>(count));
+    count = std::max({count, product.dependencies.wait_for + 1, product.dependencies.signal + 1});
+  std::vector<Event> events(static_cast<size_t>(count));
   for (const Item& item : items)
-    if (const int64_t gate = products[item.product].gates.opens; gate >= 0)
-      gates[static_cast<size_t>(gate)].add();
-  return gates;
+    if (const int64_t event = products[item.product].dependencies.signal; event >= 0)
+      events[static_cast<size_t>(event)].add_item();
+  return events;
 }
 
 }  // namespace
 
-template <class T>
-void Operand<T>::pack(const ProductKernels<T>& kernels, int64_t lane, int64_t lanes, int64_t width,
-                      int64_t step, int64_t depth, float* panels) const {
-  RowsOf<T> part = rows.from(rows_are_lanes ? lane : step);
-  part.data += rows_are_lanes ? step : lane;
-  (rows_are_lanes ? kernels.pack_lanes : kernels.pack_depth)(part, lanes, width, depth, panels);
+void Operand::pack(const ProductKernels& kernels, int64_t lane, int64_t lanes, int64_t width,
+                   int64_t step, int64_t depth, float* panels) const {
+  const FormatKernels& format = kernels.of(matrix.format);
+  if (depth_contiguous)
+    format.pack_transposed(matrix, {lane, lanes, step, depth}, width, panels);
+  else
+    format.pack_copied(matrix, {step, depth, lane, lanes}, width, panels);
 }
 
-template <class T>
-void Operand<T>::prefetch(int64_t lane, int64_t lanes, int64_t step, int64_t depth, int64_t part,
-                          int64_t parts) const {
-  constexpr int64_t kLine = 64 / sizeof(T);
-  const int64_t first = rows_are_lanes ? lane : step, count = rows_are_lanes ? lanes : depth;
-  const int64_t from = rows_are_lanes ? step : lane, length = rows_are_lanes ? depth : lanes;
+void Operand::prefetch(int64_t lane, int64_t lanes, int64_t step, int64_t depth, int64_t part,
+                       int64_t parts) const {
+  constexpr int64_t kLine = 64;
+  const int64_t first = depth_contiguous ? lane : step, count = depth_contiguous ? lanes : depth;
+  const int64_t from = bytes_of(matrix.format, depth_contiguous ? step : lane),
+                length = bytes_of(matrix.format, depth_contiguous ? depth : lanes);
   for (int64_t r = count * part / parts; r < count * (part + 1) / parts; ++r) {
-    const T* const row = rows.row(first + r) + from;
+    const char* const row = matrix.row(first + r) + from;
     for (int64_t i = 0; i < length; i += kLine) __builtin_prefetch(row + i, 0, 2);
   }
 }
@@ -173,26 +172,20 @@ void for_each_item(int64_t count, const std::function<void(int64_t)>& item) {
   });
 }
 
-template <class T>
-void run(const std::vector<Product<T>>& products, const ProductKernels<T>& kernels) {
+void run(const std::vector<Product>& products) {
   ItemSize size = largest_items(products);
-  auto items = items_of(products, kernels, size);
+  auto items = items_of(products, size);
   while (threads() > 1 && static_cast<int64_t>(items.size()) < kItemsPerThread * threads() &&
          halve(size))
-    items = items_of(products, kernels, size);
-  auto gates = gates_of(products, items);
+    items = items_of(products, size);
+  auto events = events_of(products, items);
   for_each_item(static_cast<int64_t>(items.size()), [&](int64_t i) {
     const Item& item = items[static_cast<size_t>(i)];
-    const Product<T>& product = products[item.product];
-    const Passage passage(product.gates, gates);
-    BlockRun<T>(product, kernels, cut(product, kernels, size), item.block)();
-    kernels.fence();
+    const Product& product = products[item.product];
+    const ItemScope scope(product.dependencies, events);
+    BlockRun(product, cut(product, size), item.block)();
+    product.kernels->fence();
   });
 }
-
-template struct Operand<float>;
-template struct Operand<BFloat16>;
-template void run<float>(const std::vector<Product<float>>&, const ProductKernels<float>&);
-template void run<BFloat16>(const std::vector<Product<BFloat16>>&, const ProductKernels<BFloat16>&);
 
 }  // namespace moe::ops::cpu

@@ -9,16 +9,15 @@
 
 namespace moe::ops::cpu {
 
-/// A or B where it stands: lanes are the rows of A or the columns of B.
-template <class T>
+/// A or B where it stands. Its lanes are the rows of A or the columns of B.
 struct Operand {
-  RowsOf<T> rows;
-  /// Whether the rows in memory are lanes (and run along the depth) or steps of depth.
-  bool rows_are_lanes;
+  Matrix matrix;
+  /// Whether a row of the matrix is a lane, which runs along the depth; else it is a step of depth.
+  bool depth_contiguous;
 
   /// Packs lanes [lane, lane + lanes) and steps [step, step + depth).
-  void pack(const ProductKernels<T>& kernels, int64_t lane, int64_t lanes, int64_t width,
-            int64_t step, int64_t depth, float* panels) const;
+  void pack(const ProductKernels& kernels, int64_t lane, int64_t lanes, int64_t width, int64_t step,
+            int64_t depth, float* panels) const;
   /// Asks for part `part` of `parts` of what such a pack() will read.
   void prefetch(int64_t lane, int64_t lanes, int64_t step, int64_t depth, int64_t part,
                 int64_t parts) const;
@@ -36,26 +35,26 @@ struct Sums {
   int64_t stride, half;
 };
 
-/// What order products keep among them: a product begins when all that open its gate `after` are
-/// done; these come before it in the list. -1: none.
-struct Gates {
-  int64_t after = -1, opens = -1;
+/// Which products of a list wait for which. An event happens when all products that signal it are
+/// done; they stand in the list before those that wait for it. -1: none.
+struct Dependencies {
+  int64_t wait_for = -1, signal = -1;
 };
 
-template <class T>
 struct Product {
-  Operand<T> a, b;
+  /// Those of the operands' formats (Kernels::product).
+  const ProductKernels* kernels;
+  Operand a, b;
   int64_t rows, columns, depth;
   /// 2: C = A [B_1, B_2], both of `columns` columns, B_2 that many lanes behind B_1, so that
   /// `finish` sees a gate beside its value.
   int64_t halves = 1;
   /// Takes every element once; called from any thread.
   std::function<void(const Block&, const Sums&)> finish;
-  /// If either has a place, tiles write there from registers what `finish` would, which gets what
-  /// is left of the columns. Only with one half.
-  Plain<T> plain = {};
-  Plain<float> plain_sums = {};
-  Gates gates = {};
+  /// With a place, tiles write there from registers what `finish` would, which gets what is left of
+  /// the columns. Only with one half.
+  Destination destination = {};
+  Dependencies dependencies = {};
 };
 
 /// The threads that take part.
@@ -68,8 +67,7 @@ inline int64_t rows_a_thread(int64_t width) {
 }
 
 /// Runs them all, blocks handed out in order to the threads of at::parallel_for as these come free.
-template <class T>
-void run(const std::vector<Product<T>>& products, const ProductKernels<T>& kernels);
+void run(const std::vector<Product>& products);
 
 /// Calls item(0) ... item(count - 1), handed out in the same way.
 void for_each_item(int64_t count, const std::function<void(int64_t)>& item);

@@ -37,7 +37,7 @@ struct PlainLoops {
 /// The same on the kernels, whose type for Row is T.
 template <class Row, class T>
 struct KernelLoops {
-  const ProductKernels<T>& kernels;
+  const RowKernels<T>& kernels;
 
   void add(int64_t D, float weight, const Row* row, float* out, bool first) const {
     kernels.add_scaled(D, weight, reinterpret_cast<const T*>(row), out, first);

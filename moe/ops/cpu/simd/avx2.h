@@ -16,7 +16,7 @@ struct Avx2 {
   static constexpr int kRows = 6, kColumnVectors = 2;
   // 10 sums beside 8 transposed columns of B, which then wait on the stack: cheaper than the same
   // transposition twice. From 11 on it is not.
-  static constexpr int kStreamRows = 10;
+  static constexpr int kTransposingRows = 10;
 
   static __m256i first(int64_t n) {
     const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -48,8 +48,8 @@ struct Avx2 {
     for (int64_t i = 0; i < n; ++i) p[i] = some[i];
   }
   /// A whole register past the caches; p is a multiple of its size.
-  static void store_far(float* p, V x) { _mm256_stream_ps(p, x); }
-  static void store_far(BFloat16* p, V x) {
+  static void store_streaming(float* p, V x) { _mm256_stream_ps(p, x); }
+  static void store_streaming(BFloat16* p, V x) {
     _mm_stream_si128(reinterpret_cast<__m128i*>(p), narrow(x));
   }
   static void fence() { _mm_sfence(); }

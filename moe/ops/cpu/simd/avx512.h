@@ -16,7 +16,7 @@ struct Avx512 {
   // 14 x 2 sums, 2 columns of B and a broadcast value of A: 31 of 32 registers.
   static constexpr int kRows = 14, kColumnVectors = 2;
   // 14 sums and 16 columns of B on their way through the transposition: 30.
-  static constexpr int kStreamRows = 14;
+  static constexpr int kTransposingRows = 14;
 
   static __mmask16 first(int64_t n) {
     return n >= 16 ? __mmask16(0xffff) : n <= 0 ? __mmask16(0) : __mmask16((1u << n) - 1);
@@ -36,8 +36,8 @@ struct Avx512 {
     _mm256_mask_storeu_epi16(p, first(n), narrow(x));
   }
   /// A whole register past the caches; p is a multiple of its size.
-  static void store_far(float* p, V x) { _mm512_stream_ps(p, x); }
-  static void store_far(BFloat16* p, V x) {
+  static void store_streaming(float* p, V x) { _mm512_stream_ps(p, x); }
+  static void store_streaming(BFloat16* p, V x) {
     _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(x));
   }
   static void fence() { _mm_sfence(); }

@@ -86,12 +86,12 @@ Activated<Simd> activate(V x) {
   }
 }
 
-/// The first n values, past the caches where asked for and where a whole register fits.
+/// The first n values; past the caches where asked for and where a whole register fits.
 template <class Simd, class T>
-void store_some(T* p, int64_t n, typename Simd::V x, bool far) {
+void store_some(T* p, int64_t n, typename Simd::V x, bool streaming) {
   constexpr uintptr_t kBytes = Simd::kWidth * sizeof(T);
-  if (far && n >= Simd::kWidth && reinterpret_cast<uintptr_t>(p) % kBytes == 0)
-    Simd::store_far(p, x);
+  if (streaming && n >= Simd::kWidth && reinterpret_cast<uintptr_t>(p) % kBytes == 0)
+    Simd::store_streaming(p, x);
   else
     Simd::store_first(p, n, x);
 }
@@ -103,7 +103,7 @@ void forward_row(const ForwardRow<T>& row) {
   const auto pre = [&row](const float* sum, const T* bias, T* saved, int64_t i, int64_t left) {
     V x = Simd::load_first(sum + i, left);
     if (bias) x = Simd::add(x, Simd::load_first(bias + i, left));
-    if (saved) store_some<Simd>(saved + i, left, x, row.pre_far);
+    if (saved) store_some<Simd>(saved + i, left, x, row.stream_pre);
     // The backward pass sees what was saved, so the forward pass does too.
     return Simd::rounded(x, bias);
   };
@@ -177,12 +177,12 @@ void backward(Activation activation, const BackwardRow<T>& row) {
   with_activation(activation, [&]<Activation act>() { backward_row<Simd, T, act>(row); });
 }
 
-template <class Simd, class T, bool far>
+template <class Simd, class T, StoreMode mode>
 void store(int64_t n, const float* sum, const T* bias, T* out) {
   for (int64_t i = 0; i < n; i += Simd::kWidth) {
     auto x = Simd::load_first(sum + i, n - i);
     if (bias) x = Simd::add(x, Simd::load_first(bias + i, n - i));
-    store_some<Simd>(out + i, n - i, x, far);
+    store_some<Simd>(out + i, n - i, x, mode == StoreMode::kStreaming);
   }
 }
 

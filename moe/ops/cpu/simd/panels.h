@@ -1,6 +1,7 @@
 #pragma once
-// Packing, and products that do without, written once over Simd (avx512.h, avx2.h, portable.h) and
-// Unit (what 32 bits of a panel hold). In an unnamed namespace: see avx512.h.
+// Packing, and tiles that do without, written once over Simd (avx512.h, avx2.h, portable.h), Unit
+// (what 32 bits of a panel hold) and Format (how numbers are stored: formats/plain.h). In an
+// unnamed namespace: see avx512.h.
 
 #include <moe/ops/cpu/kernels.h>
 
@@ -8,64 +9,73 @@ namespace moe::ops::cpu {
 
 namespace {
 
-/// A unit is a float32; bfloat16 is widened while packing.
-template <class Simd, class Type>
+/// A unit is a float32, to which every format is widened while it is packed.
+template <class Simd>
 struct FloatUnit {
-  using T = Type;
   using V = typename Simd::V;
   static constexpr int kStep = 1;
 
-  /// Units of one row from p on, which has n elements left.
-  static V along(const T* p, int64_t n) { return Simd::load_first(p, n); }
-  /// A unit of each of n adjacent columns; `next` is the row below, null for the last.
-  static V across(const T* p, const T* next, int64_t n) { return Simd::load_first(p, n); }
+  /// Units of one row from p on, which has n numbers left.
+  template <class Format>
+  static V along(typename Format::Row p, int64_t n) {
+    return Format::template floats<Simd>(p, n);
+  }
+  /// A unit of each of n adjacent columns; `lower` is the place below, if it `has_lower`.
+  template <class Format>
+  static V across(typename Format::Row p, typename Format::Row /*lower*/, bool /*has_lower*/,
+                  int64_t n) {
+    return Format::template floats<Simd>(p, n);
+  }
   static V multiply_add(V a, V b, V c) { return Simd::fma(a, b, c); }
   /// The same with one unit of memory in all lanes.
   static V multiply_add(const float* a, V b, V c) { return Simd::fma(Simd::all(*a), b, c); }
 };
 
-/// W rows of `depth` values, read in square blocks that come out transposed: register u holds unit
-/// k / kStep + u of every row.
-template <class Simd, class Unit>
+/// As many rows as a register has lanes, read in square blocks that come out transposed: register u
+/// holds unit k / kStep + u of every row.
+template <class Simd, class Unit, class Format>
 class SquareBlocks {
-  using T = typename Unit::T;
+  using Row = typename Format::Row;
 
  public:
   static constexpr int W = Simd::kWidth;
   static constexpr int64_t kDepth = W * Unit::kStep;
 
-  /// Of the rows, `count` are there; others are zeros among the first `needed`, else anything.
-  SquareBlocks(RowsOf<T> source, int64_t count, int64_t needed, int64_t depth)
+  /// Rows from `row` on, from column `column` on. `count` of them are there; others are zeros among
+  /// the first `needed`, else anything.
+  SquareBlocks(const Matrix& source, int64_t row, int64_t count, int64_t needed, int64_t column,
+               int64_t depth)
       : even_(source.index || count < W ? 0 : depth),
         whole_(count < needed ? 0 : depth),
-        stride_(source.stride),
+        stride_(Format::stride(source)),
         // The processor foresees a few streams, not W of them: ask for rows after these, or, where
         // those are far, for what comes next along the rows.
-        ahead_(source.stride <= 1024 ? 4 * W * source.stride : 512 * Unit::kStep) {
+        ahead_(Format::numbers(source) <= 1024 ? 4 * W * Format::numbers(source)
+                                               : 512 * Unit::kStep) {
     for (int i = 0; i < W; ++i) {
-      rows_[i] = source.row(i < count ? i : 0);
+      rows_[i] = Format::at(source, row + (i < count ? i : 0), column);
       held_[i] = i < count ? depth : 0;
     }
   }
 
   void load(int64_t k, typename Simd::V* block) const {
     if (k + kDepth <= even_) {
-      const T* row = rows_[0] + k;
+      Row row = rows_[0] + k;
 #pragma GCC unroll 16
       for (int i = 0; i < W; ++i) {
-        block[i] = Unit::along(row, kDepth);
-        __builtin_prefetch(row + ahead_, 0, 2);
-        row += stride_;
+        block[i] = Unit::template along<Format>(row, kDepth);
+        Format::prefetch(row + ahead_);
+        row = Format::below(row, stride_, 1);
       }
     } else if (k + kDepth <= whole_) {
 #pragma GCC unroll 16
-      for (int i = 0; i < W; ++i) block[i] = Unit::along(rows_[i] + k, kDepth);
+      for (int i = 0; i < W; ++i) block[i] = Unit::template along<Format>(rows_[i] + k, kDepth);
     } else {
 #pragma GCC unroll 16
       for (int i = 0; i < W; ++i) {
         // An absent row is read as no element at all.
         const int64_t left = held_[i] - k;
-        block[i] = Unit::along(rows_[i] + (left > 0 ? k : 0), left);
+        block[i] = Unit::template along<Format>(rows_[i] + (left > 0 ? k : 0), left);
       }
     }
     Simd::transpose(block);
@@ -73,22 +83,24 @@ class SquareBlocks {
 
  private:
   /// The depth to which all rows are there and one stride apart, and to which they can be read.
-  int64_t even_, whole_, stride_, ahead_;
-  const T* rows_[W];
+  int64_t even_, whole_;
+  typename Format::Stride stride_;
+  int64_t ahead_;
+  Row rows_[W];
   int64_t held_[W];
 };
 
-/// One panel of lanes that are rows.
-template <class Simd, class Unit>
-void pack_panel(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
-                float* panel) {
+/// One panel of `lanes` lanes that are rows from `row` on.
+template <class Simd, class Unit, class Format>
+void pack_panel_transposed(const Matrix& source, int64_t row, int64_t lanes, int64_t column,
+                           int64_t depth, int64_t width, float* panel) {
   constexpr int W = Simd::kWidth;
-  using Blocks = SquareBlocks<Simd, Unit>;
+  using Blocks = SquareBlocks<Simd, Unit, Format>;
   // Backwards, and units in ascending order: what stores write beyond a panel whose width is no
   // multiple of a register is overwritten by those that belong there.
   for (int64_t lane = (width - 1) / W * W; lane >= 0; lane -= W) {
     const int64_t here = lane < lanes ? lanes - lane : 0;
-    const Blocks blocks(source.from(here > 0 ? lane : 0), here, width - lane, depth);
+    const Blocks blocks(source, row + (here > 0 ? lane : 0), here, width - lane, column, depth);
     float* out = panel + lane;
     for (int64_t k = 0; k < depth; k += Blocks::kDepth) {
       typename Simd::V block[W];
@@ -105,36 +117,38 @@ void pack_panel(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
   }
 }
 
-/// Packs lanes that are rows.
-template <class Simd, class Unit>
-void pack_lanes(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
-                float* panels) {
+/// Packs rows as lanes.
+template <class Simd, class Unit, class Format>
+void pack_transposed(const Matrix& source, const Part& part, int64_t width, float* panels) {
+  const int64_t depth = part.columns;
   const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + Simd::kWidth;
-  for (int64_t lane = 0; lane < lanes; lane += width) {
-    pack_panel<Simd, Unit>(source.from(lane), lanes - lane, width, depth, panels);
+  for (int64_t lane = 0; lane < part.rows; lane += width) {
+    pack_panel_transposed<Simd, Unit, Format>(source, part.row + lane, part.rows - lane,
+                                              part.column, depth, width, panels);
     panels += stride;
   }
 }
 
-/// Packs lanes that are columns: a copy of rows, each read from end to end.
-template <class Simd, class Unit>
-void pack_depth(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, int64_t depth,
-                float* panels) {
-  using T = typename Unit::T;
+/// Packs columns as lanes: a copy of rows, each read from end to end.
+template <class Simd, class Unit, class Format>
+void pack_copied(const Matrix& source, const Part& part, int64_t width, float* panels) {
+  using Row = typename Format::Row;
   constexpr int W = Simd::kWidth, kColumns = W * Simd::kColumnVectors;
-  constexpr int64_t kAhead = 8, kLine = 64 / sizeof(T);
+  constexpr int64_t kAhead = 8, kLine = Format::kLine;
+  const int64_t depth = part.rows, lanes = part.columns;
   const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + W;
+  const auto row_at = [&](int64_t k) { return Format::at(source, part.row + k, part.column); };
   for (int64_t k = 0; k < depth; k += Unit::kStep) {
-    const T* const row = source.row(k);
-    const T* const next = Unit::kStep == 2 && k + 1 < depth ? source.row(k + 1) : nullptr;
-    const T* ahead[Unit::kStep];
+    const bool has_lower = Unit::kStep == 2 && k + 1 < depth;
+    const Row row = row_at(k), lower = has_lower ? row_at(k + 1) : row;
+    Row ahead[Unit::kStep];
     for (int i = 0; i < Unit::kStep; ++i)
-      ahead[i] = k + i + kAhead < depth ? source.row(k + i + kAhead) : row;
-    const auto across = [row, next](int64_t at, int64_t n) {
-      return Unit::across(row + at, next ? next + at : nullptr, n);
+      ahead[i] = k + i + kAhead < depth ? row_at(k + i + kAhead) : row;
+    const auto across = [=](int64_t at, int64_t n) {
+      return Unit::template across<Format>(row + at, lower + at, has_lower, n);
     };
     const auto ask = [&ahead](int64_t at) {
-      for (const T* const later : ahead) __builtin_prefetch(later + at, 0, 2);
+      for (const Row& later : ahead) Format::prefetch(later + at);
     };
     float* unit = panels + k / Unit::kStep * width;
     int64_t first = 0;
@@ -160,14 +174,14 @@ void pack_depth(RowsOf<typename Unit::T> source, int64_t lanes, int64_t width, i
   }
 }
 
-/// A panel of M rows of A with a register of columns of B that are rows in memory and used once:
+/// M rows of A, a panel, with a register of columns of B that are rows in memory and used once:
 /// transposed in registers, never packed.
-template <class Simd, class Unit, int M>
-void stream(RowsOf<typename Unit::T> columns, int64_t count, int64_t depth, const float* a,
-            float* c, int64_t stride) {
+template <class Simd, class Unit, class Format, int M>
+void tile_transposing(const Matrix& b, int64_t row, int64_t count, int64_t depth, const float* a,
+                      float* c, int64_t stride) {
   constexpr int W = Simd::kWidth;
-  using Blocks = SquareBlocks<Simd, Unit>;
-  const Blocks blocks(columns, count, count, depth);
+  using Blocks = SquareBlocks<Simd, Unit, Format>;
+  const Blocks blocks(b, row, count, count, 0, depth);
   typename Simd::V sum[M];
 #pragma GCC unroll 16
   for (int i = 0; i < M; ++i) sum[i] = Simd::zero();
@@ -190,10 +204,10 @@ void stream(RowsOf<typename Unit::T> columns, int64_t count, int64_t depth, cons
   for (int i = 0; i < M; ++i) Simd::store(c + i * stride, sum[i]);
 }
 
-template <class Simd, class Unit, int M>
-void fill_streams(ProductKernels<typename Unit::T>& kernels) {
-  kernels.stream[M] = stream<Simd, Unit, M>;
-  if constexpr (M > 1) fill_streams<Simd, Unit, M - 1>(kernels);
+template <class Simd, class Unit, class Format, int M>
+void fill_transposing(FormatKernels& kernels) {
+  kernels.tile_transposing[M] = tile_transposing<Simd, Unit, Format, M>;
+  if constexpr (M > 1) fill_transposing<Simd, Unit, Format, M - 1>(kernels);
 }
 
 }  // namespace

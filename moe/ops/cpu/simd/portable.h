@@ -17,7 +17,7 @@ struct Portable {
   // 4 x 2 sums, 2 columns of B and a broadcast value of A: 11 of the 16 registers of SSE2.
   static constexpr int kRows = 4, kColumnVectors = 2;
   // 6 sums beside 4 transposed columns of B.
-  static constexpr int kStreamRows = 6;
+  static constexpr int kTransposingRows = 6;
 
   static V zero() { return V{}; }
   static V all(float x) { return V{x, x, x, x}; }
@@ -47,7 +47,7 @@ struct Portable {
     for (int64_t i = 0; i < n && i < kWidth; ++i) p[i] = narrow(x[i]);
   }
   template <class T>
-  static void store_far(T* p, V x) {
+  static void store_streaming(T* p, V x) {
     store_first(p, kWidth, x);
   }
   static void fence() {}

@@ -1,6 +1,6 @@
 #pragma once
-// The inner loop, written once over Simd (avx512.h, avx2.h, portable.h) and Unit (panels.h). In an
-// unnamed namespace: see avx512.h.
+// The inner loop, written once over Simd (avx512.h, avx2.h, portable.h), Unit (panels.h) and, where
+// B is not packed, Format (formats/plain.h). In an unnamed namespace: see avx512.h.
 
 #include <moe/ops/cpu/kernels.h>
 
@@ -51,13 +51,15 @@ struct TileSums {
   }
 
   template <class Out>
-  void put(const Plain<Out>& to) const {
+  void store_to(const Destination& to) const {
     constexpr uintptr_t kBytes = W * sizeof(Out);
+    Out* const out = static_cast<Out*>(to.out);
     const auto stride = static_cast<uintptr_t>(to.stride) * sizeof(Out);
-    if (to.put == Put::kFar && (reinterpret_cast<uintptr_t>(to.out) | stride) % kBytes == 0)
-      each(to.out, to.stride, [](Out* p, V x) { Simd::store_far(p, x); });
+    const bool aligned = (reinterpret_cast<uintptr_t>(out) | stride) % kBytes == 0;
+    if (to.mode == StoreMode::kStreaming && aligned)
+      each(out, to.stride, [](Out* p, V x) { Simd::store_streaming(p, x); });
     else
-      each(to.out, to.stride, [](Out* p, V x) { Simd::store_first(p, W, x); });
+      each(out, to.stride, [](Out* p, V x) { Simd::store_first(p, W, x); });
   }
 
  private:
@@ -79,33 +81,34 @@ void tile(int64_t units, const float* a, const float* b, float* c, int64_t strid
 
 template <class Simd, class Unit, int M, class Out>
 void tile_to(int64_t units, const float* a, const float* b, const float* c, int64_t stride,
-             bool add, const Plain<Out>& to) {
+             bool add, const Destination& to) {
   TileSums<Simd, Unit, M> sums(c, stride, add);
   sums.multiply_panel(units, a, b);
-  sums.put(to);
+  sums.template store_to<Out>(to);
 }
 
-/// tile() on B where it stands, the panel's columns in row after row: for products that use it
-/// once.
-template <class Simd, class Unit, int M>
-void tile_rows(RowsOf<typename Unit::T> b, int64_t depth, const float* a, float* c, int64_t stride,
-               bool add) {
+/// tile() on B where it stands, for products that use it once.
+template <class Simd, class Unit, class Format, int M>
+void tile_in_place(const Matrix& b, int64_t row, int64_t column, int64_t depth, const float* a,
+                   float* c, int64_t stride, bool add) {
   constexpr int N = Simd::kColumnVectors, W = Simd::kWidth;
   constexpr int64_t kAhead = 64;
   TileSums<Simd, Unit, M> sums(c, stride, add);
-  const auto* row = b.data;
+  const auto b_stride = Format::stride(b);
+  auto here = Format::at(b, row, column);
   for (int64_t k = 0; k < depth; k += Unit::kStep) {
     typename Simd::V columns[N];
-    const auto* const next = Unit::kStep == 2 && k + 1 < depth ? row + b.stride : nullptr;
+    const bool has_lower = Unit::kStep == 2 && k + 1 < depth;
+    const auto lower = has_lower ? Format::below(here, b_stride, 1) : here;
 #pragma GCC unroll 4
     for (int j = 0; j < N; ++j) {
-      columns[j] = Unit::across(row + j * W, next ? next + j * W : nullptr, W);
-      __builtin_prefetch(row + kAhead * b.stride + j * W, 0, 2);
-      if (next) __builtin_prefetch(next + kAhead * b.stride + j * W, 0, 2);
+      columns[j] = Unit::template across<Format>(here + j * W, lower + j * W, has_lower, W);
+      Format::prefetch(Format::below(here, b_stride, kAhead) + j * W);
+      if (has_lower) Format::prefetch(Format::below(lower, b_stride, kAhead) + j * W);
     }
     sums.multiply(a, columns);
     a += M;
-    row += Unit::kStep * b.stride;
+    here = Format::below(here, b_stride, Unit::kStep);
   }
   sums.store(c, stride);
 }
@@ -131,12 +134,17 @@ int64_t multiply_adds(int64_t rounds, float* values) {
 }
 
 template <class Simd, class Unit, int M>
-void fill_tiles(ProductKernels<typename Unit::T>& kernels) {
+void fill_tiles(ProductKernels& kernels) {
   kernels.tile[M] = tile<Simd, Unit, M>;
-  kernels.tile_to[M] = tile_to<Simd, Unit, M, typename Unit::T>;
-  kernels.tile_to_sums[M] = tile_to<Simd, Unit, M, float>;
-  kernels.tile_rows[M] = tile_rows<Simd, Unit, M>;
+  kernels.tile_to_float32[M] = tile_to<Simd, Unit, M, float>;
+  kernels.tile_to_bfloat16[M] = tile_to<Simd, Unit, M, BFloat16>;
   if constexpr (M > 1) fill_tiles<Simd, Unit, M - 1>(kernels);
+}
+
+template <class Simd, class Unit, class Format, int M>
+void fill_in_place(FormatKernels& kernels) {
+  kernels.tile_in_place[M] = tile_in_place<Simd, Unit, Format, M>;
+  if constexpr (M > 1) fill_in_place<Simd, Unit, Format, M - 1>(kernels);
 }
 
 }  // namespace

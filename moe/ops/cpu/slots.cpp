@@ -6,7 +6,7 @@
 
 #include <ATen/Parallel.h>
 
-#include <moe/ops/cpu/room.h>
+#include <moe/ops/cpu/slots.h>
 
 namespace moe::ops::cpu {
 
@@ -21,71 +21,71 @@ bool ranks_above(Scalar a, Scalar b) {
 /// Serves one group after another; what it holds serves all of them. `Scalar` is the type of the
 /// scores.
 template <class Scalar>
-class RoomWalk {
+class SlotWalk {
  public:
-  RoomWalk(const Claims& claims, int64_t* got)
-      : claims_(claims),
-        E_(claims.num_experts),
-        offsets_(claims.offsets_T1.const_data_ptr<int64_t>()),
-        experts_(claims.experts_N.const_data_ptr<int64_t>()),
-        urgency_(claims.urgency_T.defined() ? claims.urgency_T.const_data_ptr<double>() : nullptr),
-        scores_(claims.scores_TE.defined() ? claims.scores_TE.const_data_ptr<Scalar>() : nullptr),
-        got_(got),
-        left_(static_cast<size_t>(E_)),
+  SlotWalk(const SlotRequests& requests, int64_t* got)
+      : requests_(requests),
+        E_(requests.num_experts),
+        offsets_(requests.offsets_T1.const_data_ptr<int64_t>()),
+        experts_(requests.experts_N.const_data_ptr<int64_t>()),
+        priority_(requests.priority_T.defined() ? requests.priority_T.const_data_ptr<double>() : nullptr),
+        scores_(requests.scores_TE.defined() ? requests.scores_TE.const_data_ptr<Scalar>() : nullptr),
+        given_(got),
+        free_(static_cast<size_t>(E_)),
         has_(static_cast<size_t>(scores_ ? E_ : 0), -1) {}
 
   void serve(int64_t group) {
-    std::fill(left_.begin(), left_.end(), claims_.room_G.const_data_ptr<int64_t>()[group]);
+    std::fill(free_.begin(), free_.end(), requests_.slots_G.const_data_ptr<int64_t>()[group]);
     order_tokens(group);
-    if (claims_.token_by_token) {
+    if (requests_.token_by_token) {
       for (const int64_t t : tokens_) {
-        for (int64_t n = offsets_[t]; n < offsets_[t + 1]; ++n) claim(t, n);
+        for (int64_t n = offsets_[t]; n < offsets_[t + 1]; ++n) request(t, n);
         move_overflow();
       }
       return;
     }
     for (int64_t choice = 0; !tokens_.empty(); ++choice) {
       std::erase_if(tokens_, [&](int64_t t) { return offsets_[t] + choice >= offsets_[t + 1]; });
-      for (const int64_t t : tokens_) claim(t, offsets_[t] + choice);
+      for (const int64_t t : tokens_) request(t, offsets_[t] + choice);
     }
     move_overflow();
   }
 
  private:
   void order_tokens(int64_t group) {
-    const int64_t* const bounds = claims_.groups_G1.const_data_ptr<int64_t>() + group;
+    const int64_t* const bounds = requests_.groups_G1.const_data_ptr<int64_t>() + group;
     tokens_.resize(static_cast<size_t>(bounds[1] - bounds[0]));
     std::iota(tokens_.begin(), tokens_.end(), bounds[0]);
-    if (urgency_)
+    if (priority_)
       std::stable_sort(tokens_.begin(), tokens_.end(), [this](int64_t a, int64_t b) {
-        return ranks_above(urgency_[a], urgency_[b]);
+        return ranks_above(priority_[a], priority_[b]);
       });
   }
 
-  void claim(int64_t token, int64_t pair) {
+  void request(int64_t token, int64_t pair) {
     const int64_t e = experts_[pair];
-    got_[pair] = E_;
+    given_[pair] = E_;
     if (e < 0 || e >= E_) return;
-    auto& left = left_[static_cast<size_t>(e)];
+    auto& left = free_[static_cast<size_t>(e)];
     if (left > 0) {
       --left;
-      got_[pair] = e;
+      given_[pair] = e;
     } else if (scores_) {
       overflow_.emplace_back(token, pair);
     }
   }
 
-  /// The pairs in overflow_ take what room there is elsewhere.
+  /// The pairs in overflow_ take the free slots of other experts.
   void move_overflow() {
     if (overflow_.empty()) return;
     open_.clear();
     for (int64_t e = 0; e < E_; ++e)
-      if (left_[static_cast<size_t>(e)] > 0) open_.push_back(e);
+      if (free_[static_cast<size_t>(e)] > 0) open_.push_back(e);
     for (const auto& [token, pair] : overflow_) {
       const auto best = best_open(token, pair);
       if (best == open_.end()) continue;
-      got_[pair] = *best;
-      if (--left_[static_cast<size_t>(*best)] == 0) open_.erase(best);
+      given_[pair] = *best;
+      if (--free_[static_cast<size_t>(*best)] == 0) open_.erase(best);
     }
     overflow_.clear();
   }
@@ -93,7 +93,7 @@ class RoomWalk {
   std::vector<int64_t>::iterator best_open(int64_t token, int64_t pair) {
     // Marks of earlier pairs stay: each pair leaves its own.
     for (int64_t n = offsets_[token]; n < offsets_[token + 1]; ++n)
-      if (got_[n] != E_) has_[static_cast<size_t>(got_[n])] = pair;
+      if (given_[n] != E_) has_[static_cast<size_t>(given_[n])] = pair;
     const Scalar* row = scores_ + token * E_;
     auto best = open_.end();
     for (auto e = open_.begin(); e != open_.end(); ++e)
@@ -103,40 +103,40 @@ class RoomWalk {
     return best;
   }
 
-  const Claims& claims_;
+  const SlotRequests& requests_;
   const int64_t E_;
   const int64_t* offsets_;
   const int64_t* experts_;
-  const double* urgency_;
+  const double* priority_;
   const Scalar* scores_;
-  int64_t* got_;
-  /// Room that each expert has left.
-  std::vector<int64_t> left_;
+  int64_t* given_;
+  /// Free slots of each expert.
+  std::vector<int64_t> free_;
   /// The last pair for which an expert was found to be its token's already.
   std::vector<int64_t> has_;
   std::vector<int64_t> tokens_, open_;
-  /// (token, pair) without room.
+  /// (token, pair) whose expert was full.
   std::vector<std::pair<int64_t, int64_t>> overflow_;
 };
 
 template <class Scalar>
-void serve_groups(const Claims& claims, int64_t* got) {
-  const int64_t G = claims.room_G.size(0), T = claims.offsets_T1.size(0) - 1;
-  const int64_t cost = (G > 0 ? T / G : 0) + claims.num_experts;
+void serve_groups(const SlotRequests& requests, int64_t* got) {
+  const int64_t G = requests.slots_G.size(0), T = requests.offsets_T1.size(0) - 1;
+  const int64_t cost = (G > 0 ? T / G : 0) + requests.num_experts;
   at::parallel_for(0, G, std::max<int64_t>(1, 16384 / cost), [&](int64_t begin, int64_t end) {
-    RoomWalk<Scalar> walk(claims, got);
+    SlotWalk<Scalar> walk(requests, got);
     for (int64_t group = begin; group < end; ++group) walk.serve(group);
   });
 }
 
 }  // namespace
 
-void claim_room(const Claims& claims, Tensor& got_N) {
-  int64_t* got = got_N.mutable_data_ptr<int64_t>();
-  if (claims.scores_TE.defined() && claims.scores_TE.scalar_type() == at::kDouble)
-    serve_groups<double>(claims, got);
+void assign_slots(const SlotRequests& requests, Tensor& slot_N) {
+  int64_t* got = slot_N.mutable_data_ptr<int64_t>();
+  if (requests.scores_TE.defined() && requests.scores_TE.scalar_type() == at::kDouble)
+    serve_groups<double>(requests, got);
   else
-    serve_groups<float>(claims, got);
+    serve_groups<float>(requests, got);
 }
 
 }  // namespace moe::ops::cpu
