@@ -32,18 +32,20 @@ Tensor StackedExperts::keep_mask(const ExpertRows& rows, const LayerContext& con
   return dropout_mask(rows, shape_, shape_.d_ff, options_.dropout, context);
 }
 
-ops::MlpParameters MlpExperts::mlp() const {
-  return {w_in, b_in, w_out, b_out, activation_, inner_ == 2, options_.recompute};
+ops::MlpParameters MlpExperts::mlp(const ExpertRows& rows) const {
+  const ExpertTables weights =
+      source_ ? source_->tables(rows) : ResidentStacks(w_in, w_out).tables(rows);
+  return {weights.w_in, b_in, weights.w_out, b_out, activation_, inner_ == 2, options_.recompute};
 }
 
 Tensor MlpExperts::forward(const ExpertRows& rows, const LayerContext& context) {
-  return ops::grouped_mlp(rows.source_SD, rows.index_R, rows.offsets_L, mlp(),
+  return ops::grouped_mlp(rows.source_SD, rows.index_R, rows.offsets_L, mlp(rows),
                           keep_mask(rows, context));
 }
 
 Tensor MlpExperts::forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
                                     const LayerContext& context) {
-  return ops::grouped_mlp_combined(rows.source_SD, rows.index_R, rows.offsets_L, mlp(),
+  return ops::grouped_mlp_combined(rows.source_SD, rows.index_R, rows.offsets_L, mlp(rows),
                                    keep_mask(rows, context), pairs);
 }
 

@@ -1,8 +1,12 @@
 #pragma once
 // L experts on this rank, D in, F hidden, H = F or 2F, O out, R rows.
 
+#include <memory>
+#include <utility>
+
 #include <moe/experts/experts.h>
 #include <moe/experts/feed_forward_options.h>
+#include <moe/experts/source.h>
 #include <moe/ops/grouped.h>
 
 namespace moe::experts {
@@ -36,9 +40,14 @@ class MlpExperts : public StackedExperts {
   Tensor forward(const ExpertRows& rows, const LayerContext& context) override;
   Tensor forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
                           const LayerContext& context) override;
+  /// From here on w_in and w_out come from `source`, not from the parameters of these names, which
+  /// need not be filled then and get no gradients.
+  void use_source(std::shared_ptr<ExpertSource> source) { source_ = std::move(source); }
 
  private:
-  ops::MlpParameters mlp() const;
+  ops::MlpParameters mlp(const ExpertRows& rows) const;
+
+  std::shared_ptr<ExpertSource> source_;  // null: the parameters
 };
 
 }  // namespace moe::experts

@@ -71,9 +71,9 @@ Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tens
         source_SD.sizes(), ", ", at::IntArrayRef(sizes), " and ", offsets_E.sizes(),
         ". Check the expert's width and number.");
   const Tensor bias_EO = cast(b_EO, source_SD.scalar_type());
-  const ExpertTable weights = in_type_of(source_SD, w_EOD);
-  if (cpu::takes(source_SD))
-    return cpu::grouped_matmul(source_SD, index_R, offsets_E, weights, bias_EO);
+  const bool by_kernels = cpu::kernels_take(source_SD, offsets_E);
+  const ExpertTable weights = in_type_of(source_SD, w_EOD, by_kernels);
+  if (by_kernels) return cpu::grouped_matmul(source_SD, index_R, offsets_E, weights, bias_EO);
   return GroupedMatmul::apply(source_SD.contiguous(), given(index_R), offsets_E,
                               given(weights.stack()), given(bias_EO), weights);
 }

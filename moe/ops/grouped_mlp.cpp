@@ -182,10 +182,11 @@ void check_shapes(const Tensor& source_SD, const Tensor& offsets_E, const MlpPar
 }
 
 /// With parameters as products with such rows take them.
-MlpParameters in_type_of(const Tensor& source_SD, const MlpParameters& mlp) {
+MlpParameters in_type_of(const Tensor& source_SD, const MlpParameters& mlp, bool by_kernels) {
   MlpParameters out = mlp;
   for (Tensor* bias : {&out.b_in, &out.b_out}) *bias = cast(*bias, source_SD.scalar_type());
-  for (ExpertTable* weights : {&out.w_in, &out.w_out}) *weights = in_type_of(source_SD, *weights);
+  for (ExpertTable* weights : {&out.w_in, &out.w_out})
+    *weights = ops::in_type_of(source_SD, *weights, by_kernels);
   return out;
 }
 
@@ -202,8 +203,9 @@ Tensor apply(const Tensor& source_SD, const Tensor& index_R, const Tensor& offse
 Tensor grouped_mlp(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,
                    const MlpParameters& mlp, const Tensor& keep_RF) {
   check_shapes(source_SD, offsets_E, mlp);
-  const MlpParameters typed = in_type_of(source_SD, mlp);
-  if (cpu::takes(source_SD)) return cpu::grouped_mlp(source_SD, index_R, offsets_E, typed, keep_RF);
+  const bool by_kernels = cpu::kernels_take(source_SD, offsets_E);
+  const MlpParameters typed = in_type_of(source_SD, mlp, by_kernels);
+  if (by_kernels) return cpu::grouped_mlp(source_SD, index_R, offsets_E, typed, keep_RF);
   return typed.gated ? apply<Gated>(source_SD, index_R, offsets_E, typed, keep_RF)
                      : apply<Plain>(source_SD, index_R, offsets_E, typed, keep_RF);
 }
@@ -213,9 +215,9 @@ Tensor grouped_mlp_combined(const Tensor& source_SD, const Tensor& index_R, cons
                             const Combination& pairs) {
   check_shapes(source_SD, offsets_E, mlp);
   check_combination(pairs, "ops/grouped_mlp");
-  if (cpu::takes(source_SD))
-    return cpu::grouped_mlp_combined(source_SD, index_R, offsets_E, in_type_of(source_SD, mlp),
-                                     keep_RF, pairs);
+  if (cpu::kernels_take(source_SD, offsets_E))
+    return cpu::grouped_mlp_combined(source_SD, index_R, offsets_E,
+                                     in_type_of(source_SD, mlp, true), keep_RF, pairs);
   return combine_rows(grouped_mlp(source_SD, index_R, offsets_E, mlp, keep_RF), pairs);
 }
 

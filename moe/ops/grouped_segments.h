@@ -137,15 +137,16 @@ inline Tensor cast(const Tensor& parameter, at::ScalarType dtype) {
 }
 
 /// Weights as products with rows of `source_SD` take them: a stack in the rows' type. The kernels
-/// of the CPU read float32 and bfloat16 beside each other.
-inline ExpertTable in_type_of(const Tensor& source_SD, const ExpertTable& weights) {
+/// of the CPU, where they run the products, read float32 and bfloat16 beside each other.
+inline ExpertTable in_type_of(const Tensor& source_SD, const ExpertTable& weights,
+                              bool by_kernels) {
   const Tensor& stack = weights.stack();
   check(stack.defined() || source_SD.is_cpu(), "ops/grouped",
         "expected rows on the CPU, where the experts' weights stand, got some on ",
         source_SD.device(), ". Move them, or give the weights as a stack.");
   if (!stack.defined()) return weights;
-  const bool kernels_read = cpu::takes(source_SD) && (stack.scalar_type() == at::kFloat ||
-                                                      stack.scalar_type() == at::kBFloat16);
+  const bool kernels_read =
+      by_kernels && (stack.scalar_type() == at::kFloat || stack.scalar_type() == at::kBFloat16);
   return kernels_read ? weights : cast(stack, source_SD.scalar_type());
 }
 

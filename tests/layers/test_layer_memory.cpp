@@ -8,7 +8,7 @@
 #include <moe/base/error.h>
 #include <moe/base/memory.h>
 #include <moe/layers/moe_layer.h>
-#include <moe/ops/cpu/grouped.h>
+#include <moe/ops/cpu/loops.h>
 #include <moe/ops/grouped.h>
 
 namespace moe::layers::memory_test {
@@ -70,7 +70,7 @@ constexpr int64_t kSmallBytes = int64_t{4} << 20;
 struct OnThePool : testing::Test {
   static void SetUpTestSuite() { keep_freed_memory(); }
   void SetUp() override {
-    if (!ops::cpu::takes(normal({1, 1}, 1).to(at::kFloat)))
+    if (!ops::cpu::loops_take(normal({1, 1}, 1).to(at::kFloat)))
       GTEST_SKIP() << "MOE_CPU=libtorch computes without the kernels whose memory this counts";
   }
 };

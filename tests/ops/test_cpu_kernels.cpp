@@ -367,7 +367,7 @@ TEST(InstructionSets, UnavailableOnesAreRefused) {
   ASSERT_GE(sets.size(), 2u);
   EXPECT_EQ(sets[0], InstructionSet::kLibtorch);
   EXPECT_EQ(sets[1], InstructionSet::kPortable);
-  EXPECT_ERROR(use_instruction_set(static_cast<InstructionSet>(99)), "expected one of libtorch");
+  EXPECT_ERROR(force_instruction_set(static_cast<InstructionSet>(99)), "expected one of libtorch");
 }
 
 }  // namespace

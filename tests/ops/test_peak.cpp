@@ -1,6 +1,7 @@
 // What the machine can do at most: sense, never speed.
 #include <filesystem>
 #include <sys/sysinfo.h>
+#include <tests/support/instruction_sets.h>
 
 #include <gtest/gtest.h>
 
@@ -12,15 +13,16 @@ namespace moe::ops::cpu::peak_test {
 namespace {
 
 TEST(Peak, LimitsAreMeasuredWhateverKernelsAreInUse) {
-  const auto before = instruction_set();
-  use_instruction_set(InstructionSet::kPortable);
+  const moe::test::WithInstructionSet portable(InstructionSet::kPortable);
   const MachineLimits limits = measured_limits();
-  EXPECT_EQ(instruction_set(), InstructionSet::kPortable);
-  use_instruction_set(before);
   EXPECT_GT(limits.float32, 0);
   EXPECT_GT(limits.read, 0);
   EXPECT_EQ(limits.bfloat16 > 0,
             available_instruction_sets().back() == InstructionSet::kAvx512Bf16);
+  EXPECT_GT(measured_peak(at::kFloat), 0);
+  EXPECT_EQ(measured_peak(at::kDouble), 0);
+  const moe::test::WithInstructionSet libtorch(InstructionSet::kLibtorch);
+  EXPECT_EQ(measured_peak(at::kFloat), 0);
 }
 
 TEST(Peak, ATypeWithoutAnInstructionIsWidened) {
@@ -29,6 +31,8 @@ TEST(Peak, ATypeWithoutAnInstructionIsWidened) {
   EXPECT_EQ(with.peak(at::kFloat), 3);
   EXPECT_EQ(with.peak(at::kBFloat16), 7);
   EXPECT_EQ(without.peak(at::kBFloat16), 3);
+  // An instruction that is slower than float32's is no reason to be slow.
+  EXPECT_EQ((MachineLimits{.float32 = 3, .bfloat16 = 2}).peak(at::kBFloat16), 3);
   EXPECT_EQ(with.peak(at::kDouble), 0);
 }
 

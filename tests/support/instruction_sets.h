@@ -1,6 +1,8 @@
 #pragma once
 // Tests that run on every instruction set of this processor.
 
+#include <optional>
+
 #include <moe/ops/cpu/instruction_set.h>
 
 namespace moe::test {
@@ -8,15 +10,16 @@ namespace moe::test {
 /// Operators use `set` for as long as this lives.
 class WithInstructionSet {
  public:
-  explicit WithInstructionSet(ops::cpu::InstructionSet set) : before_(ops::cpu::instruction_set()) {
-    ops::cpu::use_instruction_set(set);
+  explicit WithInstructionSet(ops::cpu::InstructionSet set)
+      : before_(ops::cpu::forced_instruction_set()) {
+    ops::cpu::force_instruction_set(set);
   }
-  ~WithInstructionSet() { ops::cpu::use_instruction_set(before_); }
+  ~WithInstructionSet() { ops::cpu::force_instruction_set(before_); }
   WithInstructionSet(const WithInstructionSet&) = delete;
   WithInstructionSet& operator=(const WithInstructionSet&) = delete;
 
  private:
-  ops::cpu::InstructionSet before_;
+  std::optional<ops::cpu::InstructionSet> before_;
 };
 
 }  // namespace moe::test

@@ -14,13 +14,8 @@ namespace moe::test {
 inline std::vector<std::pair<std::string, const ops::cpu::Kernels*>> kernel_tables() {
   using namespace ops::cpu;
   std::vector<std::pair<std::string, const Kernels*>> out;
-  const auto before = instruction_set();
-  for (const auto set : available_instruction_sets()) {
-    if (set == InstructionSet::kLibtorch) continue;
-    use_instruction_set(set);
-    out.emplace_back(name_of(set), &kernels());
-  }
-  use_instruction_set(before);
+  for (const auto set : available_instruction_sets())
+    if (set != InstructionSet::kLibtorch) out.emplace_back(name_of(set), &kernels_of(set));
   return out;
 }
 

@@ -182,7 +182,7 @@ TEST_F(BenchSuite, BeginsWithTheMachineAndHoldsEveryPart) {
       EXPECT_TRUE(line.contains(name)) << name;
     EXPECT_GT(line["layer"]["median_ms"], 0);
     EXPECT_GT(line["layer"]["bound_ms"], 0);
-    if (line["group"] == "sets") continue;
+    if (line["group"] == "sets" || line["group"] == "paths") continue;
     EXPECT_DOUBLE_EQ(line["over_dense"], line["layer"]["median_ms"].get<double>() /
                                              line["dense"]["median_ms"].get<double>());
   }
@@ -190,6 +190,26 @@ TEST_F(BenchSuite, BeginsWithTheMachineAndHoldsEveryPart) {
   EXPECT_EQ(count["skew"], 2 * 2 * 2 * 3);
   EXPECT_EQ(count["scaling"], 2 * 13);  // 1, 2, 4 … 4096
   EXPECT_GE(count["sets"], 4);
+  EXPECT_EQ(count["paths"], count["table"]);
+}
+
+TEST_F(BenchSuite, SaysWhetherTheChosenKernelsAreTheFastest) {
+  for (const auto& line : *lines_) {
+    if (!line.contains("group") || line["group"] != "paths") continue;
+    const json& paths = line["paths"];
+    EXPECT_EQ(line["layer"]["instruction_set"], paths["chosen"]);
+    std::set<std::string> names = {paths["chosen"]};
+    double least = 1e300;
+    for (const json& other : paths["others"]) {
+      EXPECT_TRUE(names.insert(other["instruction_set"]).second) << other;
+      least = std::min(least, other["median_ms"].get<double>());
+    }
+    EXPECT_TRUE(names.contains("libtorch") && names.contains("portable")) << paths;
+    const double ratio = line["layer"]["median_ms"].get<double>() / least;
+    EXPECT_DOUBLE_EQ(paths["over_fastest"], ratio);
+    EXPECT_EQ(paths["slower_than_another"], ratio > 1.05);
+    EXPECT_TRUE(names.contains(paths["fastest_other"]));
+  }
 }
 
 TEST_F(BenchSuite, InstructionSetsAreThoseAsked) {

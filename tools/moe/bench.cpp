@@ -78,9 +78,9 @@ void setup_compare(CLI::App& app, CompareBench& o) {
 
 void print_comparison(const CompareBench& o, const Json& rows) {
   std::cout << cpu_name() << ", " << at::get_num_threads() << " threads, "
-            << ops::cpu::name_of(ops::cpu::instruction_set()) << "\nT=" << o.tokens
-            << " D=" << o.d_model << " F=" << o.d_ff << " K=" << o.top_k << " " << o.expert
-            << ", medians of " << o.repeat << ", in turn\n\n"
+            << ops::cpu::instruction_sets_in_use() << "\nT=" << o.tokens << " D=" << o.d_model
+            << " F=" << o.d_ff << " K=" << o.top_k << " " << o.expert << ", medians of " << o.repeat
+            << ", in turn\n\n"
             << "mode     dtype       experts    MoE ms  dense ms  MoE/dense\n";
   for (const auto& row : rows)
     std::cout << std::left << std::setw(9) << row["mode"].get<std::string>() << std::setw(12)

@@ -7,7 +7,6 @@
 #include <ATen/Parallel.h>
 
 #include <moe/base/error.h>
-#include <moe/ops/cpu/instruction_set.h>
 
 #include "tools/moe/bench_routing.h"
 
@@ -57,7 +56,7 @@ void print_timing(const Timing& timing, const Work& work) {
   if (work.peak_gflops > 0)
     std::cout << std::setprecision(0) << 100 * gflops(timing, work) / work.peak_gflops
               << " % of the " << work.peak_gflops << " GFLOP/s that multiply-adds reach with "
-              << ops::cpu::name_of(ops::cpu::instruction_set()) << '\n';
+              << work.kernels << '\n';
   if (work.bound) print_bound(timing, *work.bound);
   if (const std::string wait = wait_text(timing); !wait.empty()) std::cout << wait << '\n';
 }
@@ -87,8 +86,7 @@ void answer_requests(const Work& work, const BenchCommon& o) {
   Json ready = {{"ready", true}};
   if (work.bound) ready.update({{"bound_ms", work.bound->ms()}});
   if (work.bound) ready["limits"] = limits_json(work.bound->limits);
-  if (work.device.is_cpu())
-    ready["instruction_set"] = ops::cpu::name_of(ops::cpu::instruction_set());
+  if (!work.kernels.empty()) ready["instruction_set"] = work.kernels;
   std::cout << ready.dump() << std::endl;
   for (std::string line; std::getline(std::cin, line);) {
     const Sample sample = take_sample(work);

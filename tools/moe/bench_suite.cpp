@@ -12,6 +12,7 @@
 #include <moe/base/log.h>
 
 #include "tools/moe/bench_layer.h"
+#include "tools/moe/bench_paths.h"
 #include "tools/moe/bench_suite_rows.h"
 
 namespace moe::tools {
@@ -30,9 +31,9 @@ void setup_suite(CLI::App& app, SuiteBench& o) {
   app.add_option("--groups", o.groups, "parts to run, separated by commas")
       ->delimiter(',')
       ->allow_extra_args(false)
-      ->default_str("table,skew,scaling,sets");
+      ->default_str("table,skew,scaling,sets,paths");
   app.add_flag("--full", o.full,
-               "every mode, type and step: about half an hour on two cores, and 14 GB");
+               "every mode, type and step: about an hour on two cores, and 14 GB");
   app.add_option("--out", o.out, "also write the results there, for `moe bench report`")
       ->type_name("FILE.jsonl");
   app.add_option("--seconds", o.seconds,
@@ -89,7 +90,7 @@ Json head_of(const SuiteBench& o) {
             {"version", MOE_VERSION},
             {"cpu", cpu_name()},
             {"threads", at::get_num_threads()},
-            {"instruction_set", ops::cpu::name_of(ops::cpu::instruction_set())},
+            {"instruction_set", ops::cpu::instruction_sets_in_use()},
             {"full", o.full},
             {"smaller", o.smaller},
             {"repeat", o.repeat},
@@ -146,27 +147,39 @@ void against_dense(const SuiteRow& row, const Repeats& repeats, Results& results
 
 /// The same layer under several instruction sets, in turn.
 void across_sets(const SuiteRow& row, const Repeats& repeats, Results& results) {
-  const auto before = ops::cpu::instruction_set();
+  const auto before = ops::cpu::forced_instruction_set();
   const Work layer = layer_work(row.layer);
   std::vector<Work> works;
   for (const auto set : row.sets) {
     Work work = layer;
+    work.kernels = ops::cpu::name_of(set);
     work.once = [set, once = layer.once] {
-      ops::cpu::use_instruction_set(set);
+      ops::cpu::force_instruction_set(set);
       once();
     };
     works.push_back(std::move(work));
   }
   const auto timings = time_in_turn(works, repeats);
   for (size_t i = 0; i < works.size(); ++i) {
-    ops::cpu::use_instruction_set(row.sets[i]);
+    ops::cpu::force_instruction_set(row.sets[i]);
     works[i].peak_gflops = ops::cpu::measured_peak(parse_dtype(row.layer.dtype));
     Json line = with_spread(row_json(row), layer);
     line["layer"] = timing_json(timings[i], works[i], row.layer);
     results.add(line, concat(title_of(row), numbers_of(timings[i], works[i]), "   ",
                              ops::cpu::name_of(row.sets[i])));
   }
-  ops::cpu::use_instruction_set(before);
+  ops::cpu::force_instruction_set(before);
+}
+
+/// The layer by the kernels chosen for it and by all others; whether the choice was right.
+bool across_paths(const SuiteRow& row, const Repeats& repeats, Results& results) {
+  const PathComparison paths = compare_paths(row.layer, repeats);
+  Json line = with_spread(row_json(row), paths.layer);
+  line["layer"] = timing_json(paths.timing, paths.layer, row.layer);
+  line["paths"] = paths_json(paths);
+  results.add(
+      line, concat(title_of(row), numbers_of(paths.timing, paths.layer), "   ", paths_text(paths)));
+  return !paths.is_slow();
 }
 
 /// Why a row cannot run here; "" when it can.
@@ -189,12 +202,13 @@ int run_suite(const SuiteBench& o) {
   const auto& limits = limits_of_this_machine();
   std::ostringstream head;
   head << cpu_name() << ", " << at::get_num_threads() << " threads, "
-       << ops::cpu::name_of(ops::cpu::instruction_set()) << std::fixed << std::setprecision(0)
-       << "\nfloat32 " << limits.float32 << " GFLOP/s, bfloat16 " << limits.bfloat16
-       << " GFLOP/s, int8 " << limits.int8 << " GOP/s, read " << std::setprecision(1) << limits.read
+       << ops::cpu::instruction_sets_in_use() << std::fixed << std::setprecision(0) << "\nfloat32 "
+       << limits.float32 << " GFLOP/s, bfloat16 " << limits.bfloat16 << " GFLOP/s, int8 "
+       << limits.int8 << " GOP/s, read " << std::setprecision(1) << limits.read
        << " GB/s\n\npart    TxDxF E/K               mode    type     routing"
        << "         median";
   results.add(head_of(o), head.str());
+  int64_t choices = 0, right = 0;
   for (auto row : suite_rows(o.groups, o.full, o.smaller)) {
     row.layer.seed = o.seed;
     row.layer.repeat = o.repeat;
@@ -204,8 +218,16 @@ int run_suite(const SuiteBench& o) {
       results.add(line, title_of(row) + "   skipped: " + reason);
       continue;
     }
-    row.sets.empty() ? against_dense(row, repeats, results) : across_sets(row, repeats, results);
+    if (row.group == "paths") {
+      ++choices;
+      right += across_paths(row, repeats, results) ? 1 : 0;
+    } else {
+      row.sets.empty() ? against_dense(row, repeats, results) : across_sets(row, repeats, results);
+    }
   }
+  if (choices > 0 && !o.json)
+    std::cout << "kernels chosen for this processor: in " << right << " of " << choices
+              << " rows no other set is faster by more than 5 %\n";
   return 0;
 }
 

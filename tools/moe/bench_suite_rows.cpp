@@ -39,13 +39,13 @@ class Rows {
 
 const std::vector<std::string> kDtypes = {"float32", "bfloat16"};
 
-void add_table(Rows& rows, bool full) {
+void add_table(Rows& rows, const std::string& group, bool full) {
   // Modes that the shape is made for come first; the other ones are for `full`.
   const auto add = [&](const Shape& s, bool forward_too, bool train) {
     for (const char* mode : {"train", "forward"})
       for (const auto& dtype : kDtypes)
         if (std::string_view(mode) == "train" ? train : (forward_too || full || !train))
-          rows.add("table", s, mode, dtype);
+          rows.add(group, s, mode, dtype);
   };
   add({4096, 512, 1024, 8, 2}, false, true);
   add({4096, 512, 1024, 64, 2}, false, true);
@@ -94,14 +94,14 @@ void add_sets(Rows& rows, bool full) {
 }  // namespace
 
 std::vector<std::string> suite_groups() {
-  return {"table", "skew", "scaling", "sets"};
+  return {"table", "skew", "scaling", "sets", "paths"};
 }
 
 std::vector<SuiteRow> suite_rows(const std::vector<std::string>& groups, bool full,
                                  int64_t smaller) {
   Rows rows(smaller);
   for (const auto& group : groups) {
-    if (group == "table") add_table(rows, full);
+    if (group == "table" || group == "paths") add_table(rows, group, full);
     if (group == "skew") add_skew(rows, full);
     if (group == "scaling") add_scaling(rows, full);
     if (group == "sets") add_sets(rows, full);

@@ -11,9 +11,11 @@ namespace moe::tools {
 
 /// The parts of the suite. table: shapes from decoding to training, against the dense block. skew:
 /// tokens that crowd into few experts. scaling: ever more experts. sets: instruction sets in turn.
+/// paths: the table's layers by the kernels chosen for this processor and by every other set.
 std::vector<std::string> suite_groups();
 
-/// One measurement: the layer against its dense block or, with `sets`, under each of these in turn.
+/// One measurement: the layer against its dense block, with `sets` under each of these in turn, or
+/// in the group "paths" as chosen and under every other set.
 struct SuiteRow {
   std::string group;
   LayerBench layer;

@@ -9,7 +9,6 @@
 #include <torch/headeronly/version.h>
 
 #include <moe/base/error.h>
-#include <moe/ops/cpu/instruction_set.h>
 
 #include "tools/moe/bench_wait.h"
 
@@ -128,7 +127,7 @@ Json timing_json(const Timing& timing, const Work& work, const BenchCommon& comm
   }
   out["bytes"] = work.bytes;
   if (work.bound) out.update(bound_json(*work.bound, timing.median()));
-  if (work.device.is_cpu()) out["instruction_set"] = ops::cpu::name_of(ops::cpu::instruction_set());
+  if (!work.kernels.empty()) out["instruction_set"] = work.kernels;
   out["threads"] = at::get_num_threads();
   out["cpu"] = cpu_name();
   if (const auto wait = timing.wait()) out["cpu_wait"] = *wait;

@@ -1,6 +1,8 @@
 // T tokens, D width, F hidden units, E experts, K choices, V vocabulary, B batch, S sequence.
 #include "tools/moe/bench_work.h"
 
+#include <algorithm>
+
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
@@ -9,6 +11,7 @@
 #include <moe/models/counts.h>
 #include <moe/models/architectures/decoder.h>
 #include <moe/models/twin.h>
+#include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/random_fill.h>
 #include <moe/train/clip.h>
 #include <moe/train/optimizer.h>
@@ -67,6 +70,13 @@ at::Tensor normal_tokens(const LayerBench& o, uint32_t part) {
   return x_TD;
 }
 
+/// The set that runs products of experts with so many rows.
+std::string kernels_for(const std::string& dtype, int64_t rows) {
+  const auto type =
+      dtype == "bfloat16" ? ops::cpu::ProductType::kBFloat16 : ops::cpu::ProductType::kFloat32;
+  return ops::cpu::name_of(ops::cpu::instruction_set(type, rows));
+}
+
 /// What layer and dense work share: `function` of `module` on the tokens.
 template <class Module, class Function>
 Work work_on_tokens(const LayerBench& o, Module module, Function function, const at::Tensor& x_TD,
@@ -83,7 +93,10 @@ Work work_on_tokens(const LayerBench& o, Module module, Function function, const
   work.flops = (training ? 3 : 1) * o.tokens * flops_per_token;
   work.bytes = (training ? 2 : 1) * (work.parameters + 2 * o.tokens * o.d_model) *
                static_cast<int64_t>(c10::elementSize(dtype));
-  if (device.is_cpu()) work.peak_gflops = ops::cpu::measured_peak(dtype);
+  if (device.is_cpu()) {
+    work.peak_gflops = ops::cpu::measured_peak(dtype);
+    work.kernels = kernels_for(o.dtype, o.tokens);
+  }
   work.shapes = {{"tokens", o.tokens}, {"d_model", o.d_model}, {"mode", o.mode}};
   return work;
 }
@@ -136,6 +149,9 @@ Work layer_work(const LayerBench& o) {
     return spread_of(layer->forward_tokens(x_TD.to(work.device, type), context).routing);
   }();
   add_bound(o, spread.experts_used * expert_parameters(o), work);
+  if (work.device.is_cpu())
+    work.kernels =
+        kernels_for(o.dtype, o.tokens * o.top_k / std::max<int64_t>(1, spread.experts_used));
   work.shapes.update({{"d_ff", o.d_ff},
                       {"experts", o.experts},
                       {"top_k", o.top_k},
@@ -221,6 +237,8 @@ Work model_work(const ModelBench& o) {
   work.parameters = counts.total;
   work.flops = 3 * o.batch * o.sequence * counts.flops_per_token;
   work.bytes = counts.total * 4 * (dtype == at::kDouble ? 8 : 4);
+  if (device.is_cpu())
+    work.kernels = kernels_for(o.dtype, o.batch * o.sequence * o.top_k / o.experts);
   work.once = [=, step = int64_t{0}]() mutable {
     optimizer->zero_gradients();
     const auto group = parallel::local();

@@ -61,6 +61,8 @@ struct Work {
   int64_t parameters = 0;
   /// GFLOP/s that the processor can do at most with the kernels in use; 0 where that is not known.
   double peak_gflops = 0;
+  /// The set of kernels that runs the products (on the CPU), by name.
+  std::string kernels;
   /// The least time on this machine; for layers on the CPU.
   std::optional<Bound> bound;
   Json shapes;

@@ -6,9 +6,9 @@
 
 namespace moe::ops::cpu {
 
-/// Whether the kernels take rows such as these: float32 and bfloat16 on the CPU, unless libtorch's
-/// products are asked for (instruction_set.h).
-bool takes(const Tensor& source_SD);
+/// Whether the kernels run products of such rows: float32 and bfloat16 on the CPU, unless
+/// libtorch's products are forced or faster here with so many rows an expert (instruction_set.h).
+bool kernels_take(const Tensor& source_SD, const Tensor& offsets_E);
 
 /// Differentiable; with gradients it saves the input and, unless `recompute`, the pre-activations,
 /// without it saves nothing. Parameters that need no gradient cost none. Weights are float32 or

@@ -9,14 +9,15 @@
 #include <ATen/core/grad_mode.h>
 
 #include <moe/base/error.h>
-#include <moe/ops/cpu/grouped.h>
+#include <moe/ops/cpu/instruction_set.h>
 
 namespace moe::ops::cpu {
 
-/// Whether the loops take such rows: float32 on the CPU, unless libtorch's operators are asked for
-/// (instruction_set.h).
+/// Whether the loops take such rows: float32 on the CPU, unless libtorch's operators are forced or
+/// faster here (instruction_set.h).
 inline bool loops_take(const Tensor& rows) {
-  return rows.scalar_type() == at::kFloat && takes(rows);
+  return rows.is_cpu() && rows.scalar_type() == at::kFloat &&
+         instruction_set(ProductType::kFloat32) != InstructionSet::kLibtorch;
 }
 
 /// Whether anything is to be kept for a backward pass; undefined tensors count for nothing.

@@ -151,17 +151,17 @@ double read_rate() {
 }  // namespace
 
 double measured_peak(at::ScalarType type) {
-  if (instruction_set() == InstructionSet::kLibtorch) return 0;
-  if (type == at::kFloat) return best_rate(kernels().floats.multiply_adds);
-  if (type == at::kBFloat16)
-    return best_rate(
-        kernels().product(NumberFormat::kBFloat16, NumberFormat::kBFloat16).multiply_adds);
-  return 0;
+  if (type != at::kFloat && type != at::kBFloat16) return 0;
+  const auto products = type == at::kFloat ? ProductType::kFloat32 : ProductType::kBFloat16;
+  const auto format = type == at::kFloat ? NumberFormat::kFloat32 : NumberFormat::kBFloat16;
+  const InstructionSet set = instruction_set(products);
+  if (set == InstructionSet::kLibtorch) return 0;
+  return best_rate(kernels_of(set).product(format, format).multiply_adds);
 }
 
 double MachineLimits::peak(at::ScalarType type) const {
   if (type == at::kFloat) return float32;
-  if (type == at::kBFloat16) return bfloat16 > 0 ? bfloat16 : float32;
+  if (type == at::kBFloat16) return std::max(float32, bfloat16);
   return 0;
 }
 
@@ -174,17 +174,14 @@ int64_t available_memory() {
 }
 
 MachineLimits measured_limits() {
-  const auto before = instruction_set();
-  const auto widest = available_instruction_sets().back();
-  use_instruction_set(widest);
+  const Kernels& widest = kernels_of(available_instruction_sets().back());
   MachineLimits out;
-  out.float32 = measured_peak(at::kFloat);
-  if (widest == InstructionSet::kAvx512Bf16) out.bfloat16 = measured_peak(at::kBFloat16);
+  out.float32 = best_rate(widest.floats.multiply_adds);
+  if (widest.pairs.multiply_adds) out.bfloat16 = best_rate(widest.pairs.multiply_adds);
   out.int8 = int8_rate();
   out.read = read_rate();
   // The first of all may have been taken while the threads still shared a core.
-  out.float32 = std::max(out.float32, measured_peak(at::kFloat));
-  use_instruction_set(before);
+  out.float32 = std::max(out.float32, best_rate(widest.floats.multiply_adds));
   return out;
 }
 

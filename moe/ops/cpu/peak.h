@@ -5,9 +5,9 @@
 
 namespace moe::ops::cpu {
 
-/// GFLOP/s of multiply-adds in registers with the instructions of the kernels in use, on all of
-/// libtorch's threads at once; the best of some milliseconds. 0 for a type that has no kernels and
-/// when libtorch's products are in use.
+/// GFLOP/s of multiply-adds in registers with the instructions of the kernels that run products of
+/// `type` with many rows, on all of libtorch's threads at once; the best of some milliseconds. 0
+/// for a type that has no kernels and where libtorch's products are in use.
 double measured_peak(at::ScalarType type);
 
 /// Limits of the machine, whatever kernels are in use, on all of libtorch's threads at once. 0 for
@@ -22,13 +22,13 @@ struct MachineLimits {
   /// 10^9 bytes a second, read in order from memory that no cache holds.
   double read = 0;
 
-  /// GFLOP/s that products of `type` can reach; processors without an instruction for bfloat16
+  /// GFLOP/s that products of `type` can reach; processors without a fast instruction for bfloat16
   /// widen it. 0 for types that were not measured.
   double peak(at::ScalarType type) const;
 };
 
 /// Measures the limits, the best of several passes: about a third of a second and at most 1 GiB.
-/// Nobody else may compute meanwhile: it changes the instruction set in use and puts it back.
+/// What other programs compute meanwhile is missing in it.
 MachineLimits measured_limits();
 
 /// Memory that programs can still have without pushing others out: the system's MemAvailable; -1

@@ -100,14 +100,18 @@ template <class Function>
 void with_loops(const Tensor& rows_RD, const Function& function) {
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, rows_RD.scalar_type(), "rows", [&] {
     using Sum = std::conditional_t<std::is_same_v<scalar_t, double>, double, float>;
-    const bool own = instruction_set() != InstructionSet::kLibtorch;
+    const auto with_kernels = [&]<class T>(T) {
+      return function.template operator()<scalar_t, Sum>(
+          KernelLoops<scalar_t, T>{kernels(kProductOf<T>).template of<T>()});
+    };
+    // Of the set that few rows have: these loops do the same whatever runs the products.
+    const auto own = [](ProductType type) {
+      return instruction_set(type, /*rows=*/1) != InstructionSet::kLibtorch;
+    };
     if constexpr (std::is_same_v<scalar_t, float>) {
-      using Loops = KernelLoops<float, float>;
-      if (own) return function.template operator()<float, Sum>(Loops{kernels().of<float>()});
+      if (own(ProductType::kFloat32)) return with_kernels(float());
     } else if constexpr (std::is_same_v<scalar_t, at::BFloat16>) {
-      using Loops = KernelLoops<at::BFloat16, BFloat16>;
-      if (own)
-        return function.template operator()<at::BFloat16, Sum>(Loops{kernels().of<BFloat16>()});
+      if (own(ProductType::kBFloat16)) return with_kernels(BFloat16());
     }
     function.template operator()<scalar_t, Sum>(PlainLoops<scalar_t, Sum>());
   });
