@@ -29,7 +29,10 @@ void print_routing(const moe::Routing& routing) {
 
 /// One forward and backward pass, looked at closely. True when what must hold holds.
 bool look_inside() {
-  moe::MoELayer layer({.d_model = 16, .num_experts = 4, .top_k = 2, .expert = moe::GatedExpert{.d_ff = 32},
+  moe::MoELayer layer({.d_model = 16,
+                       .num_experts = 4,
+                       .top_k = 2,
+                       .expert = moe::GatedExpert{.d_ff = 32},
                        .balance = {{"switch", 0.01}, {"z_loss", 1e-3}}});
   const Tensor x_TD = at::randn({6, 16});
   moe::MoEOutput out = layer->forward(x_TD);
@@ -97,8 +100,12 @@ double print_division(const Tensor& experts_T, const Tensor& cluster_T) {
 /// forty tried; on thirty seeds not used for that choice 89 to 100 % of the tokens met their
 /// cluster's expert. With 32 hidden units or a coefficient of 0.02 two clusters often share one.
 bool learn_to_divide() {
-  moe::MoELayer layer({.d_model = 16, .num_experts = 4, .top_k = 1, .router = moe::SwitchRouter{},
-                       .expert = moe::GatedExpert{.d_ff = 8}, .balance = {{"switch", 0.3}}});
+  moe::MoELayer layer({.d_model = 16,
+                       .num_experts = 4,
+                       .top_k = 1,
+                       .router = moe::SwitchRouter{},
+                       .expert = moe::GatedExpert{.d_ff = 8},
+                       .balance = {{"switch", 0.3}}});
   torch::optim::AdamW optimizer(layer->parameters(), torch::optim::AdamWOptions(3e-3));
   const Clusters clusters;
   double first = 0, last = 0;
@@ -111,8 +118,7 @@ bool learn_to_divide() {
     optimizer.step();
     last = error.item<double>();
     if (step == 0) first = last;
-    if (step % 50 == 0 || step == 199)
-      std::printf("step %3d  error %.4f\n", step, last);
+    if (step % 50 == 0 || step == 199) std::printf("step %3d  error %.4f\n", step, last);
   }
   layer->eval();
   const auto [x_TD, y_TD, cluster_T] = clusters.draw(1024);

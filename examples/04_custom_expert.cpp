@@ -10,9 +10,9 @@
 #include <torch/optim/adamw.h>
 
 #include <moe/layers/moe_layer.h>
-#include <moe/routing/routers.h>
 #include <moe/ops/grouped.h>
 #include <moe/ops/rows.h>
+#include <moe/routing/routers.h>
 
 namespace {
 

@@ -99,8 +99,7 @@ bool learns() {
     optimizer.step();
     last = error.item<double>();
     if (step == 0) first = last;
-    if (step % 100 == 0)
-      std::printf("step %3d  error %.3f\n", step, last);
+    if (step % 100 == 0) std::printf("step %3d  error %.3f\n", step, last);
   }
   const Tensor places_ED = layer->named_parameters()["router.weight"].detach();
   const Tensor chosen_C = layer->forward(centers_C2).routing.experts_N;
@@ -120,8 +119,8 @@ bool learns() {
 int main() {
   try {
     at::manual_seed(1);
-    moe::routing::routers().add<NearestRouter, NearestOptions>(
-        "nearest", "the experts nearest to the token");
+    moe::routing::routers().add<NearestRouter, NearestOptions>("nearest",
+                                                               "the experts nearest to the token");
     print_what_is_known();
     if (learns()) return 0;
     std::fprintf(stderr, "error: the router did not do what this example shows\n");

@@ -6,9 +6,9 @@
 
 #include <corpora/corpora.h>
 #include <moe/base/fields.h>
+#include <moe/experts/expert_options.h>
 #include <moe/layers/feed_forwards/dense.h>
 #include <moe/models/architectures/decoder.h>
-#include <moe/experts/expert_options.h>
 #include <moe/train/run.h>
 
 namespace {

@@ -17,8 +17,8 @@
 #include <moe/config/toml.h>
 #include <moe/data/loader.h>
 #include <moe/dispatch/dispatcher.h>
-#include <moe/experts/experts.h>
 #include <moe/experts/expert_options.h>
+#include <moe/experts/experts.h>
 #include <moe/experts/modules.h>
 #include <moe/generation/generate.h>
 #include <moe/layers/feed_forwards/dense.h>

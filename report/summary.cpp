@@ -14,8 +14,8 @@ namespace {
 /// "8" or "8 to 16".
 template <class Of>
 std::string range_of(const std::vector<const MoELayer::Impl*>& layers, const Of& of) {
-  const auto [low, high] = std::minmax_element(
-      layers.begin(), layers.end(), [&](auto* a, auto* b) { return of(*a) < of(*b); });
+  const auto [low, high] = std::minmax_element(layers.begin(), layers.end(),
+                                               [&](auto* a, auto* b) { return of(*a) < of(*b); });
   const int64_t from = of(**low), to = of(**high);
   return from == to ? grouped(from) : grouped(from) + " to " + grouped(to);
 }

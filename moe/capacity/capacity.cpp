@@ -54,13 +54,13 @@ Routing Capacity::apply(Routing routing, const LayerContext& context) const {
       groups(routing.tokens(), context.tokens).offsets(routing.experts_N.device());
   const Tensor scores_TE = options_.overflow == "next_best" ? selection_scores(routing) : Tensor();
   const Tensor got_N = ops::assign_slots({.offsets_T1 = routing.offsets,
-                                        .experts_N = routing.experts_N,
-                                        .num_experts = routing.num_experts,
-                                        .groups_G1 = groups_G1,
-                                        .slots_G = room(groups_G1.diff(), context.training),
-                                        .priority_T = urgency(routing, context),
-                                        .token_by_token = options_.order == "token",
-                                        .scores_TE = scores_TE});
+                                          .experts_N = routing.experts_N,
+                                          .num_experts = routing.num_experts,
+                                          .groups_G1 = groups_G1,
+                                          .slots_G = room(groups_G1.diff(), context.training),
+                                          .priority_T = urgency(routing, context),
+                                          .token_by_token = options_.order == "token",
+                                          .scores_TE = scores_TE});
   const Tensor before_N = routing.weights_N;
   if (scores_TE.defined()) routing.weights_N = moved_weights(routing, got_N, scores_TE);
   routing.experts_N = got_N;

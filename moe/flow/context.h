@@ -10,16 +10,17 @@ namespace moe {
 
 using at::Tensor;
 
-/// What one forward pass is told, whatever layer it is in. State comes in as arguments, so that forward
-/// passes stay free of side effects.
+/// What one forward pass is told, whatever layer it is in. State comes in as arguments, so that
+/// forward passes stay free of side effects.
 struct PassContext {
   bool training = false;
   /// Seed and step of every random number that is drawn; a model sets the layer.
   RandomKey random = {};
-  /// Type the products run in (bfloat16 for mixed precision); Undefined: that of the input. Routers keep
-  /// float32.
+  /// Type the products run in (bfloat16 for mixed precision); Undefined: that of the input. Routers
+  /// keep float32.
   at::ScalarType compute = at::ScalarType::Undefined;
-  /// The model must not look ahead: routers that couple tokens over time refuse unless told otherwise.
+  /// The model must not look ahead: routers that couple tokens over time refuse unless told
+  /// otherwise.
   bool causal = false;
 
   at::ScalarType compute_type(const Tensor& x) const {
@@ -30,12 +31,13 @@ struct PassContext {
 /// What one layer is told.
 struct LayerContext : PassContext {
   TokenList tokens = {};
-  /// (E,) pairs per expert in the earlier micro-batches of this optimizer step; undefined in the first.
+  /// (E,) pairs per expert in the earlier micro-batches of this optimizer step; undefined in the
+  /// first.
   Tensor counts_so_far_E = {};
 };
 
-/// What moves the state of routers and balance terms after an optimizer step: counts over all ranks and
-/// micro-batches.
+/// What moves the state of routers and balance terms after an optimizer step: counts over all ranks
+/// and micro-batches.
 struct StepStatistics {
   /// (E,) int64 pairs that routers gave each expert, before capacity.
   Tensor counts_E;

@@ -7,7 +7,8 @@ namespace moe {
 
 /// What a model reads: tokens of text, or images.
 struct ModelInputs {
-  /// Text: ids and which of them belong together. An architecture for images makes its own from the pixels.
+  /// Text: ids and which of them belong together. An architecture for images makes its own from the
+  /// pixels.
   TokenList tokens = {};
   /// (N, C, H, W) floating; undefined for text.
   Tensor pixels_NCHW = {};

@@ -48,17 +48,20 @@ Tensor Packing::pack(const Tensor& x) const {
   const bool flat = x.dim() >= 1 && x.size(0) == rows_ * columns_ &&
                     !(x.dim() >= 2 && x.size(0) == rows_ && x.size(1) == columns_);
   check(flat || (x.dim() >= 2 && x.size(0) == rows_ && x.size(1) == columns_), "flow/packing",
-        "expected (B=", rows_, ", S=", columns_, ", …), got ", x.sizes(), ". Pass what the mask covers.");
+        "expected (B=", rows_, ", S=", columns_, ", …), got ", x.sizes(),
+        ". Pass what the mask covers.");
   const Tensor all = flat ? x : x.flatten(0, 1);
   return place_T_.defined() ? all.index_select(0, place_T_.to(x.device())) : all;
 }
 
 Tensor Packing::unpack(const Tensor& y, double fill) const {
   check(y.dim() >= 1 && y.size(0) == sequences_.tokens(), "flow/packing", "expected ",
-        sequences_.tokens(), " tokens, got ", y.sizes(), ". Pass what was computed of the packed tokens.");
+        sequences_.tokens(), " tokens, got ", y.sizes(),
+        ". Pass what was computed of the packed tokens.");
   const auto rest = y.sizes().slice(1);
   if (!place_T_.defined()) return y.reshape(shape_of({rows_, columns_}, rest));
-  const Tensor empty = at::full(shape_of({rows_ * columns_}, rest), fill, y.options().requires_grad(false));
+  const Tensor empty =
+      at::full(shape_of({rows_ * columns_}, rest), fill, y.options().requires_grad(false));
   return at::index_put(empty, {place_T_.to(y.device())}, y).view(shape_of({rows_, columns_}, rest));
 }
 

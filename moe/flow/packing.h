@@ -7,8 +7,9 @@
 
 namespace moe {
 
-/// The real tokens of a batch of B rows and S columns: each row's real tokens become one sequence, whatever side
-/// the padding stands on. Padding enters no model; results are put back with `unpack`.
+/// The real tokens of a batch of B rows and S columns: each row's real tokens become one sequence,
+/// whatever side the padding stands on. Padding enters no model; results are put back with
+/// `unpack`.
 class Packing {
  public:
   /// Every position is real.

@@ -26,8 +26,9 @@ at::TensorOptions ids_on(at::Device device) {
 }  // namespace
 
 Runs Runs::equal(int64_t count, int64_t length) {
-  check(count >= 0 && length >= 0, "flow/sequences", "expected a count and a length of at least 0, got ",
-        count, " and ", length, ". Correct them.");
+  check(count >= 0 && length >= 0, "flow/sequences",
+        "expected a count and a length of at least 0, got ", count, " and ", length,
+        ". Correct them.");
   Runs out;
   out.count_ = count;
   out.length_ = length;
@@ -37,7 +38,8 @@ Runs Runs::equal(int64_t count, int64_t length) {
 Runs Runs::of_lengths(const std::vector<int64_t>& lengths) {
   const bool same = std::all_of(lengths.begin(), lengths.end(),
                                 [&](int64_t length) { return length == lengths.front(); });
-  if (same) return equal(static_cast<int64_t>(lengths.size()), lengths.empty() ? 0 : lengths.front());
+  if (same)
+    return equal(static_cast<int64_t>(lengths.size()), lengths.empty() ? 0 : lengths.front());
   Runs out;
   out.count_ = static_cast<int64_t>(lengths.size());
   out.offsets_.reserve(lengths.size() + 1);

@@ -10,8 +10,8 @@ namespace moe {
 
 using at::Tensor;
 
-/// Consecutive runs of the tokens of a call: run i is the tokens begin(i) .. end(i). Runs follow each
-/// other without gaps from token 0 on, and may be empty.
+/// Consecutive runs of the tokens of a call: run i is the tokens begin(i) .. end(i). Runs follow
+/// each other without gaps from token 0 on, and may be empty.
 class Runs {
  public:
   Runs() = default;
@@ -26,8 +26,8 @@ class Runs {
   int64_t length(int64_t i) const { return end(i) - begin(i); }
   int64_t longest() const;
 
-  /// The length that all runs have, which allows views of shape (count, length, …); 0 when they differ
-  /// or there is none.
+  /// The length that all runs have, which allows views of shape (count, length, …); 0 when they
+  /// differ or there is none.
   int64_t equal_length() const { return length_; }
 
   /// (count + 1,) int64: where runs begin, and the end of the last.
@@ -44,18 +44,20 @@ class Runs {
   std::vector<int64_t> offsets_;  // empty where all have one length
 };
 
-/// Which tokens of a call belong together. Tokens are a list: those of the first sequence, then those of
-/// the second, and so on; there is no padding.
+/// Which tokens of a call belong together. Tokens are a list: those of the first sequence, then
+/// those of the second, and so on; there is no padding.
 ///
-/// Training rows, packed documents, ragged batches, prompts and single decoded tokens are all described
-/// by it. A sequence is what attention sees together. A row is the group of tokens that sequence-wise
-/// losses, capacity and expert choice look at: a sequence, or several packed documents.
+/// Training rows, packed documents, ragged batches, prompts and single decoded tokens are all
+/// described by it. A sequence is what attention sees together. A row is the group of tokens that
+/// sequence-wise losses, capacity and expert choice look at: a sequence, or several packed
+/// documents.
 struct Sequences {
   Runs runs;
-  /// Rows of packed documents, whose ends are ends of sequences too; without any the sequences are rows.
+  /// Rows of packed documents, whose ends are ends of sequences too; without any the sequences are
+  /// rows.
   Runs packed_rows = {};
-  /// Position of each sequence's first token: how many came before it in earlier calls (generation). Empty:
-  /// 0 for all.
+  /// Position of each sequence's first token: how many came before it in earlier calls
+  /// (generation). Empty: 0 for all.
   std::vector<int64_t> first_position = {};
 
   /// `count` sequences of `length` tokens.
@@ -84,13 +86,13 @@ struct TokenList {
   int64_t first_token = 0;
   /// (T,) int64 vocabulary ids; undefined where tokens are no text.
   Tensor ids_T = {};
-  /// (T,) int64 in [0, num_domains): where each token comes from, for terms on domains; -1: not known. May
-  /// be undefined. `num_domains` is the same on every rank and in every call.
+  /// (T,) int64 in [0, num_domains): where each token comes from, for terms on domains; -1: not
+  /// known. May be undefined. `num_domains` is the same on every rank and in every call.
   Tensor domains_T = {};
   int64_t num_domains = 0;
 
-  /// The rows of `tokens` tokens: all of them one row where no sequence is named. Throws moe::Error when
-  /// the sequences have another number of tokens.
+  /// The rows of `tokens` tokens: all of them one row where no sequence is named. Throws moe::Error
+  /// when the sequences have another number of tokens.
   Runs rows(int64_t tokens) const;
 };
 

@@ -13,8 +13,8 @@ namespace moe::layers {
 void BlockSpec::validate(const std::string& place) const {
   check_one_of("config", concat(place, ".norm"), norm, {"rmsnorm", "layernorm"});
   check_one_of("config", concat(place, ".norm_position"), norm_position, {"pre", "post"});
-  check<ConfigError>(std::isfinite(norm_epsilon) && norm_epsilon >= 0, "config", "expected '", place,
-                     ".norm_epsilon' to be finite and at least 0, got ", norm_epsilon,
+  check<ConfigError>(std::isfinite(norm_epsilon) && norm_epsilon >= 0, "config", "expected '",
+                     place, ".norm_epsilon' to be finite and at least 0, got ", norm_epsilon,
                      ". Correct it.");
   check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", place,
                      ".dropout' in [0, 1), got ", dropout, ". Lower it.");
@@ -31,12 +31,12 @@ BlockImpl::BlockImpl(const BlockSpec& spec, int64_t layer, const BlockShape& sha
     return Norm(spec.norm, shape.d_model, spec.norm_epsilon, shape.tensors);
   };
   mixer_norm_ = register_module(spec.mixer.kind + "_norm", norm());
-  mixer_ = register_module(spec.mixer.kind,
-                           spec.mixer.make(MixerShape{.d_model = shape.d_model,
-                                                      .causal = shape.causal,
-                                                      .norm = spec.norm,
-                                                      .norm_epsilon = spec.norm_epsilon,
-                                                      .tensors = shape.tensors}));
+  mixer_ =
+      register_module(spec.mixer.kind, spec.mixer.make(MixerShape{.d_model = shape.d_model,
+                                                                  .causal = shape.causal,
+                                                                  .norm = spec.norm,
+                                                                  .norm_epsilon = spec.norm_epsilon,
+                                                                  .tensors = shape.tensors}));
   feed_forward_norm_ = register_module("ffn_norm", norm());
   feed_forward_ = register_module(
       spec.feed_forward.kind,
@@ -49,8 +49,8 @@ Tensor BlockImpl::mix(const Tensor& x_TD, const LayerContext& context, MixerStat
 }
 
 Tensor BlockImpl::feed(const Tensor& x_TD, const LayerContext& context, Report& report) {
-  // A node of its own: what flows back through router and experts adds up here before it meets the residual,
-  // whether it is recomputed or not.
+  // A node of its own: what flows back through router and experts adds up here before it meets the
+  // residual, whether it is recomputed or not.
   FeedForwardOutput out = feed_forward_->forward_tokens(x_TD.view(x_TD.sizes()), context);
   if (routes()) report = LayerReport{layer_, std::move(out.balance), std::move(out.routing)};
   return dropout(out.hidden_TD, spec_.dropout, context, 2);
@@ -60,7 +60,7 @@ Tensor BlockImpl::again(const Stage& stage, const Tensor& x_TD, Report& report) 
   // What the second call reports was reported by the first: it finds nobody waiting.
   const auto waiting = std::make_shared<Report>();
   const RecomputedPart part = [stage, waiting = std::weak_ptr(waiting),
-                     self = shared_from_this()](const Tensor& x) {
+                               self = shared_from_this()](const Tensor& x) {
     Report mine;
     std::vector<Tensor> out = {stage(x, mine)};
     if (mine)

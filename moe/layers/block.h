@@ -15,8 +15,9 @@
 
 namespace moe::layers {
 
-/// What of a training step's activations is computed again in the backward pass instead of kept: nothing, the MoE
-/// layers with the norm before them, or whole blocks. Loss, gradients and statistics are the same to the bit.
+/// What of a training step's activations is computed again in the backward pass instead of kept:
+/// nothing, the MoE layers with the norm before them, or whole blocks. Loss, gradients and
+/// statistics are the same to the bit.
 enum class Recompute { kNone, kMoE, kBlocks };
 
 /// One block of a stack: a mixer and a feed-forward, where norms stand, and the residual rule.
@@ -49,14 +50,14 @@ struct BlockShape {
   at::TensorOptions tensors = {};
 };
 
-/// A mixer, then a feed-forward, each with its norm and a residual around it. Its children are named by their kinds:
-/// "attention_norm", "attention", "ffn_norm", "moe", …
+/// A mixer, then a feed-forward, each with its norm and a residual around it. Its children are
+/// named by their kinds: "attention_norm", "attention", "ffn_norm", "moe", …
 class BlockImpl : public Module {
  public:
   BlockImpl(const BlockSpec& spec, int64_t layer, const BlockShape& shape);
 
-  /// x_TD -> (T, D), and a report where the block routes; `context` is the layer's. The routing in the report
-  /// carries no gradient where it is recomputed.
+  /// x_TD -> (T, D), and a report where the block routes; `context` is the layer's. The routing in
+  /// the report carries no gradient where it is recomputed.
   std::pair<Tensor, std::optional<LayerReport>> forward(const Tensor& x_TD,
                                                         const LayerContext& context,
                                                         MixerState* state,

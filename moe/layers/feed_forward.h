@@ -19,8 +19,9 @@ struct FeedForwardShape {
   at::TensorOptions tensors = {};
 };
 
-/// The half of a block that looks at one token at a time: dense, Mixture of Experts, and what combines them. A swap
-/// point: one file in feed_forwards/ and one line in feed_forwards.def add a kind.
+/// The half of a block that looks at one token at a time: dense, Mixture of Experts, and what
+/// combines them. A swap point: one file in feed_forwards/ and one line in feed_forwards.def add a
+/// kind.
 ///
 /// forward_tokens has no side effects; state across steps moves in end_step only.
 class FeedForward : public Module {
@@ -31,7 +32,8 @@ class FeedForward : public Module {
   virtual FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context) = 0;
   /// Whether forward_tokens routes.
   virtual bool routes() const { return false; }
-  /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that route.
+  /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that
+  /// route.
   virtual void end_step(const StepStatistics& /*statistics*/) {}
   /// Share of the parameter `info` that works for one token, on average: below 1 for experts.
   virtual double active_share(const ParameterInfo& /*info*/) const { return 1; }

@@ -16,8 +16,8 @@
 
 namespace moe::layers {
 
-/// The block that replaces a feed-forward block: y_t = sum over t's choices of weight * expert(x_t), plus the shared
-/// expert's output.
+/// The block that replaces a feed-forward block: y_t = sum over t's choices of weight *
+/// expert(x_t), plus the shared expert's output.
 ///
 /// With a group of more than one rank and the all_to_all dispatcher the experts are sharded.
 class MoELayerImpl : public FeedForward {
@@ -35,16 +35,18 @@ class MoELayerImpl : public FeedForward {
   MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions& options,
                const experts::ExpertsMaker& make_experts = {});
 
-  /// x (…, D) of a floating dtype, in whose last dimensions but one sequences lie: (T, D) is one sequence, (B, S, D) are
-  /// B of them. mask (…) bool, false for padding, whose output is 0; undefined: none. The output has x's shape.
+  /// x (…, D) of a floating dtype, in whose last dimensions but one sequences lie: (T, D) is one
+  /// sequence, (B, S, D) are B of them. mask (…) bool, false for padding, whose output is 0;
+  /// undefined: none. The output has x's shape.
   ///
-  /// For layers on their own: trains or not as is_training() says; counts a step at each call in training, so that noise
-  /// differs from call to call, and moves routers' and terms' state (as end_step does) by the load of the call before.
-  /// Whoever accumulates gradients or trains on several ranks calls forward_tokens with a context instead, and end_step.
-  /// Not for concurrent calls in training.
+  /// For layers on their own: trains or not as is_training() says; counts a step at each call in
+  /// training, so that noise differs from call to call, and moves routers' and terms' state (as
+  /// end_step does) by the load of the call before. Whoever accumulates gradients or trains on
+  /// several ranks calls forward_tokens with a context instead, and end_step. Not for concurrent
+  /// calls in training.
   FeedForwardOutput forward(const Tensor& x, const Tensor& mask = {});
-  /// x_TD (T, D). Free of side effects; safe to call from several threads as long as nobody changes parameters. Throws
-  /// moe::Error for another shape.
+  /// x_TD (T, D). Free of side effects; safe to call from several threads as long as nobody changes
+  /// parameters. Throws moe::Error for another shape.
   FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context) override;
   bool routes() const override { return true; }
   /// Once after each optimizer step, with counts over ranks and micro-batches.
@@ -52,8 +54,8 @@ class MoELayerImpl : public FeedForward {
   double active_share(const ParameterInfo& info) const override;
   int64_t flops_per_token() const override;
 
-  /// Experts that work for a token, on average: what the router says, and no more than a capacity factor below 1 lets
-  /// through.
+  /// Experts that work for a token, on average: what the router says, and no more than a capacity
+  /// factor below 1 lets through.
   double active_experts() const;
   const MoELayerOptions& options() const { return options_; }
   routing::Router& router() { return *router_; }
@@ -84,7 +86,8 @@ class MoELayerImpl : public FeedForward {
   Tensor waiting_counts_E_;  // of the last call in training, for the next one to move state by
 };
 
-/// Shares a layer, as torch::nn's holders do: MoELayer layer({.d_model = 512, .num_experts = 64, .top_k = 2}).
+/// Shares a layer, as torch::nn's holders do: MoELayer layer({.d_model = 512, .num_experts = 64,
+/// .top_k = 2}).
 class MoELayer : public torch::nn::ModuleHolder<MoELayerImpl> {
  public:
   using torch::nn::ModuleHolder<MoELayerImpl>::ModuleHolder;

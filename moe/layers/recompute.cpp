@@ -55,7 +55,8 @@ struct Recomputed : torch::autograd::Function<Recomputed> {
 
 }  // namespace
 
-std::vector<Tensor> recomputed(const torch::nn::Module& owner, const RecomputedPart& part, const Tensor& x) {
+std::vector<Tensor> recomputed(const torch::nn::Module& owner, const RecomputedPart& part,
+                               const Tensor& x) {
   const auto parameters = owner.parameters();
   const bool learns = at::GradMode::is_enabled() &&
                       (x.requires_grad() || std::any_of(parameters.begin(), parameters.end(),

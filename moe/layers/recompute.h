@@ -23,6 +23,7 @@ using RecomputedPart = std::function<std::vector<Tensor>(const Tensor& x)>;
 /// backward() does; autograd::grad of them sees nothing. Differentiable once: a backward pass that
 /// makes a graph throws moe::Error. The owner must live, and its parameters stay as they are, until
 /// then.
-std::vector<Tensor> recomputed(const torch::nn::Module& owner, const RecomputedPart& part, const Tensor& x);
+std::vector<Tensor> recomputed(const torch::nn::Module& owner, const RecomputedPart& part,
+                               const Tensor& x);
 
 }  // namespace moe::layers

@@ -17,8 +17,8 @@ Recompute parse_recompute(const std::string& name, const std::string& option);
 struct ForwardContext : PassContext {
   /// In training, where gradients are on.
   Recompute recompute = Recompute::kNone;
-  /// Per layer that routes: pairs per expert in the earlier micro-batches of this step. Empty in the
-  /// first.
+  /// Per layer that routes: pairs per expert in the earlier micro-batches of this step. Empty in
+  /// the first.
   std::vector<Tensor> counts_so_far = {};
   /// What the mixers remember of earlier calls, extended by this one; null: nothing.
   GenerationState* state = nullptr;

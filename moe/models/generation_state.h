@@ -8,8 +8,8 @@
 
 namespace moe::models {
 
-/// One state a mixer, and how many tokens of each sequence the model has seen. Sequences join and leave between
-/// calls; their lengths differ. Owned by whoever generates: models stay const.
+/// One state a mixer, and how many tokens of each sequence the model has seen. Sequences join and
+/// leave between calls; their lengths differ. Owned by whoever generates: models stay const.
 class GenerationState {
  public:
   GenerationState() = default;
@@ -32,7 +32,9 @@ class GenerationState {
   Sequences sequences(const std::vector<int64_t>& fresh) const;
 
   // For models.
-  layers::MixerState* mixer(size_t layer) { return mixers_.empty() ? nullptr : mixers_.at(layer).get(); }
+  layers::MixerState* mixer(size_t layer) {
+    return mixers_.empty() ? nullptr : mixers_.at(layer).get();
+  }
   size_t mixers() const { return mixers_.size(); }
   void advance(const Sequences& sequences);
 

@@ -13,7 +13,8 @@ Recompute parse_recompute(const std::string& name, const std::string& option) {
 
 Tensor ModelOutput::balance_loss() const {
   const bool wide = hidden_TD.scalar_type() == at::kDouble;
-  Tensor total = at::zeros({}, hidden_TD.options().requires_grad(false).dtype(wide ? at::kDouble : at::kFloat));
+  Tensor total = at::zeros(
+      {}, hidden_TD.options().requires_grad(false).dtype(wide ? at::kDouble : at::kFloat));
   for (const auto& layer : layers) total = total + layer.balance.loss();
   return total;
 }

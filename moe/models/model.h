@@ -43,24 +43,28 @@ struct ModelShape {
   at::TensorOptions tensors = at::TensorOptions(at::kMeta);
 };
 
-/// A model: an architecture filled with blocks. Forward changes nothing but the state handed in; safe for concurrent
-/// calls with states of their own.
+/// A model: an architecture filled with blocks. Forward changes nothing but the state handed in;
+/// safe for concurrent calls with states of their own.
 class Model : public Module {
  public:
   using Module::Module;
 
-  /// Everything up to the head. Throws moe::Error for ids outside the vocabulary, positions beyond the context length,
-  /// and inputs of another kind.
+  /// Everything up to the head. Throws moe::Error for ids outside the vocabulary, positions beyond
+  /// the context length, and inputs of another kind.
   virtual ModelOutput forward(const ModelInputs& inputs, const ForwardContext& context) = 0;
-  /// hidden (M, D), any rows of forward's -> (M, V) in `compute` (Undefined: the parameters' type). Apart from forward,
-  /// because losses take it in chunks and generation asks for the last position only.
-  virtual Tensor head(const Tensor& hidden_MD, at::ScalarType compute = at::ScalarType::Undefined) = 0;
+  /// hidden (M, D), any rows of forward's -> (M, V) in `compute` (Undefined: the parameters' type).
+  /// Apart from forward, because losses take it in chunks and generation asks for the last position
+  /// only.
+  virtual Tensor head(const Tensor& hidden_MD,
+                      at::ScalarType compute = at::ScalarType::Undefined) = 0;
   /// Once after each optimizer step; one entry for each layer that routes.
   virtual void end_step(const std::vector<StepStatistics>& statistics) = 0;
-  /// An empty state for sequences of up to `capacity` positions. Throws moe::Error where the model cannot go on from one.
+  /// An empty state for sequences of up to `capacity` positions. Throws moe::Error where the model
+  /// cannot go on from one.
   virtual GenerationState new_state(int64_t capacity, at::ScalarType dtype) const = 0;
   virtual ModelTraits traits() const = 0;
-  /// How its parameters start: draws them from `seed` by full name. To be called once they have memory.
+  /// How its parameters start: draws them from `seed` by full name. To be called once they have
+  /// memory.
   virtual void draw(uint64_t seed) = 0;
   /// Its blocks in order: counts and the dense twin walk them.
   virtual std::vector<std::shared_ptr<layers::BlockImpl>> blocks() const = 0;
@@ -82,7 +86,8 @@ struct ModelSpec {
   template <class Visitor>
   void fields(Visitor& v) {
     v("architecture", architecture,
-      "a registered architecture (`moe inspect --list architecture`); further keys are its options");
+      "a registered architecture (`moe inspect --list architecture`); further keys are its "
+      "options");
     v.rest(options);
   }
   void find_unknown(UnknownKeys& unknown) const;

@@ -29,11 +29,11 @@ void check_share(double value, const std::string& place, const char* key) {
 
 /// Active experts of a layer of so many experts and choices: what its router says.
 double active_experts(const UniformBlocks& blocks, int64_t i, int64_t d_model) {
-  const auto router = blocks.moe.router.make(
-      routing::RouterShape{.d_model = d_model,
-                           .num_experts = blocks.experts_of(i),
-                           .top_k = blocks.top_k_of(i),
-                           .tensors = at::TensorOptions(at::kMeta)});
+  const auto router =
+      blocks.moe.router.make(routing::RouterShape{.d_model = d_model,
+                                                  .num_experts = blocks.experts_of(i),
+                                                  .top_k = blocks.top_k_of(i),
+                                                  .tensors = at::TensorOptions(at::kMeta)});
   return router->active_experts();
 }
 
@@ -46,8 +46,8 @@ void check_size(int64_t value, int64_t least, const std::string& place, const ch
 }
 
 void UniformBlocks::validate(const std::string& place, int64_t d_model) const {
-  for (const auto& [key, size] : {std::pair{"layers", layers}, std::pair{"heads", heads},
-                                  std::pair{"moe.every", moe.every}})
+  for (const auto& [key, size] :
+       {std::pair{"layers", layers}, std::pair{"heads", heads}, std::pair{"moe.every", moe.every}})
     check_size(size, 1, place, key);
   check<ConfigError>(layers <= kMostLayers, "config", "expected '", place, ".layers' of at most ",
                      kMostLayers, ", got ", layers, ". Lower it.");
@@ -78,7 +78,8 @@ void UniformBlocks::validate(const std::string& place, int64_t d_model) const {
                      ". Change one of them, or set head_dim.");
   const int64_t head_width = head_dim > 0 ? head_dim : d_model / heads;
   check<ConfigError>(rope == "none" || head_width % 2 == 0, "config",
-                     "expected an even head width in '", place, "', got ", head_width, ". Set head_dim, or change d_model or heads.");
+                     "expected an even head width in '", place, "', got ", head_width,
+                     ". Set head_dim, or change d_model or heads.");
   check<ConfigError>(heads % (kv_heads > 0 ? kv_heads : heads) == 0, "config", "expected '", place,
                      ".heads' to be a multiple of kv_heads, got ", heads, " and ", kv_heads,
                      ". Change one of them.");
@@ -120,7 +121,8 @@ int64_t UniformBlocks::top_k_of(int64_t i) const {
 int64_t UniformBlocks::dense_width(int64_t i, int64_t d_model) const {
   if (!d_ff_per_layer.empty()) return d_ff_per_layer[static_cast<size_t>(i)];
   if (d_ff > 0) return d_ff;
-  // As many experts as are active in the first MoE layer, where its router gives tokens other than their K.
+  // As many experts as are active in the first MoE layer, where its router gives tokens other than
+  // their K.
   double active = static_cast<double>(top_k_of(i));
   const bool mixes = moe.num_experts > 0 || !moe.experts_per_layer.empty();
   for (int64_t m = 0; mixes && m < layers; ++m) {

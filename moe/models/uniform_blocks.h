@@ -45,8 +45,9 @@ struct MoEBlocks {
   }
 };
 
-/// Blocks that differ at most in their feed-forwards: attention, then MoE or dense. The short way to describe a stack;
-/// architectures that have it put its keys into their own table and turn it into block specs.
+/// Blocks that differ at most in their feed-forwards: attention, then MoE or dense. The short way
+/// to describe a stack; architectures that have it put its keys into their own table and turn it
+/// into block specs.
 struct UniformBlocks {
   int64_t layers = 4;
   int64_t heads = 4;
@@ -80,7 +81,8 @@ struct UniformBlocks {
     v("rope_theta", rope_theta, "base of the rotary positions");
     v("attention_dropout", attention_dropout, "on the attention weights");
     v("norm", norm, "rmsnorm or layernorm");
-    v("norm_position", norm_position, "pre: before each half of a block; post: after adding its output");
+    v("norm_position", norm_position,
+      "pre: before each half of a block; post: after adding its output");
     v("norm_epsilon", norm_epsilon, "added to the mean square");
     v("feed_forward", feed_forward, "dense layers: gated or ffn");
     v("activation", activation, "of dense layers: silu, gelu, gelu_tanh, relu or relu_squared");
@@ -100,7 +102,9 @@ struct UniformBlocks {
   int64_t experts_of(int64_t i) const;
   int64_t top_k_of(int64_t i) const;
   /// Hidden units of one expert.
-  int64_t expert_width(int64_t d_model) const { return moe.expert.d_ff > 0 ? moe.expert.d_ff : 2 * d_model; }
+  int64_t expert_width(int64_t d_model) const {
+    return moe.expert.d_ff > 0 ? moe.expert.d_ff : 2 * d_model;
+  }
   /// Hidden units of layer `i` were it dense.
   int64_t dense_width(int64_t i, int64_t d_model) const;
 

@@ -134,8 +134,9 @@ TextLoss evaluate(models::Model& model, const data::Tokens& tokens) {
 TextLoss evaluate_file(const models::LoadedModel& model, const std::filesystem::path& path,
                        const std::string& format, const data::PackingOptions& packing) {
   check_one_of(kPlaceOfEvaluate, "format", format, data::text_formats());
-  check(model.tokenizer != nullptr, kPlaceOfEvaluate, "expected a model with a tokenizer, got none in '",
-        model.folder.string(), "'. Put its tokenizer.json beside the model.");
+  check(model.tokenizer != nullptr, kPlaceOfEvaluate,
+        "expected a model with a tokenizer, got none in '", model.folder.string(),
+        "'. Put its tokenizer.json beside the model.");
   const data::Tokens tokens = open_tokens(path, format, *model.tokenizer, packing);
   check(tokens.size() >= 2, kPlaceOfEvaluate, "expected at least 2 tokens in '", path.string(),
         "', got ", tokens.size(), ". Give more text.");

@@ -24,13 +24,14 @@ void check_requests(const SlotRequests& c) {
   const int64_t T = c.offsets_T1.size(0) - 1, G = c.groups_G1.size(0) - 1;
   check(c.num_experts >= 1 && G == c.slots_G.size(0), kPlace,
         "expected experts, and a room for each of ", G, " groups, got ", c.num_experts,
-        " experts and room for ", c.slots_G.size(0), " groups. Give one number of slots to each group.");
+        " experts and room for ", c.slots_G.size(0),
+        " groups. Give one number of slots to each group.");
   const int64_t* const bounds = c.groups_G1.const_data_ptr<int64_t>();
   check(bounds[0] == 0 && bounds[G] == T && std::is_sorted(bounds, bounds + G + 1), kPlace,
         "expected groups that rise from 0 to T=", T,
         " tokens, got others. Let the groups follow each other.");
-  check(!c.priority_T.defined() ||
-            (c.priority_T.sizes() == at::IntArrayRef{T} && c.priority_T.scalar_type() == at::kDouble),
+  check(!c.priority_T.defined() || (c.priority_T.sizes() == at::IntArrayRef{T} &&
+                                    c.priority_T.scalar_type() == at::kDouble),
         kPlace, "expected urgencies (T=", T, ") in float64, got others. Give one a token.");
   check(!c.scores_TE.defined() ||
             (c.scores_TE.sizes() == at::IntArrayRef{T, c.num_experts} &&
@@ -46,13 +47,13 @@ Tensor assign_slots(const SlotRequests& requests) {
     return x.defined() ? x.detach().to(at::kCPU).contiguous() : x;
   };
   const SlotRequests on_cpu = {.offsets_T1 = here(requests.offsets_T1),
-                         .experts_N = here(requests.experts_N),
-                         .num_experts = requests.num_experts,
-                         .groups_G1 = here(requests.groups_G1),
-                         .slots_G = here(requests.slots_G),
-                         .priority_T = here(requests.priority_T),
-                         .token_by_token = requests.token_by_token,
-                         .scores_TE = here(requests.scores_TE)};
+                               .experts_N = here(requests.experts_N),
+                               .num_experts = requests.num_experts,
+                               .groups_G1 = here(requests.groups_G1),
+                               .slots_G = here(requests.slots_G),
+                               .priority_T = here(requests.priority_T),
+                               .token_by_token = requests.token_by_token,
+                               .scores_TE = here(requests.scores_TE)};
   check_requests(on_cpu);
   Tensor slot_N = at::empty(on_cpu.experts_N.sizes(), on_cpu.experts_N.options());
   cpu::assign_slots(on_cpu, slot_N);

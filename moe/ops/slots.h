@@ -25,9 +25,9 @@ struct SlotRequests {
   /// A token is served with all its pairs at a time; otherwise the first choices of all tokens of a
   /// group come before the second ones.
   bool token_by_token = false;
-  /// (T, E) float32 or float64: a pair that finds its expert full moves to the one with a free slot that
-  /// scores best for its token (ties to the lowest id, NaN last), among those that the token does
-  /// not have. Undefined: such pairs get nothing.
+  /// (T, E) float32 or float64: a pair that finds its expert full moves to the one with a free slot
+  /// that scores best for its token (ties to the lowest id, NaN last), among those that the token
+  /// does not have. Undefined: such pairs get nothing.
   Tensor scores_TE = {};
 };
 

@@ -1,6 +1,6 @@
 #pragma once
-// What a parameter is: asked by optimizers, clipping, sharding, checkpoints, quantisation and losses on weights, so
-// that nobody reads it out of names.
+// What a parameter is: asked by optimizers, clipping, sharding, checkpoints, quantisation and
+// losses on weights, so that nobody reads it out of names.
 
 #include <functional>
 #include <optional>
@@ -35,14 +35,14 @@ struct ParameterInfo {
   Part part = Part::kBackbone;  // said by the module that holds it (Module::part)
   /// Dimension 0 counts experts: of a stack of experts, or of a router's rows.
   bool per_expert = false;
-  /// This rank holds its own experts of dimension 0, from number `first_expert` on; other parameters are the
-  /// same on every rank.
+  /// This rank holds its own experts of dimension 0, from number `first_expert` on; other
+  /// parameters are the same on every rank.
   bool sharded = false;
   int64_t first_expert = 0;
   /// It belongs to this one expert, by number, and lies on the rank that has it.
   std::optional<int64_t> expert = {};
-  /// Outputs of each of the matrices that stand on one another in it ([F, F]: gate rows, then up rows); empty:
-  /// one matrix.
+  /// Outputs of each of the matrices that stand on one another in it ([F, F]: gate rows, then up
+  /// rows); empty: one matrix.
   std::vector<int64_t> fused = {};
   /// Its product is added to the residual stream.
   bool residual = false;
@@ -51,8 +51,8 @@ struct ParameterInfo {
   /// It came with its start (a module of a user's own).
   bool keeps_start = false;
 
-  /// Whether weight decay is meant for it: for matrices, and neither for embeddings nor for what has one
-  /// dimension an expert.
+  /// Whether weight decay is meant for it: for matrices, and neither for embeddings nor for what
+  /// has one dimension an expert.
   bool decays() const {
     return role == Role::kMatrix || role == Role::kHead || role == Role::kScores;
   }

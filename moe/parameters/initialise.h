@@ -28,13 +28,14 @@ struct InitOptions {
   void validate(const std::string& place) const;
 };
 
-/// Fills every parameter and buffer of `module` from `seed` and its full name (its name in `module` behind
-/// `prefix`), whatever ranks or devices hold it. To be called once everything has memory.
+/// Fills every parameter and buffer of `module` from `seed` and its full name (its name in `module`
+/// behind `prefix`), whatever ranks or devices hold it. To be called once everything has memory.
 ///
-/// By role: biases and state zero, scales one, embeddings and routers' scores normal (embedding_std, router_std),
-/// matrices and heads by the scheme; a matrix whose product is added to the residual stream is divided by
-/// sqrt(2 depth) when depth > 0. Stacked experts each draw their own numbers, by their global number.
-/// What has a start of its own takes that; what came with its start (modules of a user) is left alone.
+/// By role: biases and state zero, scales one, embeddings and routers' scores normal
+/// (embedding_std, router_std), matrices and heads by the scheme; a matrix whose product is added
+/// to the residual stream is divided by sqrt(2 depth) when depth > 0. Stacked experts each draw
+/// their own numbers, by their global number. What has a start of its own takes that; what came
+/// with its start (modules of a user) is left alone.
 void initialise(torch::nn::Module& module, const InitOptions& options, uint64_t seed,
                 int64_t depth = 0, const std::string& prefix = "");
 

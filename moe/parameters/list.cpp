@@ -12,15 +12,16 @@ class Walk {
  public:
   explicit Walk(bool buffers) : buffers_(buffers) {}
 
-  /// `inherited`: what holds the module says of all its parameters; of it a plain module takes everything,
-  /// and one of ours the part alone.
+  /// `inherited`: what holds the module says of all its parameters; of it a plain module takes
+  /// everything, and one of ours the part alone.
   void visit(const torch::nn::Module& module, const std::string& prefix, ParameterInfo inherited) {
     const auto* const ours = dynamic_cast<const Module*>(&module);
     if (ours && ours->part()) inherited.part = *ours->part();
     const auto items = buffers_ ? module.named_buffers(/*recurse=*/false)
                                 : module.named_parameters(/*recurse=*/false);
     for (const auto& item : items) {
-      if (!item.value().defined() || !seen_.insert(item.value().unsafeGetTensorImpl()).second) continue;
+      if (!item.value().defined() || !seen_.insert(item.value().unsafeGetTensorImpl()).second)
+        continue;
       const auto* const said = ours ? ours->info_of(item.key()) : nullptr;
       ParameterInfo info = said ? *said : plain(item.value(), inherited);
       info.part = inherited.part;

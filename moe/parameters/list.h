@@ -18,9 +18,9 @@ struct Parameter {
 
 using Parameters = std::vector<Parameter>;
 
-/// Every parameter of `module` and of what it holds, each once, in the order of registration. Those of plain
-/// torch::nn modules are matrices (two dimensions or more) or biases, in the part of what holds them, and keep the
-/// start they come with.
+/// Every parameter of `module` and of what it holds, each once, in the order of registration. Those
+/// of plain torch::nn modules are matrices (two dimensions or more) or biases, in the part of what
+/// holds them, and keep the start they come with.
 Parameters parameters_of(const torch::nn::Module& module);
 
 /// What a checkpoint holds: the parameters, then the buffers.

@@ -9,14 +9,15 @@
 
 namespace moe {
 
-/// A module whose parameters and buffers say what they are, and that can exist unfilled: its constructor gives
-/// it TensorOptions (on the device "meta": shapes alone), fills nothing and draws nothing. `materialise` gives
-/// memory, `initialise` draws, a loader fills in place.
+/// A module whose parameters and buffers say what they are, and that can exist unfilled: its
+/// constructor gives it TensorOptions (on the device "meta": shapes alone), fills nothing and draws
+/// nothing. `materialise` gives memory, `initialise` draws, a loader fills in place.
 class Module : public torch::nn::Module {
  public:
   /// What the module holds itself; null for a name that was registered without an info.
   const ParameterInfo* info_of(const std::string& name) const;
-  /// What all parameters of a foreign child (a plain torch::nn::Module) are; null when nothing was said.
+  /// What all parameters of a foreign child (a plain torch::nn::Module) are; null when nothing was
+  /// said.
   const ParameterInfo* child_info(const std::string& name) const;
   /// The part of the model that this module and its children are; none: that of what holds it.
   virtual std::optional<Part> part() const { return std::nullopt; }
@@ -26,11 +27,14 @@ class Module : public torch::nn::Module {
 
   /// Registers an unfilled parameter of the module's TensorOptions.
   Tensor add_parameter(const std::string& name, at::IntArrayRef sizes, ParameterInfo info);
-  /// Registers an unfilled buffer; its role is kState. It starts at zero unless info.start says otherwise.
+  /// Registers an unfilled buffer; its role is kState. It starts at zero unless info.start says
+  /// otherwise.
   Tensor add_buffer(const std::string& name, at::IntArrayRef sizes, at::ScalarType type,
                     ParameterInfo info = {});
-  /// Registers a module that is not one of ours, with what its parameters have in common: part, expert.
-  void add_foreign(const std::string& name, std::shared_ptr<torch::nn::Module> module, ParameterInfo info);
+  /// Registers a module that is not one of ours, with what its parameters have in common: part,
+  /// expert.
+  void add_foreign(const std::string& name, std::shared_ptr<torch::nn::Module> module,
+                   ParameterInfo info);
 
   const at::TensorOptions& tensors() const { return tensors_; }
 

@@ -158,7 +158,8 @@ TEST(Dense, EqualsItsFormulaAndHasItsGradients) {
       expect_close(block->forward_tokens(x_TD, {}).hidden_TD, expected, 1e-13);
       std::vector<Tensor> inputs = {x_TD.clone()};
       for (const Tensor& parameter : block->parameters()) inputs.push_back(parameter);
-      expect_gradients([&](const auto& in) { return block->forward_tokens(in[0], {}).hidden_TD; }, inputs);
+      expect_gradients([&](const auto& in) { return block->forward_tokens(in[0], {}).hidden_TD; },
+                       inputs);
     }
   const auto make = [](const Dense& dense, int64_t d_model) {
     return FeedForwardSpec(dense).make(FeedForwardShape{.d_model = d_model});

@@ -55,9 +55,11 @@ TEST(LayerBalance, NamesAndSavesTermsByTheirKindAndMovesTheirStateAfterTheStep) 
                 "balance_usage_variance_2.usage", "balance_usage_variance_2.steps"}));
   const Tensor x_TD = normal({T, D}, 3);
   std::vector<std::string> names;
-  for (const auto& term : layer->forward_tokens(x_TD, LayerContext()).balance.terms) names.push_back(term.name);
+  for (const auto& term : layer->forward_tokens(x_TD, LayerContext()).balance.terms)
+    names.push_back(term.name);
   EXPECT_EQ(names, (std::vector<std::string>{"switch", "usage_variance", "usage_variance_2"}));
-  const double before = layer->forward_tokens(x_TD, training()).balance.terms[1].value.item<double>();
+  const double before =
+      layer->forward_tokens(x_TD, training()).balance.terms[1].value.item<double>();
   EXPECT_EQ(layer->forward_tokens(x_TD, training()).balance.terms[1].value.item<double>(), before);
   layer->end_step({.counts_E = at::tensor({18, 0, 0, 0}, at::kLong), .step = 0});
   expect_close(layer->named_buffers()["balance_usage_variance.usage"],
@@ -74,15 +76,19 @@ TEST(LayerBalance, GivesTermsTheWeightsWhereSomethingLearns) {
   const auto p = layer->named_parameters();
   const double half_squares =
       (p["experts.w_in"].square().sum() + p["experts.w_out"].square().sum()).item<double>() / 2;
-  EXPECT_NEAR(layer->forward_tokens(x_TD, LayerContext()).balance.terms[2].value.item<double>(), half_squares, 1e-10);
-  for (const auto& term : layer->forward_tokens(x_TD, LayerContext()).balance.terms) EXPECT_GT(term.value.item<double>(), 0);
-  expect_directional_gradients([&] { return layer->forward_tokens(x_TD, training()).balance.loss(); },
-                               named_parameters_of(*layer));
+  EXPECT_NEAR(layer->forward_tokens(x_TD, LayerContext()).balance.terms[2].value.item<double>(),
+              half_squares, 1e-10);
+  for (const auto& term : layer->forward_tokens(x_TD, LayerContext()).balance.terms)
+    EXPECT_GT(term.value.item<double>(), 0);
+  expect_directional_gradients(
+      [&] { return layer->forward_tokens(x_TD, training()).balance.loss(); },
+      named_parameters_of(*layer));
 
   const at::NoGradGuard no_grad;
   for (const auto& term : layer->forward_tokens(x_TD, training()).balance.terms)
     EXPECT_GT(term.value.item<double>(), 0) << "training measures in any case";
-  for (const auto& term : layer->forward_tokens(x_TD, LayerContext()).balance.terms) EXPECT_EQ(term.value.item<double>(), 0);
+  for (const auto& term : layer->forward_tokens(x_TD, LayerContext()).balance.terms)
+    EXPECT_EQ(term.value.item<double>(), 0);
 }
 
 /// 1 when it was handed weights, else 0.
@@ -103,7 +109,10 @@ TEST(LayerBalance, ReadsTheWeightsOnlyWhereATermWantsThem) {
   balance::terms().add<WeightCounter<false>>("test_wants_none", "");
   const Tensor x_TD = normal({T, D}, 3);
   const auto value = [&](const std::vector<BalanceSpec>& terms) {
-    return make(options(terms))->forward_tokens(x_TD, training()).balance.terms[0].value.item<double>();
+    return make(options(terms))
+        ->forward_tokens(x_TD, training())
+        .balance.terms[0]
+        .value.item<double>();
   };
   EXPECT_EQ(value({{"test_wants_none", 1}}), 0);
   EXPECT_EQ(value({{"test_wants_weights", 1}}), 1);
@@ -116,7 +125,8 @@ TEST(LayerBalance, MeasuresWhatTheRouterChoseWhenExpertsSitOut) {
   const Tensor x_TD = normal({T, D}, 3);
   int64_t dropped = 0;
   for (uint64_t step = 0; step < 6; ++step) {
-    const MoEOutput out = dropping->forward_tokens(x_TD, training(step)), all = whole->forward_tokens(x_TD, training(step));
+    const MoEOutput out = dropping->forward_tokens(x_TD, training(step)),
+                    all = whole->forward_tokens(x_TD, training(step));
     expect_identical(out.balance.load_E, all.balance.load_E);
     expect_identical(out.balance.loss(), all.balance.loss());
     EXPECT_EQ(out.balance.dropped.item<double>(), 0);
@@ -124,7 +134,8 @@ TEST(LayerBalance, MeasuresWhatTheRouterChoseWhenExpertsSitOut) {
     EXPECT_TRUE(out.hidden_TD.isfinite().all().item<bool>());
   }
   EXPECT_GT(dropped, 0);
-  expect_identical(dropping->forward_tokens(x_TD, LayerContext()).hidden_TD, whole->forward_tokens(x_TD, LayerContext()).hidden_TD, "evaluation");
+  expect_identical(dropping->forward_tokens(x_TD, LayerContext()).hidden_TD,
+                   whole->forward_tokens(x_TD, LayerContext()).hidden_TD, "evaluation");
 }
 
 TEST(LayerBalance, RefusesADropoutOfAllExperts) {

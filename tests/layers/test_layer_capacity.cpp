@@ -98,7 +98,8 @@ TEST(LayerCapacity, ReportsLoadsBeforeDropsAndDropsBesideThem) {
     EXPECT_GT(out.balance.dropped.item<double>(), 0);
     EXPECT_EQ(out.balance.dropped.item<double>(), T * K - kept);
     expect_identical(layer->forward_tokens(x_TD, sequences()).hidden_TD,
-                     free->forward_tokens(x_TD, LayerContext()).hidden_TD, "evaluation is dropless");
+                     free->forward_tokens(x_TD, LayerContext()).hidden_TD,
+                     "evaluation is dropless");
   }
 }
 
@@ -137,7 +138,8 @@ TEST(LayerCapacity, ExpertsThatSitOutAreNoDrops) {
   auto dropping = make(o);
   int64_t missing = 0;
   for (uint64_t step = 0; step < 6; ++step) {
-    const MoEOutput out = dropping->forward_tokens(x_TD, training(step)), all = whole->forward_tokens(x_TD, training(step));
+    const MoEOutput out = dropping->forward_tokens(x_TD, training(step)),
+                    all = whole->forward_tokens(x_TD, training(step));
     expect_identical(out.balance.dropped, all.balance.dropped);
     missing += out.routing.dropped().item<int64_t>() - all.routing.dropped().item<int64_t>();
   }
@@ -160,14 +162,14 @@ Outcome run(const MoELayerOptions& o, const std::shared_ptr<parallel::Communicat
     for (auto& item : layer->named_parameters()) {
       const Tensor& all = source[item.key()];
       const int64_t L = item.value().size(0), rank = group->rank();
-      item.value().copy_(item.value().sizes() == all.sizes() ? all
-                                                             : all.slice(0, rank * L, (rank + 1) * L));
+      item.value().copy_(
+          item.value().sizes() == all.sizes() ? all : all.slice(0, rank * L, (rank + 1) * L));
     }
   }
   Tensor x = x_TD.clone().set_requires_grad(true);
   const MoEOutput out = layer->forward_tokens(x, context);
-  const Tensor numbers_TD =
-      normal({T, D}, 5).slice(0, context.tokens.first_token, context.tokens.first_token + x_TD.size(0));
+  const Tensor numbers_TD = normal({T, D}, 5).slice(0, context.tokens.first_token,
+                                                    context.tokens.first_token + x_TD.size(0));
   ((out.hidden_TD * numbers_TD).sum() + out.balance.loss()).backward();
   return {out.hidden_TD.detach(), x.grad(), out.balance.load_E, out.balance.dropped,
           layer->named_parameters()["router.weight"].grad()};
@@ -193,11 +195,13 @@ TEST(LayerCapacity, IsTheSameOnAnyNumberOfRanksWithEitherDispatcher) {
                               [&](const std::shared_ptr<parallel::Communicator>& group) {
                                 const auto rank = static_cast<size_t>(group->rank());
                                 LayerContext context = training(0, tokens[rank]);
-                                for (size_t r = 0; r < rank; ++r) context.tokens.first_token += tokens[r];
-                                outcomes[rank] = run(o, group,
-                                                     x_TD.slice(0, context.tokens.first_token,
-                                                                context.tokens.first_token + tokens[rank]),
-                                                     context);
+                                for (size_t r = 0; r < rank; ++r)
+                                  context.tokens.first_token += tokens[r];
+                                outcomes[rank] =
+                                    run(o, group,
+                                        x_TD.slice(0, context.tokens.first_token,
+                                                   context.tokens.first_token + tokens[rank]),
+                                        context);
                               });
           std::vector<Tensor> hidden, dx;
           Tensor router_gradient = at::zeros_like(expected.router_gradient);
@@ -228,13 +232,15 @@ TEST(LayerCapacity, CountsNoMoreMultiplicationsThanFindRoom) {
 TEST(LayerCapacity, RefusesBadOptionsAndPartsOfGroups) {
   EXPECT_ERROR(make(options({.factor = -1})), "[capacity] expected a finite factor >= 0, got -1");
   auto layer = make(options({.factor = 1, .group_tokens = 5}));
-  EXPECT_ERROR(layer->forward_tokens(normal({T, D}, 1), training()), "expected whole groups of group_tokens=5");
+  EXPECT_ERROR(layer->forward_tokens(normal({T, D}, 1), training()),
+               "expected whole groups of group_tokens=5");
   auto o = options({.factor = 1, .overflow = "next_best"});
   o.router.kind = "hash";
   LayerContext context = training();
   context.tokens.ids_T = at::arange(T, at::kLong);
   MoELayer without_scores(o);
-  EXPECT_ERROR(without_scores->forward_tokens(normal({T, D}, 1), context), "expected a router with scores");
+  EXPECT_ERROR(without_scores->forward_tokens(normal({T, D}, 1), context),
+               "expected a router with scores");
 }
 
 /// Forward and gradients of a layer that another library computed; see case.json beside the files.

@@ -88,7 +88,10 @@ TEST_P(MixerContract, GradientsEqualCentralDifferences) {
     LayerContext context = of(sequences);
     context.training = true;
     expect_directional_gradients(
-        [&] { return (mixer->forward(x_TD, context, nullptr) * normal({9, D}, 5)).sum(); }, inputs);
+        [&] {
+          return (mixer->forward(x_TD, context, nullptr) * normal({9, D}, 5)).sum();
+        },
+        inputs);
   }
 }
 

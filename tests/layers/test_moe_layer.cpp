@@ -7,6 +7,7 @@
 #include <tests/support/message_of.h>
 #include <tests/support/modules.h>
 
+#include <ATen/Context.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
@@ -19,7 +20,6 @@
 #include <moe/layers/moe_layer.h>
 #include <moe/routing/replay.h>
 #include <moe/routing/routers.h>
-#include <ATen/Context.h>
 
 namespace moe::layers::moe_layer_test {
 
@@ -91,10 +91,11 @@ TEST(MoELayer, OneExpertOfWeightOneIsTheDenseBlock) {
         item.value().copy_(of_layer["experts." + item.key()][0]);
     }
     const Tensor x_TD = normal({T, D}, 3);
-    const auto got =
-        differentiate(*layer, x_TD, [&](const Tensor& x) { return layer->forward_tokens(x, LayerContext()).hidden_TD; });
-    const auto expected =
-        differentiate(*block, x_TD, [&](const Tensor& x) { return block->forward_tokens(x, {}).hidden_TD; });
+    const auto got = differentiate(*layer, x_TD, [&](const Tensor& x) {
+      return layer->forward_tokens(x, LayerContext()).hidden_TD;
+    });
+    const auto expected = differentiate(
+        *block, x_TD, [&](const Tensor& x) { return block->forward_tokens(x, {}).hidden_TD; });
     expect_close(got.y_TD, expected.y_TD, 1e-13);
     expect_close(got.dx_TD, expected.dx_TD, 1e-13);
     for (const auto& [name, gradient] : expected.gradients)
@@ -129,7 +130,8 @@ Tensor token_by_token(MoELayerImpl& layer, const Tensor& x_TD, bool with_shared)
   if (!with_shared) return y_TD;
   Tensor shared_TD =
       dense_block(x_TD, p["shared.w_in"], {}, p["shared.w_out"], {}, ops::Activation::kSilu, true);
-  if (p.contains("shared.w_gate")) shared_TD = at::sigmoid(at::matmul(x_TD, p["shared.w_gate"].t())) * shared_TD;
+  if (p.contains("shared.w_gate"))
+    shared_TD = at::sigmoid(at::matmul(x_TD, p["shared.w_gate"].t())) * shared_TD;
   return y_TD + shared_TD;
 }
 
@@ -144,8 +146,9 @@ TEST(MoELayer, EqualsALayerThatGoesTokenByToken) {
         o.expert.kind = kind;
         if (shared.d_ff > 0) o.shared = shared;
         auto layer = make(o);
-        const auto got =
-            differentiate(*layer, x_TD, [&](const Tensor& x) { return layer->forward_tokens(x, LayerContext()).hidden_TD; });
+        const auto got = differentiate(*layer, x_TD, [&](const Tensor& x) {
+          return layer->forward_tokens(x, LayerContext()).hidden_TD;
+        });
         const auto expected = differentiate(*layer, x_TD, [&](const Tensor& x) {
           return token_by_token(*layer, x, shared.d_ff > 0);
         });
@@ -247,7 +250,8 @@ TEST(MoELayer, OneExpertMayTakeEveryTokenAndTiesGoToTheLowestIds) {
   Tensor router_ED = layer->named_parameters()["router.weight"];
   router_ED.zero_();
   const Tensor x_TD = normal({T, D}, 3).abs();
-  expect_identical(layer->forward_tokens(x_TD, LayerContext()).balance.load_E, at::tensor({9.0, 9.0, 0.0, 0.0}, at::kDouble));
+  expect_identical(layer->forward_tokens(x_TD, LayerContext()).balance.load_E,
+                   at::tensor({9.0, 9.0, 0.0, 0.0}, at::kDouble));
   router_ED[3].fill_(5);
   const MoEOutput out = layer->forward_tokens(x_TD, LayerContext());
   expect_identical(out.balance.load_E, at::tensor({9.0, 0.0, 0.0, 9.0}, at::kDouble));
@@ -267,7 +271,8 @@ TEST(MoELayer, ComputesInBfloat16WhereAskedAndKeepsTheRouterWide) {
   EXPECT_EQ(narrow.hidden_TD.scalar_type(), at::kFloat);
   expect_identical(narrow.routing.logits_TE, wide.routing.logits_TE);
   expect_close(narrow.hidden_TD, wide.hidden_TD, 0.03);
-  EXPECT_EQ(layer->forward_tokens(x_TD.to(at::kBFloat16), LayerContext()).hidden_TD.scalar_type(), at::kBFloat16);
+  EXPECT_EQ(layer->forward_tokens(x_TD.to(at::kBFloat16), LayerContext()).hidden_TD.scalar_type(),
+            at::kBFloat16);
 }
 
 TEST(MoELayer, DropoutDependsOnTheTokensGlobalNumber) {
@@ -280,7 +285,8 @@ TEST(MoELayer, DropoutDependsOnTheTokensGlobalNumber) {
   const Tensor x_TD = normal({T, D}, 3);
   const Tensor whole_TD = layer->forward_tokens(x_TD, context).hidden_TD;
   context.tokens.first_token = 4;
-  expect_close(layer->forward_tokens(x_TD.slice(0, 4), context).hidden_TD, whole_TD.slice(0, 4), 1e-14);
+  expect_close(layer->forward_tokens(x_TD.slice(0, 4), context).hidden_TD, whole_TD.slice(0, 4),
+               1e-14);
   EXPECT_FALSE(layer->forward_tokens(x_TD, context).hidden_TD.equal(whole_TD));
 }
 
@@ -296,8 +302,10 @@ TEST(MoELayer, CountsItsMultiplications) {
 
 TEST(MoELayer, RefusesWhatItCannotBuildOrTake) {
   EXPECT_ERROR(make(small())(normal({2, D + 1}, 1)), "expected x of shape (…, D=6)");
-  EXPECT_ERROR(make(small())->forward_tokens(normal({2, 3, D}, 1), LayerContext()), "expected x of shape (T, D=6)");
-  EXPECT_ERROR(make(small())(normal({2, 3, D}, 1), at::ones({2, 4}, at::kBool)), "a mask of type Bool");
+  EXPECT_ERROR(make(small())->forward_tokens(normal({2, 3, D}, 1), LayerContext()),
+               "expected x of shape (T, D=6)");
+  EXPECT_ERROR(make(small())(normal({2, 3, D}, 1), at::ones({2, 4}, at::kBool)),
+               "a mask of type Bool");
   EXPECT_ERROR(make(small(4, 5)), "top_k in [1, num_experts=4], got 5");
   auto o = small();
   o.router.kind = "topp";

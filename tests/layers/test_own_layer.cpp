@@ -1,5 +1,5 @@
-// A MoE layer in somebody else's model: shapes, masks, training and seeds as torch::nn's modules have them.
-// B batch, S sequence, T tokens, D width, F hidden, E experts.
+// A MoE layer in somebody else's model: shapes, masks, training and seeds as torch::nn's modules
+// have them. B batch, S sequence, T tokens, D width, F hidden, E experts.
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/modules.h>
@@ -38,13 +38,12 @@ TEST(OwnLayer, PaddingGetsNothingAndCountsNowhere) {
   randomise(*layer, 1);
   layer->eval();
   const MoEOutput out = layer(x_BSD, mask_BS);
-  const MoEOutput alone = layer->forward_tokens(x_BSD.flatten(0, 1).index_select(0, real_R), LayerContext());
+  const MoEOutput alone =
+      layer->forward_tokens(x_BSD.flatten(0, 1).index_select(0, real_R), LayerContext());
   ASSERT_EQ(out.hidden_TD.sizes(), x_BSD.sizes());
   expect_close(out.hidden_TD.flatten(0, 1).index_select(0, real_R), alone.hidden_TD, 1e-14);
-  EXPECT_TRUE(out.hidden_TD.masked_select(mask_BS.logical_not().unsqueeze(2))
-                  .eq(0)
-                  .all()
-                  .item<bool>());
+  EXPECT_TRUE(
+      out.hidden_TD.masked_select(mask_BS.logical_not().unsqueeze(2)).eq(0).all().item<bool>());
   expect_identical(out.balance.load_E, alone.balance.load_E);
   expect_close(out.balance.loss(), alone.balance.loss(), 1e-14);
   EXPECT_EQ(out.balance.tokens.item<double>(), 6);
@@ -55,7 +54,8 @@ TEST(OwnLayer, FollowsTorchsHabits) {
   auto o = options();
   at::manual_seed(5);
   const MoELayer first(o), second(o);
-  EXPECT_FALSE(first->parameters()[0].equal(second->parameters()[0])) << "equal options, two layers";
+  EXPECT_FALSE(first->parameters()[0].equal(second->parameters()[0]))
+      << "equal options, two layers";
   at::manual_seed(5);
   const MoELayer again(o);
   expect_identical(again->parameters()[0].detach(), first->parameters()[0].detach());
@@ -89,7 +89,8 @@ TEST(OwnLayer, MovesTheSelectionBiasByTheLoadOfTheCallBefore) {
   layer(x_TD);
   expect_identical(bias_E(), moved_E, "evaluation moves nothing");
   layer->train();
-  layer->end_step({.counts_E = at::tensor({9, 1, 4, 4}, at::kLong)});  // told: nothing waits any more
+  layer->end_step(
+      {.counts_E = at::tensor({9, 1, 4, 4}, at::kLong)});  // told: nothing waits any more
   const Tensor told_E = bias_E();
   layer(x_TD);
   expect_identical(bias_E(), told_E);

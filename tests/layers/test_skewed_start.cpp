@@ -50,8 +50,8 @@ Table sigmoid_options(double bias_rate) {
 bool claims_to_balance(const balance::Term& term) {
   Tensor logits_TE = at::zeros({kTokens, E}, at::kDouble);
   logits_TE.select(1, 0).fill_(100);
-  Routing routing = fixed_choices(at::zeros({kTokens, 1}, at::kLong),
-                                  at::zeros({kTokens, 1}, at::kDouble), E);
+  Routing routing =
+      fixed_choices(at::zeros({kTokens, 1}, at::kLong), at::zeros({kTokens, 1}, at::kDouble), E);
   routing.logits_TE = logits_TE;
   routing.scores_TE = logits_TE.softmax(1);
   const LayerContext context;

@@ -16,9 +16,9 @@ namespace {
 using moe::test::expect_close;
 using moe::test::expect_identical;
 using moe::test::randomise;
-using moe::test::run_rows;
 using moe::test::RowsContext;
 using moe::test::RowsOutput;
+using moe::test::run_rows;
 namespace tiny = moe::test::tiny;
 
 DecoderOptions with_dropout() {
@@ -177,13 +177,18 @@ TEST(DecoderOptions, RefuseWhatNoModelCanBe) {
   };
   using moe::test::contains;
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.layers = 0; }), "layers");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.layers = int64_t{1} << 30; }), "at most 65536");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.layers = int64_t{1} << 30; }),
+               "at most 65536");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.d_ff = -1; }), "d_ff' of at least 0");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.expert.d_ff = -8; }), "d_ff' of at least 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.expert.d_ff = -8; }),
+               "d_ff' of at least 0");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.activation = "tanh"; }), "tanh");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.top_k = 5; }), "num_experts=4] in layer 0");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.layers = {2}; }), "[0, layers=2), got 2");
-  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.experts_per_layer = {4}; }), "one a layer");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.top_k = 5; }),
+               "num_experts=4] in layer 0");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.layers = {2}; }),
+               "[0, layers=2), got 2");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.experts_per_layer = {4}; }),
+               "one a layer");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.norm_position = "mid"; }), "norm_position");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.norm = "batch"; }), "rmsnorm");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.dropout = 1; }), "dropout");

@@ -18,9 +18,9 @@ namespace {
 using moe::test::expect_close;
 using moe::test::gradients_of;
 using moe::test::randomise;
-using moe::test::run_rows;
 using moe::test::RowsContext;
 using moe::test::RowsOutput;
+using moe::test::run_rows;
 namespace tiny = moe::test::tiny;
 
 /// Ten documents of 2 to 12 tokens, none longer than a row.

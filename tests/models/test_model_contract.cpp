@@ -24,9 +24,9 @@ using moe::test::expect_identical;
 using moe::test::named_parameters_of;
 using moe::test::normal;
 using moe::test::randomise;
-using moe::test::run_rows;
 using moe::test::RowsContext;
 using moe::test::RowsOutput;
+using moe::test::run_rows;
 namespace tiny = moe::test::tiny;
 
 using Case = std::tuple<std::string, std::pair<std::string, DecoderOptions>>;
@@ -52,7 +52,8 @@ class ModelContract : public testing::TestWithParam<Case> {
   }
   int64_t moe_layers() const {
     int64_t count = 0;
-    for (int64_t i = 0; i < options().uniform.layers; ++i) count += options().uniform.experts_of(i) > 0;
+    for (int64_t i = 0; i < options().uniform.layers; ++i)
+      count += options().uniform.experts_of(i) > 0;
     return count;
   }
 };
@@ -150,8 +151,7 @@ TEST_P(ModelContract, PaddingBehindARowChangesNothingInIt) {
   context.valid_BS = at::ones({2, 8}, at::kBool);
   context.valid_BS[1].slice(0, 5).fill_(false);
   const RowsOutput padded = run_rows(*model, ids_BS, context);
-  expect_close(padded.logits_BSV[0], run_rows(*model, ids_BS.slice(0, 0, 1)).logits_BSV[0],
-               1e-12);
+  expect_close(padded.logits_BSV[0], run_rows(*model, ids_BS.slice(0, 0, 1)).logits_BSV[0], 1e-12);
   expect_close(padded.logits_BSV[1].slice(0, 0, 5),
                run_rows(*model, ids_BS.slice(0, 1, 2).slice(1, 0, 5)).logits_BSV[0], 1e-12);
   for (const LayerReport& report : padded.layers)

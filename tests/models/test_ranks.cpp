@@ -22,9 +22,9 @@ namespace {
 
 using moe::test::expect_close;
 using moe::test::expect_identical;
-using moe::test::run_rows;
 using moe::test::RowsContext;
 using moe::test::RowsOutput;
+using moe::test::run_rows;
 namespace tiny = moe::test::tiny;
 using Group = std::shared_ptr<parallel::Communicator>;
 
@@ -73,10 +73,10 @@ std::vector<Case> cases() {
   });
   add("terms_with_state_and_on_weights", true, [](auto& o) {
     o.uniform.moe.balance = {{"usage_variance", 0.5, tiny::with("decay", 0.5)},
-                     {"orthogonality", 0.5},
-                     {"orthogonality", 0.5, tiny::with("of", "experts")},
-                     {"expert_l2", 0.1},
-                     {"load", 0.1}};
+                             {"orthogonality", 0.5},
+                             {"orthogonality", 0.5, tiny::with("of", "experts")},
+                             {"expert_l2", 0.1},
+                             {"load", 0.1}};
     o.uniform.moe.expert_dropout = 0.3;
   });
   add("capacity", true, [](auto& o) {
@@ -251,8 +251,7 @@ TEST(Ranks, AModelStartsFromTheSameNumbersOnAnyNumberOfRanks) {
           const int64_t L = item.value().size(0), r = group->rank();
           expect_identical(
               item.value().detach(),
-              (of_experts(item.key()) ? all.slice(0, r * L, (r + 1) * L) : all)
-                  .detach(),
+              (of_experts(item.key()) ? all.slice(0, r * L, (r + 1) * L) : all).detach(),
               item.key());
         }
       });

@@ -20,9 +20,9 @@ namespace moe::models::recompute_test {
 namespace {
 
 using moe::test::expect_identical;
-using moe::test::run_rows;
 using moe::test::RowsContext;
 using moe::test::RowsOutput;
+using moe::test::run_rows;
 namespace tiny = moe::test::tiny;
 using Group = std::shared_ptr<parallel::Communicator>;
 
@@ -43,8 +43,9 @@ std::vector<Case> cases() {
     change(out.back().options);
   };
   add("plain", false, [](auto&) {});
-  add("dense_post_layernorm", false,
-      [](auto& o) { o.uniform.moe.num_experts = 0, o.uniform.norm_position = "post", o.uniform.norm = "layernorm"; });
+  add("dense_post_layernorm", false, [](auto& o) {
+    o.uniform.moe.num_experts = 0, o.uniform.norm_position = "post", o.uniform.norm = "layernorm";
+  });
   add("every_dropout", true, [](auto& o) {
     o.uniform.dropout = 0.2, o.uniform.attention_dropout = 0.3;
     o.uniform.moe.expert.options = tiny::with("dropout", 0.4);
@@ -60,9 +61,9 @@ std::vector<Case> cases() {
   add("bias_and_usage", true, [](auto& o) {
     o.uniform.moe.router = {.kind = "sigmoid", .options = tiny::with("bias_rate", 0.05)};
     o.uniform.moe.balance = {{"usage_variance", 0.5, tiny::with("decay", 0.5)},
-                     {"sequence", 0.1},
-                     {"orthogonality", 0.5, tiny::with("of", "experts")},
-                     {"expert_l2", 0.1}};
+                             {"sequence", 0.1},
+                             {"orthogonality", 0.5, tiny::with("of", "experts")},
+                             {"expert_l2", 0.1}};
     o.uniform.norm_position = "post";
   });
   add("advanced_experts_every_second", false, [](auto& o) {
@@ -260,7 +261,8 @@ TEST(Recomputation, IsLeftOutWhereNothingLearns) {
   context.recompute = Recompute::kBlocks;
   const Tensor expected = run_rows(*model, tiny::ids(2, 5)).logits_BSV;
   EXPECT_TRUE(expected.requires_grad());
-  expect_identical(run_rows(*model, tiny::ids(2, 5), context).logits_BSV.detach(), expected.detach());
+  expect_identical(run_rows(*model, tiny::ids(2, 5), context).logits_BSV.detach(),
+                   expected.detach());
   const at::NoGradGuard no_grad;
   context.training = true;
   EXPECT_FALSE(run_rows(*model, tiny::ids(2, 5), context).logits_BSV.requires_grad());

@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <tests/support/run_model.h>
 #include <utility>
 #include <vector>
 
@@ -11,7 +12,6 @@
 #include <ATen/ops/arange.h>
 
 #include <moe/layers/feed_forwards/dense.h>
-#include <tests/support/run_model.h>
 
 namespace moe::test::tiny {
 
@@ -42,26 +42,34 @@ inline DecoderOptions options() {
 /// The choices a decoder offers, a few at a time.
 inline std::vector<std::pair<std::string, DecoderOptions>> variants() {
   std::vector<std::pair<std::string, DecoderOptions>> out;
-  const auto add = [&](const std::string& name, const std::function<void(DecoderOptions&)>& change) {
+  const auto add = [&](const std::string& name,
+                       const std::function<void(DecoderOptions&)>& change) {
     out.emplace_back(name, options());
     change(out.back().second);
   };
   add("default", [](auto&) {});
   add("dense", [](auto& o) { o.uniform.moe.num_experts = 0, o.uniform.feed_forward_bias = true; });
   add("dense_ffn", [](auto& o) {
-    o.uniform.moe.num_experts = 0, o.uniform.feed_forward = "ffn", o.uniform.activation = "relu", o.uniform.d_ff = 5;
+    o.uniform.moe.num_experts = 0, o.uniform.feed_forward = "ffn", o.uniform.activation = "relu",
+    o.uniform.d_ff = 5;
   });
-  add("post_layernorm_tied",
-      [](auto& o) { o.uniform.norm_position = "post", o.uniform.norm = "layernorm", o.tied_embeddings = true; });
+  add("post_layernorm_tied", [](auto& o) {
+    o.uniform.norm_position = "post", o.uniform.norm = "layernorm", o.tied_embeddings = true;
+  });
   add("grouped_query_qk_norm", [](auto& o) {
-    o.uniform.heads = 4, o.uniform.kv_heads = 2, o.uniform.head_dim = 6, o.uniform.qk_norm = true, o.uniform.attention_bias = true;
+    o.uniform.heads = 4, o.uniform.kv_heads = 2, o.uniform.head_dim = 6, o.uniform.qk_norm = true,
+    o.uniform.attention_bias = true;
   });
-  add("multi_query_qk_layernorm",
-      [](auto& o) { o.uniform.kv_heads = 1, o.uniform.qk_norm = true, o.uniform.norm = "layernorm"; });
+  add("multi_query_qk_layernorm", [](auto& o) {
+    o.uniform.kv_heads = 1, o.uniform.qk_norm = true, o.uniform.norm = "layernorm";
+  });
   add("every_second", [](auto& o) {
-    o.uniform.layers = 4, o.uniform.moe.every = 2, o.uniform.feed_forward = "ffn", o.uniform.activation = "gelu";
+    o.uniform.layers = 4, o.uniform.moe.every = 2, o.uniform.feed_forward = "ffn",
+    o.uniform.activation = "gelu";
   });
-  add("listed_layers", [](auto& o) { o.uniform.layers = 3, o.uniform.moe.layers = {0, 2}, o.uniform.d_ff = 7; });
+  add("listed_layers", [](auto& o) {
+    o.uniform.layers = 3, o.uniform.moe.layers = {0, 2}, o.uniform.d_ff = 7;
+  });
   add("per_layer", [](auto& o) {
     o.uniform.layers = 3;
     o.uniform.moe.experts_per_layer = {2, 0, 6};
@@ -86,8 +94,7 @@ struct Made {
   uint64_t seed = 1;
 };
 
-inline std::shared_ptr<models::Model> make(const DecoderOptions& o,
-                                           const Made& made = {}) {
+inline std::shared_ptr<models::Model> make(const DecoderOptions& o, const Made& made = {}) {
   return make_decoder(o, made.seed, {.group = made.group});
 }
 

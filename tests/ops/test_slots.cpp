@@ -10,8 +10,8 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-#include <moe/ops/slots.h>
 #include <moe/ops/rounding.h>
+#include <moe/ops/slots.h>
 
 namespace moe::ops::room_test {
 
@@ -67,10 +67,10 @@ TEST(ClaimRoom, TakesNoTokenNoPairAndNoRoom) {
   requests.slots_G = at::zeros({2}, at::kLong);
   EXPECT_EQ(got(requests), std::vector<int64_t>(8, 3));
   requests = {.offsets_T1 = at::zeros({1}, at::kLong),
-            .experts_N = at::zeros({0}, at::kLong),
-            .num_experts = 3,
-            .groups_G1 = at::zeros({1}, at::kLong),
-            .slots_G = at::zeros({0}, at::kLong)};
+              .experts_N = at::zeros({0}, at::kLong),
+              .num_experts = 3,
+              .groups_G1 = at::zeros({1}, at::kLong),
+              .slots_G = at::zeros({0}, at::kLong)};
   EXPECT_EQ(got(requests), std::vector<int64_t>{});
   requests.groups_G1 = at::zeros({3}, at::kLong);
   requests.slots_G = at::zeros({2}, at::kLong);

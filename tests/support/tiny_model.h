@@ -2,11 +2,11 @@
 // Language models small enough for exhaustive checks, with random parameters fixed by a seed.
 
 #include <memory>
+#include <tests/support/run_model.h>
 
 #include <moe/base/fields.h>
 #include <moe/data/tokenizer.h>
 #include <moe/models/load.h>
-#include <tests/support/run_model.h>
 
 namespace moe::test {
 

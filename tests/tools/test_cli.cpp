@@ -129,8 +129,8 @@ TEST(Cli, ListsEveryRegistryAsOneJsonDocument) {
   const auto result = run_program({"inspect", "--list", "--json"});
   ASSERT_EQ(result.status, 0) << result.err;
   const json list = json::parse(result.out);
-  for (const char* family : {"router", "balance", "expert", "dispatcher", "mixer", "feed_forward", "objective",
-                             "optimizer", "architecture", "family"}) {
+  for (const char* family : {"router", "balance", "expert", "dispatcher", "mixer", "feed_forward",
+                             "objective", "optimizer", "architecture", "family"}) {
     ASSERT_TRUE(list.contains(family)) << family;
     EXPECT_FALSE(list[family].empty()) << family;
     for (const auto& kind : list[family]) EXPECT_FALSE(kind["help"].get<std::string>().empty());
@@ -153,8 +153,7 @@ TEST(Cli, InspectCountsWhatTheModelHolds) {
   int64_t total = 0;
   models::ModelSpec spec;
   read_fields(spec, model, "model");
-  for (const auto& parameter : models::make_model(spec)->parameters())
-    total += parameter.numel();
+  for (const auto& parameter : models::make_model(spec)->parameters()) total += parameter.numel();
   EXPECT_EQ(found["parameters"]["total"], total);
   // One MoE layer of 5 experts, of which 2 are active.
   const int64_t expert = 2 * 24 * 40 + 40 + 24;

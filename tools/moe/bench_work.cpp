@@ -8,8 +8,8 @@
 
 #include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/moe_layer.h>
-#include <moe/models/counts.h>
 #include <moe/models/architectures/decoder.h>
+#include <moe/models/counts.h>
 #include <moe/models/twin.h>
 #include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/random_fill.h>
@@ -169,7 +169,8 @@ Work dense_work(const LayerBench& o) {
   const auto block = spec.make(layers::FeedForwardShape{.d_model = o.d_model});
   initialise(*block, {}, static_cast<uint64_t>(o.seed));
   Work work = work_on_tokens(
-      o, block, [block](const at::Tensor& x_TD) { return block->forward_tokens(x_TD, {}).hidden_TD; },
+      o, block,
+      [block](const at::Tensor& x_TD) { return block->forward_tokens(x_TD, {}).hidden_TD; },
       normal_tokens(o, 0), block->flops_per_token());
   add_bound(o, o.top_k * expert_parameters(o), work);
   work.shapes.update({{"d_ff", o.top_k * o.d_ff}, {"expert", o.expert}});
@@ -217,10 +218,8 @@ Work model_work(const ModelBench& o) {
 
   const train::OptimizerOptions rules;
   const auto optimizer = train::make_optimizer(parameters_of(*model), rules);
-  const auto objective =
-      objectives::ObjectiveSpec().make(objectives::ObjectiveShape{
-          .model = model->traits(),
-          .data = {.vocabulary = o.vocabulary, .sequence = o.sequence}});
+  const auto objective = objectives::ObjectiveSpec().make(objectives::ObjectiveShape{
+      .model = model->traits(), .data = {.vocabulary = o.vocabulary, .sequence = o.sequence}});
   const at::Tensor ids = at::empty({o.batch, o.sequence + 1}, at::kLong);
   const RandomStream stream(RandomKey{seed}, Purpose::kTest);
   for (int64_t i = 0; i < ids.numel(); ++i)

@@ -3,7 +3,8 @@
 namespace moe::tools {
 
 void add_model(CLI::App& app, ModelArgument& o) {
-  app.add_option("MODEL", o.path, "a run (its newest checkpoint), one checkpoint, or a Hugging Face directory")
+  app.add_option("MODEL", o.path,
+                 "a run (its newest checkpoint), one checkpoint, or a Hugging Face directory")
       ->required()
       ->type_name("DIR");
   add_device(app, o.device);

@@ -30,8 +30,9 @@ namespace moe::layers {
 
 namespace {
 
-/// One expert that takes every token, so that a comparison of MoE and dense measures routing and dispatch and not
-/// two implementations. Parameters w_in (F or 2F, D), w_out (D, F), b_in, b_out, w_gate (1, D).
+/// One expert that takes every token, so that a comparison of MoE and dense measures routing and
+/// dispatch and not two implementations. Parameters w_in (F or 2F, D), w_out (D, F), b_in, b_out,
+/// w_gate (1, D).
 class DenseFeedForward final : public FeedForward {
  public:
   DenseFeedForward(const FeedForwardShape& shape, const Dense& options)
@@ -56,13 +57,12 @@ class DenseFeedForward final : public FeedForward {
       return parameter.defined() ? parameter.unsqueeze(0) : parameter;
     };
     const auto type = context.compute_type(x_TD);
-    const Tensor offsets_2 =
-        at::arange(2, x_TD.options().dtype(at::kLong)).mul_(x_TD.size(0));
-    const ops::MlpParameters mlp = {as_expert(w_in),  as_expert(b_in), as_expert(w_out),
-                                    as_expert(b_out), activation_,     gated_,
+    const Tensor offsets_2 = at::arange(2, x_TD.options().dtype(at::kLong)).mul_(x_TD.size(0));
+    const ops::MlpParameters mlp = {as_expert(w_in),   as_expert(b_in), as_expert(w_out),
+                                    as_expert(b_out),  activation_,     gated_,
                                     options_.recompute};
-    const Tensor y_TD = ops::grouped_mlp(x_TD.to(type), /*index_R=*/{}, offsets_2, mlp,
-                                         keep_mask(x_TD, context));
+    const Tensor y_TD =
+        ops::grouped_mlp(x_TD.to(type), /*index_R=*/{}, offsets_2, mlp, keep_mask(x_TD, context));
     if (!w_gate.defined()) return {y_TD};
     return {at::sigmoid(linear(x_TD, w_gate, {}, x_TD.scalar_type())) * y_TD};
   }
@@ -76,8 +76,7 @@ class DenseFeedForward final : public FeedForward {
   Tensor keep_mask(const Tensor& x_TD, const LayerContext& context) const {
     if (!context.training || options_.dropout == 0) return {};
     const int64_t first = context.tokens.first_token;
-    const Tensor token_T =
-        at::arange(first, first + x_TD.size(0), x_TD.options().dtype(at::kLong));
+    const Tensor token_T = at::arange(first, first + x_TD.size(0), x_TD.options().dtype(at::kLong));
     return ops::dropout_mask(token_T, w_out.size(1), options_.dropout,
                              RandomStream(context.random, Purpose::kExpertDropout, 1),
                              context.compute_type(x_TD));

@@ -4,7 +4,8 @@
 
 namespace moe {
 
-/// The dense feed-forward block: w_out act(w_in x), or gated w_out (act(g) * u) with [g; u] = w_in x.
+/// The dense feed-forward block: w_out act(w_in x), or gated w_out (act(g) * u) with [g; u] = w_in
+/// x.
 struct Dense {
   int64_t d_ff = 0;
   std::string form = "gated";

@@ -45,11 +45,11 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                     .at(o.dispatcher)
                     .make({.num_experts = o.num_experts, .group = group_}, {});
   const auto [first, local] = dispatcher_->local_experts();
-  router_ = register_module("router", o.router.make(routing::RouterShape{
-                                          .d_model = o.d_model,
-                                          .num_experts = o.num_experts,
-                                          .top_k = o.top_k,
-                                          .tensors = shape.tensors}));
+  router_ =
+      register_module("router", o.router.make(routing::RouterShape{.d_model = o.d_model,
+                                                                   .num_experts = o.num_experts,
+                                                                   .top_k = o.top_k,
+                                                                   .tensors = shape.tensors}));
   capacity_ = std::make_shared<capacity::Capacity>(
       capacity::CapacityShape{.num_experts = o.num_experts,
                               .choices = router_->active_experts(),
@@ -61,8 +61,8 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                                               .first = first,
                                               .local = local,
                                               .tensors = shape.tensors};
-  experts_ = register_module("experts",
-                             make_experts ? make_experts(expert_shape) : o.expert.make(expert_shape));
+  experts_ = register_module(
+      "experts", make_experts ? make_experts(expert_shape) : o.expert.make(expert_shape));
   check(experts_ != nullptr, "layers/moe", "expected experts from make_experts, got none.");
   check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
                      "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Lower it.");
@@ -88,9 +88,10 @@ FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
   const int64_t D = options_.d_model;
   check(x.dim() >= 2 && x.size(-1) == D, "layers/moe", "expected x of shape (…, D=", D, "), got ",
         x.sizes(), ". The last dimension is the layer's d_model.");
-  check(!mask.defined() || (mask.scalar_type() == at::kBool && mask.sizes() == x.sizes().slice(0, x.dim() - 1)),
-        "layers/moe", "expected a mask of type Bool and shape ", x.sizes().slice(0, x.dim() - 1), ", got ",
-        mask.defined() ? concat(mask.scalar_type(), ' ', mask.sizes()) : "none",
+  check(!mask.defined() ||
+            (mask.scalar_type() == at::kBool && mask.sizes() == x.sizes().slice(0, x.dim() - 1)),
+        "layers/moe", "expected a mask of type Bool and shape ", x.sizes().slice(0, x.dim() - 1),
+        ", got ", mask.defined() ? concat(mask.scalar_type(), ' ', mask.sizes()) : "none",
         ". Mark every token of x.");
   const int64_t S = x.size(-2), B = S > 0 ? x.numel() / (S * D) : 0;
   const Packing packing = mask.defined() ? Packing(mask.reshape({B, S})) : Packing(B, S);
@@ -98,8 +99,7 @@ FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
   context.training = is_training();
   context.tokens.sequences = packing.sequences();
   if (context.training) {
-    if (waiting_counts_E_.defined())
-      end_step({waiting_counts_E_, static_cast<int64_t>(step_)});
+    if (waiting_counts_E_.defined()) end_step({waiting_counts_E_, static_cast<int64_t>(step_)});
     context.random = {.seed = seed_, .step = ++step_};
   }
   FeedForwardOutput out = forward_tokens(packing.pack(x.reshape({B * S, D})), context);
@@ -108,8 +108,7 @@ FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
   return out;
 }
 
-FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD,
-                                               const LayerContext& context) {
+FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerContext& context) {
   check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
         "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
         ". Beside a context, tokens are a list.");

@@ -34,10 +34,11 @@ class Decoder final : public Model {
     const auto& o = options_;
     embedding_ = add_parameter("embedding", {o.vocabulary, o.d_model}, {.role = Role::kEmbedding});
     stack_ = register_module(
-        "layers", std::make_shared<Stack>(o.block_specs(), layers::BlockShape{.d_model = o.d_model,
-                                                                             .causal = o.causal,
-                                                                             .group = shape.group,
-                                                                             .tensors = shape.tensors}));
+        "layers",
+        std::make_shared<Stack>(o.block_specs(), layers::BlockShape{.d_model = o.d_model,
+                                                                    .causal = o.causal,
+                                                                    .group = shape.group,
+                                                                    .tensors = shape.tensors}));
     if (o.uniform.norm_position == "pre")
       norm_ = register_module(
           "norm", layers::Norm(o.uniform.norm, o.d_model, o.uniform.norm_epsilon, shape.tensors));
@@ -71,7 +72,8 @@ class Decoder final : public Model {
 
   GenerationState new_state(int64_t capacity, at::ScalarType dtype) const override {
     check(options_.causal, "models/decoder",
-          "expected a causal model to go on from a state, got one whose positions see what comes after "
+          "expected a causal model to go on from a state, got one whose positions see what comes "
+          "after "
           "them. Train with model.causal = true.");
     return stack_->new_state(capacity, embedding_.options().requires_grad(false).dtype(dtype));
   }
@@ -104,18 +106,20 @@ class Decoder final : public Model {
     if (tokens.sequences.count() == 0) tokens.sequences = Sequences::equal(1, ids_T.size(0));
     const auto& sequences = tokens.sequences;
     check(sequences.tokens() == ids_T.size(0), kPlace, "expected sequences of ", ids_T.size(0),
-          " tokens in all, got ", sequences.tokens(), ". Describe exactly the ids that are passed.");
+          " tokens in all, got ", sequences.tokens(),
+          ". Describe exactly the ids that are passed.");
     check(!tokens.domains_T.defined() || tokens.domains_T.sizes() == ids_T.sizes(), kPlace,
           "expected one domain for each of ", ids_T.size(0), " tokens, got shape ",
           tokens.domains_T.defined() ? tokens.domains_T.sizes() : at::IntArrayRef(), '.');
     const int64_t positions = sequences.end_position();
-    check(positions <= options_.context_length, kPlace, "expected at most context_length=",
-          options_.context_length, " positions, got ", positions, ". Shorten the input.");
+    check(positions <= options_.context_length, kPlace,
+          "expected at most context_length=", options_.context_length, " positions, got ",
+          positions, ". Shorten the input.");
     if (ids_T.numel() == 0) return tokens;
     const int64_t low = ids_T.min().item<int64_t>(), high = ids_T.max().item<int64_t>();
-    check(low >= 0 && high < options_.vocabulary, kPlace, "expected token ids in [0, vocabulary=",
-          options_.vocabulary, "), got ", low < 0 ? low : high,
-          ". Use the tokenizer the model was trained with.");
+    check(low >= 0 && high < options_.vocabulary, kPlace,
+          "expected token ids in [0, vocabulary=", options_.vocabulary, "), got ",
+          low < 0 ? low : high, ". Use the tokenizer the model was trained with.");
     return tokens;
   }
 

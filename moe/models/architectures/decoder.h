@@ -5,7 +5,8 @@
 
 namespace moe::models {
 
-/// A decoder-only (or, with causal = false, bidirectional) language model: embedding, blocks, final norm, head.
+/// A decoder-only (or, with causal = false, bidirectional) language model: embedding, blocks, final
+/// norm, head.
 struct DecoderOptions {
   int64_t vocabulary = 256;
   int64_t context_length = 256;
@@ -25,7 +26,8 @@ struct DecoderOptions {
     v("d_model", d_model, "width, D");
     uniform.fields(v);
     v("blocks", blocks,
-      "one table a block (mixer, feed_forward, norm …), where blocks differ: instead of layers, heads, … "
+      "one table a block (mixer, feed_forward, norm …), where blocks differ: instead of layers, "
+      "heads, … "
       "and moe; norms and dropout outside the blocks stay those of the model");
     v("tied_embeddings", tied_embeddings, "use the embedding as output matrix");
     v("causal", causal, "positions see only what came before");

@@ -28,8 +28,10 @@ class SlotWalk {
         E_(requests.num_experts),
         offsets_(requests.offsets_T1.const_data_ptr<int64_t>()),
         experts_(requests.experts_N.const_data_ptr<int64_t>()),
-        priority_(requests.priority_T.defined() ? requests.priority_T.const_data_ptr<double>() : nullptr),
-        scores_(requests.scores_TE.defined() ? requests.scores_TE.const_data_ptr<Scalar>() : nullptr),
+        priority_(requests.priority_T.defined() ? requests.priority_T.const_data_ptr<double>()
+                                                : nullptr),
+        scores_(requests.scores_TE.defined() ? requests.scores_TE.const_data_ptr<Scalar>()
+                                             : nullptr),
         given_(got),
         free_(static_cast<size_t>(E_)),
         has_(static_cast<size_t>(scores_ ? E_ : 0), -1) {}
