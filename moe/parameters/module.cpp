@@ -1,5 +1,6 @@
 #include <ATen/ops/empty.h>
 
+#include <moe/base/error.h>
 #include <moe/parameters/module.h>
 
 namespace moe {
@@ -23,6 +24,12 @@ const ParameterInfo* Module::child_info(const std::string& name) const {
 }
 
 Tensor Module::add_parameter(const std::string& name, at::IntArrayRef sizes, ParameterInfo info) {
+  // Bytes of training and FLOPs are small multiples of it, and must fit an int64_t.
+  double numbers = 1;
+  for (const int64_t size : sizes) numbers *= static_cast<double>(size);
+  check<ConfigError>(numbers < 0x1p57, "parameters",
+                     "expected a model of fewer than 2^57 parameters, got ", numbers, " in '", name,
+                     "' alone. Lower its widths, layers or experts.");
   infos_[name] = std::move(info);
   return register_parameter(name, at::empty(sizes, tensors_));
 }

@@ -147,7 +147,7 @@ TEST_F(Hostile, SettingsThatNoModelHasAreRefused) {
                            concat("'model.", key, "' of at least"));
   expect_setting_refused("model.moe.num_experts=-3",
                          "of at least 0 and at most 2147483647, got -3");
-  expect_setting_refused("model.d_model=2147483640", "[models/count] expected a model of fewer");
+  expect_setting_refused("model.d_model=2147483640", "[parameters] expected a model of fewer");
   for (const char* value : {"nan", "-1", "inf"})
     for (const char* key : {"rope_theta", "norm_epsilon", "init.std"})
       expect_setting_refused(concat("model.", key, '=', value),

@@ -14,8 +14,8 @@ void Dense::validate(const std::string& place) const {
   const auto key = [&](const char* name) { return detail::dotted(place, name); };
   check_one_of("config", key("form"), form, {"gated", "ffn"});
   if (!activation.empty()) ops::parse_activation(activation, key("activation"));
-  check<ConfigError>(d_ff >= 0, "config", "expected '", key("d_ff"), "' of at least 0, got ", d_ff,
-                     ". Correct it.");
+  check<ConfigError>(d_ff >= 0 && d_ff <= INT32_MAX, "config", "expected '", key("d_ff"),
+                     "' of at least 0 and at most ", INT32_MAX, ", got ", d_ff, ". Correct it.");
   check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", key("dropout"),
                      "' in [0, 1), got ", dropout, ". Lower it.");
 }
