@@ -24,7 +24,8 @@ add_library(moe_flags INTERFACE)
 target_compile_options(moe_flags INTERFACE -Wall -Wextra -Wno-unused-parameter $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-stringop-overflow;-Wno-array-bounds>
                                            $<$<CONFIG:Debug,RelWithDebInfo>:-g1>)
 if(MOE_WERROR)
-  target_compile_options(moe_flags INTERFACE -Werror)
+  # GCC 12 takes members of aggregates that are made inside a call for uninitialised.
+  target_compile_options(moe_flags INTERFACE -Werror $<$<CXX_COMPILER_ID:GNU>:-Wno-error=maybe-uninitialized>)
 endif()
 if(MOE_SANITIZE)
   target_compile_options(moe_flags INTERFACE -fsanitize=${MOE_SANITIZE} -fno-omit-frame-pointer)
