@@ -22,8 +22,8 @@ const ExpertsShape kShape = {.d_model = 5, .d_ff = 3, .d_out = 4, .num_experts =
 
 std::shared_ptr<MlpExperts> make(const std::string& kind) {
   auto experts = std::dynamic_pointer_cast<MlpExperts>(expert_kinds().at(kind).make(kShape, {}));
-  experts->to(at::kFloat);
   moe::test::randomise(*experts, 1);
+  experts->to(at::kFloat);
   return experts;
 }
 
