@@ -102,9 +102,10 @@ TEST(Docs, FolderPagesAreShortAndNameWhatIsThere) {
     }
     for (const auto& entry : std::filesystem::directory_iterator(folder)) {
       const std::string name = entry.path().filename();
-      if (name.ends_with(".h"))
+      if (name.ends_with(".h")) {
         EXPECT_NE(page.find('`' + name + '`'), std::string::npos)
             << folder << " does not name " << name;
+      }
     }
   }
 }
