@@ -28,6 +28,10 @@ struct RunFacts {
   /// Spent on the run when its newest checkpoint was written; NaN when none tells.
   double recorded_seconds = analyze::kNotLogged;
 
+  /// " nats a token" for models of text, whose loss is that; "" for others.
+  std::string loss_unit() const;
+  /// What else the objective reported beside the best loss, as text: "accuracy 0.983".
+  std::string best_metrics() const;
   /// Layers that are MoE; 0 for a dense model.
   int64_t moe_layers() const;
   /// The evaluation with the smallest loss; none without validation data.

@@ -219,6 +219,20 @@ std::optional<analyze::LossPoint> RunFacts::best() const {
   return found == points.end() ? std::nullopt : std::optional(*found);
 }
 
+std::string RunFacts::loss_unit() const {
+  return !model || model->traits().vocabulary > 0 ? " nats a token" : "";
+}
+
+std::string RunFacts::best_metrics() const {
+  const auto found = best();
+  std::vector<std::string> out;
+  for (const auto& evaluation : log.evaluations)
+    if (found && evaluation.step == found->step)
+      for (const auto& [name, value] : evaluation.metrics)
+        out.push_back(concat(name, ' ', short_number(value)));
+  return join(out, " · ");
+}
+
 double RunFacts::seconds() const {
   double out = recorded_seconds;
   for (const auto& step : log.steps)

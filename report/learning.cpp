@@ -95,8 +95,9 @@ std::string loss_figure(const ReportData& data) {
   if (charts.empty())
     return figure("Loss", "", "", "No step was logged, so there is no loss to draw.");
   return figure("Loss",
-                "nats a token · points and strong lines: validation · thin lines: training, whose "
-                "beginning may be cut off",
+                concat(data.run.loss_unit().empty() ? "" : "nats a token · ",
+                       "points and strong lines: validation · thin lines: training, whose "
+                       "beginning may be cut off"),
                 concat("<fieldset class=\"picker\" role=\"radiogroup\"><legend>against</legend>",
                        radios, "</fieldset>\n", charts),
                 "", "wide");

@@ -78,8 +78,8 @@ std::string lead(const ReportData& data) {
   out += ". ";
   const auto best = run.best();
   if (best)
-    out += concat("Its best validation loss is <b>", fixed(best->loss, 4),
-                  "</b> nats a token, at step ", grouped(best->step));
+    out += concat("Its best validation loss is <b>", fixed(best->loss, 4), "</b>", run.loss_unit(),
+                  ", at step ", grouped(best->step));
   else
     out += "Nothing was evaluated: there is no validation loss";
   const auto other = data.twin ? data.twin->best() : std::nullopt;
@@ -106,8 +106,9 @@ std::string tiles(const ReportData& data) {
   const auto& run = data.run;
   std::string out = "<dl class=\"tiles\">\n";
   if (const auto best = run.best())
-    out += tile("Validation loss", fixed(best->loss, 4),
-                concat("nats a token · perplexity ", short_number(std::exp(best->loss))));
+    out +=
+        tile("Validation loss", fixed(best->loss, 4),
+             concat(run.loss_unit().empty() ? "" : "nats a token · ", escaped(run.best_metrics())));
   if (run.counts) {
     const auto& c = *run.counts;
     out +=

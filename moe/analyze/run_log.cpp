@@ -21,6 +21,18 @@ std::vector<std::pair<std::string, double>> values_below(const MetricsLine& line
   return out;
 }
 
+LoggedEvaluation evaluation_of(const MetricsLine& line) {
+  LoggedEvaluation out;
+  out.step = line.step;
+  out.seconds = value_of(line, "seconds");
+  out.loss = value_of(line, "eval.loss");
+  for (const auto& [name, value] : values_below(line, "eval."))
+    if (name != "loss" && name.find('.') == std::string::npos)
+      out.metrics.emplace_back(name, value);
+  out.domains = values_below(line, "eval.domains.");
+  return out;
+}
+
 LoggedLayer layer_of(const MetricsLine& line, int64_t layer, std::vector<double> load_E) {
   const auto named = [&](const char* what) {
     return value_of(line, concat("layers.", layer, '.', what));
@@ -56,9 +68,7 @@ bool append(std::vector<Line>& lines, Line line) {
 
 bool append_line(RunLog& log, const MetricsLine& line) {
   if (!line.is_evaluation) return append(log.steps, step_of(line));
-  return line.find("eval.loss") &&
-         append(log.evaluations, {line.step, value_of(line, "seconds"), value_of(line, "eval.loss"),
-                                  values_below(line, "eval.domains.")});
+  return line.find("eval.loss") && append(log.evaluations, evaluation_of(line));
 }
 
 }  // namespace

@@ -42,6 +42,8 @@ struct LoggedEvaluation {
   int64_t step = 0;
   double seconds = kNotLogged;
   double loss = kNotLogged;
+  /// What else the objective reports, such as "perplexity" or "accuracy".
+  std::vector<std::pair<std::string, double>> metrics;
   std::vector<std::pair<std::string, double>> domains;
 };
 

@@ -32,7 +32,7 @@ ModelCounts count(const Model& model) {
       return 1 - feed_forward.active_share(info);
     });
     mixing += block->mixer().flops_over_keys(traits.context_length);
-    out.state_numbers += block->mixer().state_numbers(traits.context_length);
+    if (traits.causal) out.state_numbers += block->mixer().state_numbers(traits.context_length);
   }
   // Numbers below 2^53 add up exactly.
   const auto total = numbers_of(model, [](const ParameterInfo&) { return 1; });

@@ -18,7 +18,8 @@ struct ModelCounts {
   /// Forward pass of one token: 2 active_without_input_embedding, and what the mixers add over
   /// `context_length` keys.
   int64_t flops_per_token = 0;
-  /// Numbers that generation keeps of one sequence at the full context.
+  /// Numbers that generation keeps of one sequence at the full context; 0 where models see a
+  /// sequence at once.
   int64_t state_numbers = 0;
 };
 

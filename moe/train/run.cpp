@@ -19,7 +19,7 @@ namespace {
 const std::regex kFree(
     R"(train\.(steps|threads|recompute|log_every|eval_every|eval_batches|checkpoint_every|keep|)"
     R"(keep_best|early_stop|on_nan|max_bad_steps|monitor\..*|tensorboard\..*)|)"
-    R"(data\.domains\[\d+\]\.(path|train|valid))");
+    R"(data\.domains\[\d+\]\.(path|train|valid|train_labels|valid_labels))");
 
 /// Throws unless `options` continue the run that wrote `checkpoint`.
 void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {

@@ -45,7 +45,7 @@ inline analyze::RunLog made_up_log(int64_t steps, int64_t layers, int64_t expert
     log.steps.push_back(step);
     if (i % 5 == 0)
       log.evaluations.push_back(
-          {step.step, step.seconds, step.task_loss + 0.1, {{"a", 2}, {"b", 3}}});
+          {step.step, step.seconds, step.task_loss + 0.1, {}, {{"a", 2}, {"b", 3}}});
   }
   return log;
 }

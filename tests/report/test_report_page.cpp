@@ -238,6 +238,28 @@ TEST(ReportPage, NumbersInTheTablesAreTheData) {
   EXPECT_PRED2(contains, page, "2.00×</td>");
 }
 
+TEST(ReportPage, OfAModelOfImagesNamesItsMetricsAndNoNats) {
+  auto data = made_up_report(10, 1, 3);
+  models::ModelSpec spec;
+  spec.architecture = "vision";
+  for (const auto& [key, value] : {std::pair{"height", 8},
+                                   {"width", 8},
+                                   {"classes", 10},
+                                   {"patch", 4},
+                                   {"d_model", 8},
+                                   {"layers", 1},
+                                   {"heads", 2}})
+    spec.options.set(key, Value(int64_t{value}));
+  data.run.model = models::make_model(spec);
+  for (auto& evaluation : data.run.log.evaluations)
+    evaluation.metrics = {{"accuracy", 0.75}, {kHostile, 1}};
+  const std::string page = report::render(data);
+  expect_whole(page);
+  EXPECT_PRED2(contains, page, "accuracy 0.75");
+  EXPECT_EQ(page.find("nats a token"), std::string::npos);
+  EXPECT_EQ(page.find("<img"), std::string::npos);
+}
+
 TEST(ReportPage, StaysSmallAndFastForManyExpertsAndSteps) {
   for (const auto& [steps, layers, experts] : {std::tuple{2000, 2, 512}, std::tuple{20000, 4, 8},
                                                std::tuple{300, 48, 64}, std::tuple{50, 58, 256}}) {

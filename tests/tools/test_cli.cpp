@@ -164,6 +164,19 @@ TEST(Cli, InspectCountsWhatTheModelHolds) {
   EXPECT_EQ(found["memory_bytes"]["parameters"], 4 * total);
 }
 
+TEST(Cli, InspectOfAModelOfImagesSpeaksOfNoCache) {
+  TemporaryFolder folder;
+  std::ofstream(folder / "digits.toml")
+      << "[model]\narchitecture = \"vision\"\nheight = 8\nwidth = 8\nclasses = 10\npatch = 4\n"
+         "d_model = 8\nlayers = 1\nheads = 2\n";
+  const auto text = run_program({"inspect", (folder / "digits.toml").string()});
+  ASSERT_EQ(text.status, 0) << text.err;
+  EXPECT_EQ(text.out.find("kv_cache"), std::string::npos) << text.out;
+  EXPECT_EQ(text.out.rfind("architecture vision\n", 0), 0) << text.out;
+  const auto as_json = run_program({"inspect", (folder / "digits.toml").string(), "--json"});
+  EXPECT_FALSE(nlohmann::json::parse(as_json.out)["memory_bytes"].contains("kv_cache"));
+}
+
 TEST(Cli, InspectRefusesWhatItDoesNotKnow) {
   TemporaryFolder folder;
   std::ofstream(folder / "run.toml") << "[model]\nd_modl = 3\n";

@@ -159,6 +159,7 @@ Json facts(const Subject& subject, at::ScalarType dtype) {
                          {"kv_cache", counts.state_numbers * width},
                          {"gradients", counts.total * 4},
                          {"optimizer", counts.total * 8}};
+  if (!model->traits().causal) out["memory_bytes"].erase("kv_cache");
   return out;
 }
 
@@ -167,7 +168,10 @@ void print_facts(const Json& f, const std::string& dtype) {
     std::cout << "  " << name << std::string(32 - std::min<size_t>(31, name.size()), ' ')
               << grouped(value.get<int64_t>()) << note << '\n';
   };
-  std::cout << "family " << f["family"].get<std::string>() << "\nparameters\n";
+  const auto family = f["family"].get<std::string>(),
+             architecture = f["architecture"].get<std::string>();
+  if (family != architecture) std::cout << "family " << family << '\n';
+  std::cout << "architecture " << architecture << "\nparameters\n";
   for (const auto& [name, value] : f["parameters"].items()) row(name, value, "");
   std::cout << "one token\n";
   row("flops_per_token", f["flops_per_token"],
@@ -177,7 +181,8 @@ void print_facts(const Json& f, const std::string& dtype) {
   std::cout << "memory in bytes\n";
   const auto& memory = f["memory_bytes"];
   row("parameters", memory["parameters"], "  (" + dtype + ")");
-  row("kv_cache", memory["kv_cache"], "  (" + dtype + ", one full sequence)");
+  if (memory.contains("kv_cache"))
+    row("kv_cache", memory["kv_cache"], "  (" + dtype + ", one full sequence)");
   row("gradients", memory["gradients"], "  (training, float32)");
   row("optimizer", memory["optimizer"], "  (training, AdamW moments in float32)");
 }

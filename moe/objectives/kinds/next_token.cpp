@@ -21,7 +21,7 @@ class NextTokenObjective final : public CrossEntropyObjective {
     check<ConfigError>(shape.data.vocabulary > 0 && shape.model.vocabulary > 0, "config",
                        "expected text and a model of text for objective = \"next_token\", got ",
                        shape.data.vocabulary > 0 ? "another model" : "other data",
-                       ". Set data.kind and model.architecture to match it.");
+                       ". Set model.architecture and the format of data.domains to match it.");
     check<ConfigError>(shape.model.outputs >= shape.data.vocabulary, "config",
                        "expected a model that predicts ", shape.data.vocabulary, " tokens, got ",
                        shape.model.outputs, " outputs. Raise model.vocabulary.");
