@@ -18,7 +18,7 @@ struct ChoiceRule {
   bool sum_to_one = true;
   /// Multiplies the weights.
   double scale = 1;
-  /// Divides the logits before a softmax.
+  /// Divides the logits before a softmax; a sigmoid takes them as they are.
   double temperature = 1;
   /// With G > 1 only experts of the best `kept_groups` groups of E / G neighbours are candidates. A
   /// group is as good as its best candidate, or as the sum of its best two; ties go to the lowest.

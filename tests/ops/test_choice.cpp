@@ -119,7 +119,7 @@ TEST(Choice, AgreesWithTheFormulaOnManyShapesRulesAndLosses) {
                        .k = round % 7 == 0 ? E : K,
                        .sum_to_one = random() % 2 == 0,
                        .scale = random() % 2 ? 1.0 : 2.5};
-    if (rule.score == Score::kSoftmax && random() % 3 == 0) rule.temperature = 0.7;
+    if (random() % 3 == 0) rule.temperature = 0.7;
     const uint32_t looks = 1 + random() % 7;
     const bool selection = rule.score == Score::kSigmoid && random() % 2;
     expect_formula({T, D, E, random() % 2 == 0, selection, 10 + static_cast<uint64_t>(round)}, rule,
@@ -150,14 +150,25 @@ TEST(Choice, AgreesWithTheFormulaWithinGroups) {
                          {.scores = true});
 }
 
+TEST(Choice, ATemperatureIsOfTheSoftmaxAlone) {
+  const ChoiceRule rule = {
+      .score = Score::kSigmoid, .k = 1, .sum_to_one = false, .temperature = 0.5};
+  const double expected = 1 / (1 + std::exp(-1.0));
+  for (const auto type : {at::kFloat, at::kDouble}) {
+    const Tensor l_11 = at::ones({1, 1}, type).set_requires_grad(true);
+    const Choices found = choose(l_11, rule);
+    EXPECT_NEAR(found.weights_TK.item<double>(), expected, 1e-6) << type;
+    EXPECT_NEAR(found.scores_TE.item<double>(), expected, 1e-6) << type;
+    found.weights_TK.sum().backward();
+    EXPECT_NEAR(l_11.grad().item<double>(), expected * (1 - expected), 1e-6) << type;
+  }
+}
+
 TEST(Choice, FormulaAgreesWithCentralDifferences) {
   for (const auto score : {Score::kSoftmax, Score::kSigmoid})
     for (const bool sum_to_one : {true, false}) {
-      const ChoiceRule rule = {.score = score,
-                               .k = 2,
-                               .sum_to_one = sum_to_one,
-                               .scale = 1.5,
-                               .temperature = score == Score::kSoftmax ? 0.6 : 1};
+      const ChoiceRule rule = {
+          .score = score, .k = 2, .sum_to_one = sum_to_one, .scale = 1.5, .temperature = 0.6};
       expect_gradients(
           [&](const auto& in) {
             const Choices c = choose(in[0], rule);

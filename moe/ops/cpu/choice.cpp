@@ -24,7 +24,7 @@ class Chooser {
         rule_(rule),
         rows_(rows),
         limited_(rule.groups > 1 && rule.kept_groups < rule.groups),
-        logits_(rule.temperature == 1 ? 0 : size(rows.E)),
+        logits_(is_tempered(rule) ? size(rows.E) : 0),
         ranked_(size(rows.E)),
         groups_(size(rule.groups)),
         kept_(size(rule.groups)) {}
@@ -51,8 +51,13 @@ class Chooser {
  private:
   static size_t size(int64_t n) { return static_cast<size_t>(n); }
 
+  /// A temperature is of the softmax.
+  static bool is_tempered(const ChoiceRule& rule) {
+    return rule.score == Score::kSoftmax && rule.temperature != 1;
+  }
+
   const float* tempered(const float* logits) {
-    if (rule_.temperature == 1) return logits;
+    if (!is_tempered(rule_)) return logits;
     const auto temperature = static_cast<float>(rule_.temperature);
     for (size_t e = 0; e < logits_.size(); ++e) logits_[e] = logits[e] / temperature;
     return logits_.data();
