@@ -7,6 +7,7 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <moe/base/error.h>
 #include <moe/routing/expert_dropout.h>
 
 namespace moe::routing {
@@ -35,6 +36,12 @@ Tensor kept_experts(int64_t num_experts, const RandomKey& key, double share) {
 
 Routing drop_experts(Routing routing, const LayerContext& context, double share) {
   if (!context.training || share == 0) return routing;
+  check<ConfigError>(
+      !routing.weight_on_input, "routing/expert_dropout",
+      "expected weights on the experts' outputs with expert_dropout > 0, got a "
+      "router with weight_on = \"input\": an expert that is not linear would compute "
+      "another function of larger inputs. Set expert_dropout = 0 or weight_on = "
+      "\"output\".");
   const Tensor kept_E = kept_experts(routing.num_experts, context.random, share);
   const Tensor kept_N = kept_E.to(routing.experts_N.device()).index_select(0, routing.experts_N);
   routing.experts_N = at::where(kept_N, routing.experts_N, routing.num_experts);

@@ -12,7 +12,8 @@ namespace moe::routing {
 ///
 /// Every expert is masked with probability `share`, in [0, 1), but never all of them. Seed, step
 /// and layer alone decide: the mask is the same on all ranks and in all micro-batches of a step. A
-/// token whose experts are all masked gets nothing from the routed experts.
+/// token whose experts are all masked gets nothing from the routed experts. Throws ConfigError
+/// where weights are on the experts' inputs: only a linear expert is the same for scaled inputs.
 Routing drop_experts(Routing routing, const LayerContext& context, double share);
 
 }  // namespace moe::routing

@@ -109,6 +109,13 @@ TEST(ExpertDropout, SendsGradientToTheWeightsThatStay) {
   EXPECT_TRUE(at::equal(routing.weights_N.grad(), expected_N));
 }
 
+TEST(ExpertDropout, RefusesWeightsOnInputs) {
+  Routing routing = round_robin();
+  routing.weight_on_input = true;
+  EXPECT_ERROR(drop_experts(routing, training(1), 0.5), "weight_on = \"input\"");
+  EXPECT_EQ(drop_experts(routing, training(1), 0).pairs(), routing.pairs());
+}
+
 }  // namespace
 
 }  // namespace moe::routing::expert_dropout_test
