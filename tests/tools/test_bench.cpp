@@ -86,7 +86,9 @@ TEST(Bench, SaysWhereItRanAndHowMuchItWaited) {
   EXPECT_LE(found["retaken"], 2);
   EXPECT_EQ(found["cpu"], found["work"]["cpu"]);
   EXPECT_EQ(found["instruction_set"], found["work"]["instruction_set"]);
-  if (std::filesystem::exists("/proc/self/schedstat")) EXPECT_GE(found["cpu_wait"], 0);
+  if (std::filesystem::exists("/proc/self/schedstat")) {
+    EXPECT_GE(found["cpu_wait"], 0);
+  }
 }
 
 TEST(Bench, ATypeWithoutAPeakHasNoBound) {
@@ -265,8 +267,9 @@ TEST_F(BenchSuite, TheResultsPageIsFilledFromIt) {
   for (const char* part :
        {"## Layers", "8.00 somebody (0.25)", "## Ever more experts", "## Crowded experts", "zipf",
         "## Instruction sets", "avx2", "nobody at 1·1·1, 1, 1, train float32: not there"})
-    if (std::string(part) != "avx2" || contains(content(*folder_ / "bench.jsonl"), "avx2"))
+    if (std::string(part) != "avx2" || contains(content(*folder_ / "bench.jsonl"), "avx2")) {
       EXPECT_PRED2(contains, result.out, part);
+    }
   const auto bad = run_shell(script + (*folder_ / "peers.jsonl").string());
   EXPECT_EQ(bad.status, 1);
   EXPECT_EQ(bad.err.rfind("error: [results]", 0), 0u) << bad.err;

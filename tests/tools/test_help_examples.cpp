@@ -67,7 +67,9 @@ TEST(HelpExamples, WorkAsTheyStand) {
     const auto result = run_in_bash(folder.path(), command);
     EXPECT_EQ(result.status, 0) << command << "\n" << result.err;
     EXPECT_PRED2(contains, command, path.empty() ? "moe" : "moe " + path.substr(0, path.find(' ')));
-    if (path != "completion") EXPECT_NE(result.out, "") << command;
+    if (path != "completion") {
+      EXPECT_NE(result.out, "") << command;
+    }
   }
 }
 
