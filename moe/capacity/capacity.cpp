@@ -6,6 +6,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros_like.h>
@@ -35,6 +36,16 @@ Tensor selection_scores(const Routing& routing) {
                                            : routing.scores_TE;
 }
 
+/// Adds the slots that pairs got (E: none) to those of their groups.
+void count_taken(const Routing& routing, const Tensor& got_N, const Runs& groups,
+                 Tensor& taken_GE) {
+  const Tensor pair_M = got_N.lt(routing.num_experts).nonzero().squeeze(1);
+  const Tensor group_M =
+      groups.run_T(got_N.device()).index_select(0, routing.tokens_N().index_select(0, pair_M));
+  const Tensor place_M = group_M * routing.num_experts + got_N.index_select(0, pair_M);
+  taken_GE.view({-1}).index_add_(0, place_M, at::ones_like(place_M));
+}
+
 }  // namespace
 
 Capacity::Capacity(const CapacityShape& shape, const CapacityOptions& options)
@@ -43,24 +54,56 @@ Capacity::Capacity(const CapacityShape& shape, const CapacityOptions& options)
   check<ConfigError>(shape.num_experts > 0 && shape.ranks > 0, kPlaceOfCapacity,
                      "expected num_experts > 0 and ranks > 0, got ", shape.num_experts, " and ",
                      shape.ranks, ". Set both.");
+  check<ConfigError>(
+      !shape.causal || options.allow_future || !looks_ahead(/*training=*/false), kPlaceOfCapacity,
+      "expected an order that does not look ahead where a causal model is limited in "
+      "evaluation, got order = \"",
+      options.order,
+      "\": a token's experts depend on later tokens. Set order = \"token\", or "
+      "eval_factor = 0, or allow_future = true and accept the leak.");
 }
 
-Routing Capacity::apply(Routing routing, const LayerContext& context) const {
+bool Capacity::looks_ahead(bool training) const {
+  const bool one_each = options_.order == "choice" && options_.overflow == "drop" &&
+                        shape_.choices <= 1;  // then first choices are all there are
+  return options_.limits(training) && options_.order != "token" && !one_each;
+}
+
+std::string Capacity::needs_whole_groups(bool training) const {
+  if (looks_ahead(training)) return concat("order = \"", options_.order, '"');
+  if (options_.limits(training) && options_.group_tokens > 1)
+    return concat("group_tokens = ", options_.group_tokens);
+  return "";
+}
+
+Routing Capacity::apply(Routing routing, const LayerContext& context, Tensor* taken_GE) const {
   if (!options_.limits(context.training)) return routing;
   check(routing.num_experts == shape_.num_experts, kPlaceOfCapacity, "expected a routing over ",
         shape_.num_experts, " experts, got one over ", routing.num_experts,
         ". Make router and capacity for the same number of experts.");
-  const Tensor groups_G1 =
-      groups(routing.tokens(), context.tokens).offsets(routing.experts_N.device());
+  check<ConfigError>(
+      !options_.renormalise || !routing.weight_on_input, kPlaceOfCapacity,
+      "expected weights on the experts' outputs with renormalise = true, got a "
+      "router with weight_on = \"input\": an expert that is not linear would compute "
+      "another function of scaled inputs. Set renormalise = false or weight_on = "
+      "\"output\".");
+  const Runs runs = groups(routing.tokens(), context.tokens);
+  const Tensor groups_G1 = runs.offsets(routing.experts_N.device());
+  Tensor tokens_G = groups_G1.diff();
+  if (context.causal && !context.training && options_.group_tokens == 0 &&
+      context.context_length > 0)
+    tokens_G.fill_(context.context_length);
   const Tensor scores_TE = options_.overflow == "next_best" ? selection_scores(routing) : Tensor();
   const Tensor got_N = ops::assign_slots({.offsets_T1 = routing.offsets,
                                           .experts_N = routing.experts_N,
                                           .num_experts = routing.num_experts,
                                           .groups_G1 = groups_G1,
-                                          .slots_G = room(groups_G1.diff(), context.training),
+                                          .slots_G = room(tokens_G, context.training),
+                                          .taken_GE = taken_GE ? *taken_GE : Tensor(),
                                           .priority_T = urgency(routing, context),
                                           .token_by_token = options_.order == "token",
                                           .scores_TE = scores_TE});
+  if (taken_GE) count_taken(routing, got_N, runs, *taken_GE);
   const Tensor before_N = routing.weights_N;
   if (scores_TE.defined()) routing.weights_N = moved_weights(routing, got_N, scores_TE);
   routing.experts_N = got_N;

@@ -17,6 +17,7 @@ struct CapacityOptions {
   std::string order = "choice";
   std::string overflow = "drop";
   bool renormalise = false;
+  bool allow_future = false;
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -24,7 +25,8 @@ struct CapacityOptions {
       "in training an expert takes C = factor * K * T / E pairs of a group of T tokens, 1 being "
       "room for an even load; 0: all of them (dropless)");
     v("eval_factor", eval_factor,
-      "the same in evaluation, where what a token gets then depends on its group; 0: dropless");
+      "the same in evaluation, where what a token gets then depends on its group, and where T is "
+      "the context length of a causal model; 0: dropless");
     v("limit", limit,
       "C itself, in training and evaluation, whatever the size of the group; instead of factors");
     v("count_k", count_k, "false: C = factor * T / E, which leaves out the K choices of a token");
@@ -35,14 +37,17 @@ struct CapacityOptions {
       "micro-batch must be a multiple of; 0: a group is a sequence, or a row of packed documents");
     v("order", order,
       "who takes room first: first choices of all tokens, then second ones, each in order of "
-      "tokens "
-      "(\"choice\", GShard), of falling largest weight (\"priority\", V-MoE) or at \"random\"; or "
-      "\"token\" by token, the one order in which no token depends on later ones");
+      "tokens (\"choice\", GShard), of falling largest weight (\"priority\", V-MoE) or at "
+      "\"random\", which causal models use in training alone; or \"token\" by token, the one order "
+      "in which no token depends on later ones");
     v("overflow", overflow,
       "a pair whose expert is full is left out (\"drop\"), or goes to the token's \"next_best\" "
       "expert by score that has room, and is left out when none has");
     v("renormalise", renormalise,
-      "scale the weights that a token keeps to the sum that the router gave it");
+      "scale the weights that a token keeps to the sum that the router gave it; not with a "
+      "router's weight_on = \"input\"");
+    v("allow_future", allow_future,
+      "evaluate causal models with an order in which a token's experts depend on later tokens");
   }
   /// Throws ConfigError for values that mean nothing.
   void validate(const std::string& place) const;

@@ -22,6 +22,9 @@ struct PassContext {
   /// The model must not look ahead: routers that couple tokens over time refuse unless told
   /// otherwise.
   bool causal = false;
+  /// Positions of a sequence at most, where a causal model says so; 0: not known. In evaluation
+  /// capacity reckons with it, so that no token depends on how long its sequence gets.
+  int64_t context_length = 0;
 
   at::ScalarType compute_type(const Tensor& x) const {
     return compute == at::ScalarType::Undefined ? x.scalar_type() : compute;

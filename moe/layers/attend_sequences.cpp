@@ -37,7 +37,7 @@ Tensor attend_alone(const Tensor& q_QHP, const Tensor& k_QGP, const Tensor& v_QG
       .squeeze(0);
 }
 
-KeyValueState& checked(MixerState& state, const Sequences& sequences, const AttendOptions& options,
+KeyValueState& checked(LayerState& state, const Sequences& sequences, const AttendOptions& options,
                        const Tensor& q_THP) {
   auto* const held = dynamic_cast<KeyValueState*>(&state);
   check(held, kPlaceOfAttending, "expected a state that this model made, got another kind's.");
@@ -79,7 +79,7 @@ Tensor attend_sequences(const Tensor& q_THP, const Tensor& k_TGP, const Tensor& 
 
 Tensor attend_with_state(const Tensor& q_THP, const Tensor& k_TGP, const Tensor& v_TGP,
                          const Sequences& sequences, const AttendOptions& options,
-                         MixerState& mixer_state) {
+                         LayerState& mixer_state) {
   KeyValueState& state = checked(mixer_state, sequences, options, q_THP);
   const Runs& runs = sequences.runs;
   const bool by_rows = ops::can_attend_rows(q_THP, state.keys());

@@ -17,6 +17,6 @@ Tensor attend_sequences(const Tensor& q_THP, const Tensor& k_TGP, const Tensor& 
 /// sequence gets in float32 on the CPU does not depend on the others, to the bit.
 Tensor attend_with_state(const Tensor& q_THP, const Tensor& k_TGP, const Tensor& v_TGP,
                          const Sequences& sequences, const AttendOptions& options,
-                         MixerState& state);
+                         LayerState& state);
 
 }  // namespace moe::layers

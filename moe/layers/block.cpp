@@ -25,6 +25,13 @@ void BlockSpec::resolve() {
   feed_forward.resolve();
 }
 
+std::vector<LayerState*> BlockState::halves() const {
+  std::vector<LayerState*> out;
+  for (LayerState* half : {mixer.get(), feed_forward.get()})
+    if (half) out.push_back(half);
+  return out;
+}
+
 BlockImpl::BlockImpl(const BlockSpec& spec, int64_t layer, const BlockShape& shape)
     : Module(shape.tensors), spec_(spec), layer_(layer), pre_(spec.norm_position == "pre") {
   const auto norm = [&] {
@@ -39,19 +46,28 @@ BlockImpl::BlockImpl(const BlockSpec& spec, int64_t layer, const BlockShape& sha
                                                                   .tensors = shape.tensors}));
   feed_forward_norm_ = register_module("ffn_norm", norm());
   feed_forward_ = register_module(
-      spec.feed_forward.kind,
-      spec.feed_forward.make(FeedForwardShape{
-          .d_model = shape.d_model, .group = shape.group, .tensors = shape.tensors}));
+      spec.feed_forward.kind, spec.feed_forward.make(FeedForwardShape{.d_model = shape.d_model,
+                                                                      .causal = shape.causal,
+                                                                      .group = shape.group,
+                                                                      .tensors = shape.tensors}));
 }
 
-Tensor BlockImpl::mix(const Tensor& x_TD, const LayerContext& context, MixerState* state) {
+BlockState BlockImpl::new_state(const StateShape& shape) const {
+  BlockState out;
+  out.mixer = mixer_->new_state(shape);
+  out.feed_forward = feed_forward_->new_state(shape);
+  return out;
+}
+
+Tensor BlockImpl::mix(const Tensor& x_TD, const LayerContext& context, LayerState* state) {
   return dropout(mixer_->forward(x_TD, context, state), spec_.dropout, context, 1);
 }
 
-Tensor BlockImpl::feed(const Tensor& x_TD, const LayerContext& context, Report& report) {
+Tensor BlockImpl::feed(const Tensor& x_TD, const LayerContext& context, LayerState* state,
+                       Report& report) {
   // A node of its own: what flows back through router and experts adds up here before it meets the
   // residual, whether it is recomputed or not.
-  FeedForwardOutput out = feed_forward_->forward_tokens(x_TD.view(x_TD.sizes()), context);
+  FeedForwardOutput out = feed_forward_->forward_tokens(x_TD.view(x_TD.sizes()), context, state);
   if (routes()) report = LayerReport{layer_, std::move(out.balance), std::move(out.routing)};
   return dropout(out.hidden_TD, spec_.dropout, context, 2);
 }
@@ -76,23 +92,25 @@ Tensor BlockImpl::again(const Stage& stage, const Tensor& x_TD, Report& report) 
 
 std::pair<Tensor, std::optional<LayerReport>> BlockImpl::forward(const Tensor& x_TD,
                                                                  const LayerContext& context,
-                                                                 MixerState* state,
+                                                                 BlockState* state,
                                                                  Recompute recompute) {
   const bool saves = context.training && at::GradMode::is_enabled() && !state;
   const bool again_in_moe = saves && recompute == Recompute::kMoE && routes();
-  const Stage feed_stage = [this, context](const Tensor& h_TD, Report& report) {
-    return feed(pre_ ? feed_forward_norm_(h_TD) : h_TD, context, report);
+  LayerState* const mixed = state ? state->mixer.get() : nullptr;
+  LayerState* const fed_before = state ? state->feed_forward.get() : nullptr;
+  const Stage feed_stage = [this, context, fed_before](const Tensor& h_TD, Report& report) {
+    return feed(pre_ ? feed_forward_norm_(h_TD) : h_TD, context, fed_before, report);
   };
-  const Stage stage = [this, context, state, again_in_moe, feed_stage](const Tensor& x,
+  const Stage stage = [this, context, mixed, again_in_moe, feed_stage](const Tensor& x,
                                                                        Report& report) {
     const auto fed = [&](const Tensor& h_TD) {
       return again_in_moe ? again(feed_stage, h_TD, report) : feed_stage(h_TD, report);
     };
     if (pre_) {
-      const Tensor h_TD = x + mix(mixer_norm_(x), context, state);
+      const Tensor h_TD = x + mix(mixer_norm_(x), context, mixed);
       return h_TD + fed(h_TD);
     }
-    const Tensor h_TD = mixer_norm_(x + mix(x, context, state));
+    const Tensor h_TD = mixer_norm_(x + mix(x, context, mixed));
     return feed_forward_norm_(h_TD + fed(h_TD));
   };
   Report report;

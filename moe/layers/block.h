@@ -2,9 +2,11 @@
 // T tokens, D width.
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include <torch/nn/pimpl.h>
 
@@ -50,6 +52,14 @@ struct BlockShape {
   at::TensorOptions tensors = {};
 };
 
+/// What a block remembers of earlier calls; a half that remembers nothing is null.
+struct BlockState {
+  std::unique_ptr<LayerState> mixer, feed_forward;
+
+  /// The ones that are there.
+  std::vector<LayerState*> halves() const;
+};
+
 /// A mixer, then a feed-forward, each with its norm and a residual around it. Its children are
 /// named by their kinds: "attention_norm", "attention", "ffn_norm", "moe", …
 class BlockImpl : public Module {
@@ -60,8 +70,10 @@ class BlockImpl : public Module {
   /// the report carries no gradient where it is recomputed.
   std::pair<Tensor, std::optional<LayerReport>> forward(const Tensor& x_TD,
                                                         const LayerContext& context,
-                                                        MixerState* state,
+                                                        BlockState* state,
                                                         Recompute recompute = Recompute::kNone);
+  /// Empty, without slots. Throws moe::Error where a half cannot go on from earlier calls.
+  BlockState new_state(const StateShape& shape) const;
 
   const Mixer& mixer() const { return *mixer_; }
   const FeedForward& feed_forward() const { return *feed_forward_; }
@@ -74,8 +86,8 @@ class BlockImpl : public Module {
   /// Some of the block: an output of x_TD, and the report if a routing is among it.
   using Stage = std::function<Tensor(const Tensor& x_TD, Report& report)>;
 
-  Tensor mix(const Tensor& x_TD, const LayerContext& context, MixerState* state);
-  Tensor feed(const Tensor& x_TD, const LayerContext& context, Report& report);
+  Tensor mix(const Tensor& x_TD, const LayerContext& context, LayerState* state);
+  Tensor feed(const Tensor& x_TD, const LayerContext& context, LayerState* state, Report& report);
   /// stage(x_TD, report), computed again in the backward pass.
   Tensor again(const Stage& stage, const Tensor& x_TD, Report& report);
 

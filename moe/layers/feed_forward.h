@@ -6,6 +6,7 @@
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/flow/output.h>
+#include <moe/layers/state.h>
 #include <moe/parallel/communicator.h>
 #include <moe/parameters/module.h>
 
@@ -14,6 +15,8 @@ namespace moe::layers {
 /// What every feed-forward block is made for.
 struct FeedForwardShape {
   int64_t d_model = 0;
+  /// No token may depend on later ones.
+  bool causal = false;
   /// Ranks over which experts may be sharded.
   std::shared_ptr<parallel::Communicator> group = parallel::local();
   at::TensorOptions tensors = {};
@@ -23,13 +26,22 @@ struct FeedForwardShape {
 /// combines them. A swap point: one file in feed_forwards/ and one line in feed_forwards.def add a
 /// kind.
 ///
-/// forward_tokens has no side effects; state across steps moves in end_step only.
+/// forward_tokens has no side effects beyond the state it is given; state across steps moves in
+/// end_step only.
 class FeedForward : public Module {
  public:
   using Module::Module;
 
-  /// x_TD (T, D) -> (T, D), with load and losses where tokens were routed.
-  virtual FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context) = 0;
+  /// x_TD (T, D) -> (T, D), with load and losses where tokens were routed. With `state`,
+  /// context.tokens.sequences holds one sequence a slot, as for mixers; the state is extended.
+  virtual FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context,
+                                           LayerState* state = nullptr) = 0;
+  /// An empty state without slots, for what a later token's output depends on; null: only on the
+  /// token. Throws moe::Error, naming the option, where a token's output depends on later tokens:
+  /// such a layer cannot go on from earlier calls.
+  virtual std::unique_ptr<LayerState> new_state(const StateShape& /*shape*/) const {
+    return nullptr;
+  }
   /// Whether forward_tokens routes.
   virtual bool routes() const { return false; }
   /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that

@@ -16,7 +16,7 @@ struct NewRows {
 /// Keys and values of the positions that each sequence of a running batch has seen: all of them, or
 /// the last ones that a sliding window needs. Memory is one block of rows; slots point to rows, so
 /// that a sequence leaves without a copy and another takes its place.
-class KeyValueState final : public MixerState {
+class KeyValueState final : public LayerState {
  public:
   /// Calls of up to so many new tokens a sequence may look at the memory after they are in it.
   static constexpr int64_t kFewTokens = 16;

@@ -6,6 +6,7 @@
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
+#include <moe/layers/state.h>
 #include <moe/parameters/module.h>
 
 namespace moe::layers {
@@ -17,26 +18,6 @@ struct MixerShape {
   /// Norm of queries and keys, and of whatever else a mixer normalises inside.
   std::string norm = "rmsnorm";
   double norm_epsilon = 1e-5;
-  at::TensorOptions tensors = {};
-};
-
-/// What a mixer remembers of the sequences of a running batch: keys and values, compressed latents,
-/// a window, a recurrent state. Sequences have their own lengths; slot n belongs to sequence n of
-/// the next call.
-class MixerState {
- public:
-  virtual ~MixerState() = default;
-  /// Empty slots for `count` new sequences behind those there are.
-  virtual void join(int64_t count) = 0;
-  /// Keeps these slots, in this order.
-  virtual void keep(const std::vector<int64_t>& slots) = 0;
-  virtual int64_t bytes() const = 0;
-};
-
-/// How much a state must hold, and as what.
-struct StateShape {
-  /// Positions of one sequence, at most.
-  int64_t capacity = 0;
   at::TensorOptions tensors = {};
 };
 
@@ -52,9 +33,9 @@ class Mixer : public Module {
   /// x_TD (T, D) -> (T, D). With `state`, context.tokens.sequences holds one sequence a slot (of no
   /// token, where nothing is new) whose first position is what the slot has seen; the state is
   /// extended.
-  virtual Tensor forward(const Tensor& x_TD, const LayerContext& context, MixerState* state) = 0;
+  virtual Tensor forward(const Tensor& x_TD, const LayerContext& context, LayerState* state) = 0;
   /// An empty state without slots.
-  virtual std::unique_ptr<MixerState> new_state(const StateShape& shape) const = 0;
+  virtual std::unique_ptr<LayerState> new_state(const StateShape& shape) const = 0;
   /// Multiply-adds x 2 of one token that sees `keys` tokens, beyond two for each number of a
   /// matrix.
   virtual int64_t flops_over_keys(int64_t keys) const = 0;

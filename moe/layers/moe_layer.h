@@ -47,7 +47,10 @@ class MoELayerImpl : public FeedForward {
   FeedForwardOutput forward(const Tensor& x, const Tensor& mask = {});
   /// x_TD (T, D). Free of side effects; safe to call from several threads as long as nobody changes
   /// parameters. Throws moe::Error for another shape.
-  FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context) override;
+  FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context,
+                                   LayerState* state = nullptr) override;
+  /// How many tokens of each sequence the experts took, where capacity limits evaluation.
+  std::unique_ptr<LayerState> new_state(const StateShape& shape) const override;
   bool routes() const override { return true; }
   /// Once after each optimizer step, with counts over ranks and micro-batches.
   void end_step(const StepStatistics& statistics) override;

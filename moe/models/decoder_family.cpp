@@ -25,6 +25,7 @@ const std::vector<std::string> kInTrainingOnly = {"init.*",
                                                   "*.capacity.order",
                                                   "*.capacity.overflow",
                                                   "*.capacity.renormalise",
+                                                  "*.capacity.allow_future",
                                                   "*.init.*",
                                                   "*.seed",
                                                   "*.recompute"};

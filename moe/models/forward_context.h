@@ -20,7 +20,7 @@ struct ForwardContext : PassContext {
   /// Per layer that routes: pairs per expert in the earlier micro-batches of this step. Empty in
   /// the first.
   std::vector<Tensor> counts_so_far = {};
-  /// What the mixers remember of earlier calls, extended by this one; null: nothing.
+  /// What the blocks remember of earlier calls, extended by this one; null: nothing.
   GenerationState* state = nullptr;
 };
 

@@ -11,19 +11,20 @@ constexpr const char* kPlaceOfState = "models/state";
 
 }  // namespace
 
-GenerationState::GenerationState(std::vector<std::unique_ptr<layers::MixerState>> mixers,
-                                 int64_t capacity)
-    : mixers_(std::move(mixers)), capacity_(capacity) {}
+GenerationState::GenerationState(std::vector<layers::BlockState> blocks, int64_t capacity)
+    : blocks_(std::move(blocks)), capacity_(capacity) {}
 
 int64_t GenerationState::bytes() const {
   int64_t out = 0;
-  for (const auto& mixer : mixers_) out += mixer->bytes();
+  for (const auto& block : blocks_)
+    for (const auto* half : block.halves()) out += half->bytes();
   return out;
 }
 
 void GenerationState::join(int64_t count) {
   check(count >= 0, kPlaceOfState, "expected a count of at least 0, got ", count, ". Correct it.");
-  for (const auto& mixer : mixers_) mixer->join(count);
+  for (const auto& block : blocks_)
+    for (auto* half : block.halves()) half->join(count);
   lengths_.resize(lengths_.size() + static_cast<size_t>(count));
 }
 
@@ -37,7 +38,8 @@ void GenerationState::keep(const std::vector<int64_t>& slots) {
     seen[static_cast<size_t>(slot)] = true;
     lengths.push_back(lengths_[static_cast<size_t>(slot)]);
   }
-  for (const auto& mixer : mixers_) mixer->keep(slots);
+  for (const auto& block : blocks_)
+    for (auto* half : block.halves()) half->keep(slots);
   lengths_ = std::move(lengths);
 }
 

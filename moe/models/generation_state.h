@@ -4,16 +4,16 @@
 #include <memory>
 #include <vector>
 
-#include <moe/layers/mixer.h>
+#include <moe/layers/block.h>
 
 namespace moe::models {
 
-/// One state a mixer, and how many tokens of each sequence the model has seen. Sequences join and
+/// One state a block, and how many tokens of each sequence the model has seen. Sequences join and
 /// leave between calls; their lengths differ. Owned by whoever generates: models stay const.
 class GenerationState {
  public:
   GenerationState() = default;
-  GenerationState(std::vector<std::unique_ptr<layers::MixerState>> mixers, int64_t capacity);
+  GenerationState(std::vector<layers::BlockState> blocks, int64_t capacity);
 
   int64_t size() const { return static_cast<int64_t>(lengths_.size()); }
   /// Positions of one sequence, at most.
@@ -32,14 +32,11 @@ class GenerationState {
   Sequences sequences(const std::vector<int64_t>& fresh) const;
 
   // For models.
-  layers::MixerState* mixer(size_t layer) {
-    return mixers_.empty() ? nullptr : mixers_.at(layer).get();
-  }
-  size_t mixers() const { return mixers_.size(); }
+  std::vector<layers::BlockState>& blocks() { return blocks_; }
   void advance(const Sequences& sequences);
 
  private:
-  std::vector<std::unique_ptr<layers::MixerState>> mixers_;
+  std::vector<layers::BlockState> blocks_;
   std::vector<int64_t> lengths_;
   int64_t capacity_ = 0;
 };

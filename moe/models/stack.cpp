@@ -24,15 +24,15 @@ Stack::Stack(const std::vector<layers::BlockSpec>& specs, const layers::BlockSha
 
 Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const ForwardContext& context,
                       std::vector<LayerReport>& reports) {
-  check(!context.state || context.state->mixers() == blocks_.size(), "models/stack",
+  check(!context.state || context.state->blocks().size() == blocks_.size(), "models/stack",
         "expected a state of ", blocks_.size(), " layers, got ",
-        context.state ? context.state->mixers() : 0, ". Use the model's own new_state.");
+        context.state ? context.state->blocks().size() : 0, ". Use the model's own new_state.");
   Tensor h_TD = x_TD;
   for (size_t i = 0; i < blocks_.size(); ++i) {
     LayerContext here = layer_context(context, tokens, i);
     if (blocks_[i]->routes() && reports.size() < context.counts_so_far.size())
       here.counts_so_far_E = context.counts_so_far[reports.size()];
-    auto* const state = context.state ? context.state->mixer(i) : nullptr;
+    auto* const state = context.state ? &context.state->blocks()[i] : nullptr;
     auto [y_TD, report] = blocks_[i]->forward(h_TD, here, state, context.recompute);
     h_TD = y_TD;
     if (report) reports.push_back(std::move(*report));
@@ -53,10 +53,10 @@ void Stack::end_step(const std::vector<StepStatistics>& statistics) {
 }
 
 GenerationState Stack::new_state(int64_t capacity, const at::TensorOptions& tensors) const {
-  std::vector<std::unique_ptr<layers::MixerState>> mixers;
+  std::vector<layers::BlockState> states;
   for (const auto& block : blocks_)
-    mixers.push_back(block->mixer().new_state({.capacity = capacity, .tensors = tensors}));
-  return GenerationState(std::move(mixers), capacity);
+    states.push_back(block->new_state({.capacity = capacity, .tensors = tensors}));
+  return GenerationState(std::move(states), capacity);
 }
 
 }  // namespace moe::models

@@ -30,6 +30,10 @@ void check_requests(const SlotRequests& c) {
   check(bounds[0] == 0 && bounds[G] == T && std::is_sorted(bounds, bounds + G + 1), kPlace,
         "expected groups that rise from 0 to T=", T,
         " tokens, got others. Let the groups follow each other.");
+  check(!c.taken_GE.defined() || (c.taken_GE.sizes() == at::IntArrayRef{G, c.num_experts} &&
+                                  c.taken_GE.scalar_type() == at::kLong),
+        kPlace, "expected slots taken before (G=", G, ", E=", c.num_experts,
+        ") in int64, got others. Give one number for each group and expert.");
   check(!c.priority_T.defined() || (c.priority_T.sizes() == at::IntArrayRef{T} &&
                                     c.priority_T.scalar_type() == at::kDouble),
         kPlace, "expected urgencies (T=", T, ") in float64, got others. Give one a token.");
@@ -51,6 +55,7 @@ Tensor assign_slots(const SlotRequests& requests) {
                                .num_experts = requests.num_experts,
                                .groups_G1 = here(requests.groups_G1),
                                .slots_G = here(requests.slots_G),
+                               .taken_GE = here(requests.taken_GE),
                                .priority_T = here(requests.priority_T),
                                .token_by_token = requests.token_by_token,
                                .scores_TE = here(requests.scores_TE)};

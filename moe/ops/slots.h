@@ -19,6 +19,8 @@ struct SlotRequests {
   Tensor groups_G1;
   /// (G,) int64: the slots of each expert in group g.
   Tensor slots_G;
+  /// (G, E) int64: slots that earlier calls took; undefined: none.
+  Tensor taken_GE = {};
   /// (T,) float64: within a group the token with the largest goes first, ties to the earlier one,
   /// NaN last; undefined: tokens go in their order.
   Tensor priority_T = {};

@@ -35,6 +35,10 @@ class Router : public Module {
   /// Called once after an optimizer step, with counts over all ranks and micro-batches.
   virtual void end_step(const StepStatistics& statistics);
 
+  /// Whether a token's experts depend on later tokens of the call. Such a router refuses causal
+  /// models unless told otherwise, and serves no sequence that goes on in later calls.
+  virtual bool looks_ahead() const { return false; }
+
   /// Experts that work for a token, on average.
   virtual double active_experts() const { return static_cast<double>(shape_.top_k); }
 

@@ -110,6 +110,15 @@ TEST(Capacity, OneByOneNoTokenDependsOnLaterOnes) {
   }
 }
 
+TEST(Capacity, RefusesToRenormaliseWeightsOnInputs) {
+  Routing routing = routing_of(at::zeros({6, 1}, at::kLong), 4);
+  routing.weight_on_input = true;
+  EXPECT_ERROR(
+      Capacity({.num_experts = 4}, {.factor = 1, .renormalise = true}).apply(routing, training()),
+      "Set renormalise = false or weight_on = \"output\"");
+  EXPECT_NO_THROW(Capacity({.num_experts = 4}, {.factor = 1}).apply(routing, training()));
+}
+
 TEST(Capacity, RandomOrderChangesWithSeedStepAndLayerOnly) {
   const Routing routing = routing_of(at::zeros({40, 1}, at::kLong), 2);
   const auto kept = [&](RandomKey key) {

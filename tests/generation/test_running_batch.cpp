@@ -50,6 +50,43 @@ TEST(RunningBatch, WithTheStateIsAsWithout) {
   }
 }
 
+TEST(RunningBatch, WithCapacityInEvaluationIsAsWithout) {
+  auto options = tiny_options();
+  options.uniform.moe.every = 1;
+  for (const std::string overflow : {"drop", "next_best"})
+    for (const layers::CapacityOptions& capacity :
+         {layers::CapacityOptions{
+              .factor = 1, .eval_factor = 0.5, .order = "token", .overflow = overflow},
+          layers::CapacityOptions{.limit = 3, .order = "token", .overflow = overflow}}) {
+      options.uniform.moe.capacity = capacity;
+      const auto model = tiny_model(options);
+      const std::vector<std::vector<int64_t>> prompts = {{3}, {1, 2, 3, 4, 5, 6, 7}, {0, 9}};
+      RunningBatch batch(model);
+      std::vector<std::vector<int64_t>> together(prompts.size());
+      for (const auto& prompt : prompts) batch.add(prompt, {.sampling = {.temperature = 0}});
+      while (batch.size() > 0)
+        for (const DrawnToken& drawn : batch.step())
+          together[static_cast<size_t>(drawn.sequence)].push_back(drawn.token);
+      for (size_t i = 0; i < prompts.size(); ++i) {
+        const auto room = options.context_length - static_cast<int64_t>(prompts[i].size());
+        EXPECT_EQ(together[i], greedy_without_state(*model, prompts[i], room));
+        EXPECT_EQ(draw(model, prompts[i], {.sampling = {.temperature = 0}}), together[i]);
+      }
+    }
+}
+
+TEST(RunningBatch, RefusesLayersThatWantWholeTexts) {
+  auto options = tiny_options();
+  options.uniform.moe.capacity = {.eval_factor = 1, .order = "choice", .allow_future = true};
+  EXPECT_ERROR(RunningBatch(tiny_model(options)), "got capacity.order = \"choice\"");
+  options.uniform.moe.capacity = {.eval_factor = 1, .group_tokens = 4, .order = "token"};
+  EXPECT_ERROR(RunningBatch(tiny_model(options)), "got capacity.group_tokens = 4");
+  options = tiny_options();
+  options.uniform.moe.router.kind = "expert_choice";
+  options.uniform.moe.router.options.set("allow_future", true);
+  EXPECT_ERROR(RunningBatch(tiny_model(options)), "got router.kind = \"expert_choice\"");
+}
+
 TEST(RunningBatch, SequencesThatJoinAndLeaveGetWhatTheyGetAlone) {
   auto options = tiny_options();
   options.context_length = 40;

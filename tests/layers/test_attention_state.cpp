@@ -33,7 +33,7 @@ std::vector<AttentionForm> causal_forms() {
 /// A state and how many tokens each slot has seen.
 struct Running {
   std::shared_ptr<Mixer> attention;
-  std::unique_ptr<MixerState> state;
+  std::unique_ptr<LayerState> state;
   std::vector<int64_t> lengths;
 
   Running(std::shared_ptr<Mixer> mixer, int64_t capacity, at::ScalarType type)

@@ -22,7 +22,7 @@ using moe::test::tiny_model;
 using moe::test::tiny_options;
 
 /// Notes what it is told.
-struct NotingState final : layers::MixerState {
+struct NotingState final : layers::LayerState {
   int64_t* slots;
   explicit NotingState(int64_t* counted) : slots(counted) {}
   void join(int64_t count) override { *slots += count; }
@@ -34,10 +34,10 @@ struct NotingState final : layers::MixerState {
 
 TEST(GenerationState, CountsWhatEachSlotHasSeen) {
   int64_t slots = 0, others = 0;
-  std::vector<std::unique_ptr<layers::MixerState>> mixers;
-  mixers.push_back(std::make_unique<NotingState>(&slots));
-  mixers.push_back(std::make_unique<NotingState>(&others));
-  GenerationState state(std::move(mixers), 8);
+  std::vector<layers::BlockState> blocks(2);
+  blocks[0].mixer = std::make_unique<NotingState>(&slots);
+  blocks[1].feed_forward = std::make_unique<NotingState>(&others);
+  GenerationState state(std::move(blocks), 8);
   state.join(2);
   state.join();
   EXPECT_EQ(slots, 3);

@@ -52,7 +52,8 @@ class DenseFeedForward final : public FeedForward {
     if (options_.gate) w_gate = add_parameter("w_gate", {1, D}, {.role = Role::kMatrix});
   }
 
-  FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context) override {
+  FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context,
+                                   LayerState* /*state*/) override {
     const auto as_expert = [](const Tensor& parameter) {
       return parameter.defined() ? parameter.unsqueeze(0) : parameter;
     };

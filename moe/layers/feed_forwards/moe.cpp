@@ -6,6 +6,9 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
 
 #include <moe/flow/packing.h>
 #include <moe/layers/moe_layer.h>
@@ -23,6 +26,24 @@ uint64_t draw_seed() {
   const std::lock_guard<std::mutex> lock(generator.mutex());
   return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
 }
+
+/// (N, E) int64: slots that each sequence took of each expert so far.
+struct MoEState final : LayerState {
+  Tensor taken_NE;
+  std::unique_ptr<LayerState> shared;
+
+  void join(int64_t count) override {
+    taken_NE = at::cat({taken_NE, at::zeros({count, taken_NE.size(1)}, taken_NE.options())});
+    if (shared) shared->join(count);
+  }
+  void keep(const std::vector<int64_t>& slots) override {
+    taken_NE = taken_NE.index_select(0, at::tensor(slots, at::kLong).to(taken_NE.device()));
+    if (shared) shared->keep(slots);
+  }
+  int64_t bytes() const override {
+    return static_cast<int64_t>(taken_NE.nbytes()) + (shared ? shared->bytes() : 0);
+  }
+};
 
 }  // namespace
 
@@ -53,7 +74,8 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
   capacity_ = std::make_shared<capacity::Capacity>(
       capacity::CapacityShape{.num_experts = o.num_experts,
                               .choices = router_->active_experts(),
-                              .ranks = group_->size()},
+                              .ranks = group_->size(),
+                              .causal = shape.causal},
       o.capacity);
   const experts::ExpertsShape expert_shape = {.d_model = o.d_model,
                                               .d_ff = o.expert.d_ff,
@@ -68,9 +90,10 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                      "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Lower it.");
   for (const auto& spec : o.balance) add_balance_term(spec);
   if (is_present(o.shared))
-    shared_ = register_module(
-        "shared", o.shared.make(FeedForwardShape{
-                      .d_model = o.d_model, .group = group_, .tensors = shape.tensors}));
+    shared_ = register_module("shared", o.shared.make(FeedForwardShape{.d_model = o.d_model,
+                                                                       .causal = shape.causal,
+                                                                       .group = group_,
+                                                                       .tensors = shape.tensors}));
 }
 
 void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
@@ -108,16 +131,38 @@ FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
   return out;
 }
 
-FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerContext& context) {
+std::unique_ptr<LayerState> MoELayerImpl::new_state(const StateShape& shape) const {
+  const std::string capacity = capacity_->needs_whole_groups(/*training=*/false);
+  check(!router_->looks_ahead() && capacity.empty(), "layers/moe",
+        "expected a layer whose tokens do not depend on later ones, to generate one by one, got ",
+        router_->looks_ahead() ? concat("router.kind = \"", options_.router.kind, '"')
+                               : concat("capacity.", capacity),
+        ". Evaluate whole texts (moe eval, moe forward), or train with ",
+        router_->looks_ahead() ? "another router."
+                               : "capacity.eval_factor = 0, or capacity.order = \"token\" and "
+                                 "capacity.group_tokens = 0.");
+  auto out = std::make_unique<MoEState>();
+  if (shared_) out->shared = shared_->new_state(shape);
+  if (!options_.capacity.limits(/*training=*/false) && !out->shared) return nullptr;
+  out->taken_NE = at::zeros({0, options_.num_experts}, shape.tensors.dtype(at::kLong));
+  return out;
+}
+
+FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerContext& context,
+                                               LayerState* state) {
   check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
         "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
         ". Beside a context, tokens are a list.");
   // Balance looks at what the router chose; who found no room or sits out is not its doing.
   const Routing chosen = router_->forward(x_TD, context);
-  const Routing limited = capacity_->apply(chosen, context);
+  auto* const before = static_cast<MoEState*>(state);
+  const Routing limited = capacity_->apply(chosen, context, before ? &before->taken_NE : nullptr);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
   Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), routing, context);
-  if (shared_) y_TD = y_TD + shared_->forward_tokens(x_TD, context).hidden_TD;
+  if (shared_)
+    y_TD =
+        y_TD +
+        shared_->forward_tokens(x_TD, context, before ? before->shared.get() : nullptr).hidden_TD;
   return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
 }
 

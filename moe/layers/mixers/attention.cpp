@@ -63,8 +63,8 @@ class AttentionMixer final : public Mixer {
 
   /// Throws moe::Error beside a state: for another number of sequences or other lengths than it
   /// has, for gradients, and where a sequence grows beyond its capacity.
-  Tensor forward(const Tensor& x_TD, const LayerContext& context, MixerState* state) override;
-  std::unique_ptr<MixerState> new_state(const StateShape& shape) const override;
+  Tensor forward(const Tensor& x_TD, const LayerContext& context, LayerState* state) override;
+  std::unique_ptr<LayerState> new_state(const StateShape& shape) const override;
   int64_t flops_over_keys(int64_t keys) const override;
   int64_t state_numbers(int64_t positions) const override;
 
@@ -131,7 +131,7 @@ std::pair<Tensor, Tensor> AttentionMixer::turn(const Tensor& q_THP, const Tensor
   return {ops::rope(q_THP, table), ops::rope(k_TGP, table)};
 }
 
-Tensor AttentionMixer::forward(const Tensor& x_TD, const LayerContext& context, MixerState* state) {
+Tensor AttentionMixer::forward(const Tensor& x_TD, const LayerContext& context, LayerState* state) {
   const int64_t T = x_TD.size(0), P = options_.head_dim;
   Sequences sequences = context.tokens.sequences;
   if (sequences.count() == 0) sequences = Sequences::equal(1, T);
@@ -160,7 +160,7 @@ Tensor AttentionMixer::forward(const Tensor& x_TD, const LayerContext& context, 
   return linear(o_THP.reshape({T, options_.heads * P}), w_o, b_o, type);
 }
 
-std::unique_ptr<MixerState> AttentionMixer::new_state(const StateShape& shape) const {
+std::unique_ptr<LayerState> AttentionMixer::new_state(const StateShape& shape) const {
   check(causal_, kPlaceOfAttention,
         "expected a causal model to go on from a state, got one whose tokens see what comes after "
         "them. Read the whole sequence in one call.");

@@ -49,6 +49,7 @@ class Decoder final : public Model {
   ModelOutput forward(const ModelInputs& inputs, const ForwardContext& given) override {
     ForwardContext context = given;
     context.causal = options_.causal;
+    context.context_length = options_.context_length;
     if (context.compute == at::ScalarType::Undefined) context.compute = embedding_.scalar_type();
     const TokenList tokens = described(inputs);
     Tensor x_TD = at::embedding(embedding_, tokens.ids_T);

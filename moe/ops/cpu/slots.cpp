@@ -38,6 +38,12 @@ class SlotWalk {
 
   void serve(int64_t group) {
     std::fill(free_.begin(), free_.end(), requests_.slots_G.const_data_ptr<int64_t>()[group]);
+    if (requests_.taken_GE.defined()) {
+      const int64_t* const taken = requests_.taken_GE.const_data_ptr<int64_t>() + group * E_;
+      for (int64_t e = 0; e < E_; ++e)
+        free_[static_cast<size_t>(e)] =
+            std::max<int64_t>(0, free_[static_cast<size_t>(e)] - taken[e]);
+    }
     order_tokens(group);
     if (requests_.token_by_token) {
       for (const int64_t t : tokens_) {

@@ -40,6 +40,7 @@ class ExpertChoice final : public LinearRouter {
   }
 
   double active_experts() const override { return options_.capacity_factor; }
+  bool looks_ahead() const override { return true; }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     check<ConfigError>(
