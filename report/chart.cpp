@@ -113,7 +113,8 @@ std::string axes(const Chart& chart, const Scale& scale) {
   }
   for (const double value : x_marks(chart, scale))
     out += text_at(scale.left_of(value), bottom + 18, "middle", "tick", x_text(chart.axis, value));
-  out += text_at(right + 24, bottom + 18, "start", "tick", axis_name(chart.axis));
+  out += text_at(right + 24, bottom + 18, "start", "tick",
+                 chart.axis_label.empty() ? axis_name(chart.axis) : chart.axis_label);
   out += concat("<path class=\"axis\" d=\"M", coordinate(kLeft), ' ', coordinate(bottom), 'H',
                 coordinate(right), "\"/></g>");
   if (chart.reference)

@@ -28,6 +28,8 @@ struct Chart {
   std::string description;
   std::vector<Line> lines;
   Axis axis = Axis::kSteps;
+  /// Written at the axis instead of its name.
+  std::string axis_label = {};
   /// Equal factors are equally far apart; points that are not above 0 are left out.
   bool log_x = false, log_y = false;
   double width = 340, height = 170;

@@ -30,6 +30,8 @@ struct RunFacts {
 
   /// " nats a token" for models of text, whose loss is that; "" for others.
   std::string loss_unit() const;
+  /// What the log counts: "tokens", or "images".
+  std::string unit() const;
   /// What else the objective reported beside the best loss, as text: "accuracy 0.983".
   std::string best_metrics() const;
   /// Layers that are MoE; 0 for a dense model.

@@ -223,6 +223,10 @@ std::string RunFacts::loss_unit() const {
   return !model || model->traits().vocabulary > 0 ? " nats a token" : "";
 }
 
+std::string RunFacts::unit() const {
+  return model && model->traits().channels > 0 ? "images" : "tokens";
+}
+
 std::string RunFacts::best_metrics() const {
   const auto found = best();
   std::vector<std::string> out;

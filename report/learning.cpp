@@ -62,6 +62,7 @@ std::string describe_loss(const ReportData& data, Axis axis) {
 std::string loss_chart(const ReportData& data, Axis axis) {
   Chart chart;
   chart.axis = axis;
+  if (axis == Axis::kTokens) chart.axis_label = data.run.unit();
   chart.width = 960;
   chart.height = 360;
   chart.right = 146;
@@ -87,7 +88,7 @@ std::string loss_figure(const ReportData& data) {
     radios += concat("<label><input type=\"radio\" name=\"axis\" id=\"axis-", name, "\" value=\"",
                      name, '"', radios.empty() ? " checked" : "", "><span>",
                      axis == Axis::kSteps    ? "steps"
-                     : axis == Axis::kTokens ? "tokens"
+                     : axis == Axis::kTokens ? data.run.unit()
                                              : "wall time",
                      "</span></label>");
     charts += concat("<div class=\"of-axis axis-", name, "\">", drawing, "</div>\n");
@@ -232,7 +233,7 @@ std::string optimisation(const ReportData& data) {
                    [](const analyze::LoggedStep& step) { return step.grad_norm; });
   charts += course(data, "Learning rate", "Learning rate", "",
                    [](const analyze::LoggedStep& step) { return step.lr; });
-  charts += course(data, "Tokens a second", "Speed", "tokens a second",
+  charts += course(data, "Tokens a second", "Speed", data.run.unit() + " a second",
                    [](const analyze::LoggedStep& step) { return step.tokens_per_second; });
   if (charts.empty()) return "";
   return section("optimisation", "Optimisation",

@@ -73,7 +73,7 @@ std::string lead(const ReportData& data) {
   if (steps > 0)
     out += concat(", trained for ", plural(steps, "step"),
                   run.tokens() > 0 ? concat(" on ", compact(static_cast<double>(run.tokens())),
-                                            " tokens", names_of(run.domains))
+                                            ' ', run.unit(), names_of(run.domains))
                                    : "");
   out += ". ";
   const auto best = run.best();
@@ -121,7 +121,7 @@ std::string tiles(const ReportData& data) {
   if (const double rate = run.tokens_per_second(); std::isfinite(rate))
     out += tile(
         "Speed", compact(rate),
-        concat("tokens/s, median",
+        concat(run.unit(), "/s, median",
                std::isfinite(run.seconds()) ? " · " + clock_text(run.seconds()) + " in all" : ""));
   double busiest = 0, unused = 0;
   for (const auto& view : layer_views(data))
@@ -164,7 +164,7 @@ std::string comparison(const ReportData& data) {
       row("Parameters", a, b, count(&ModelCounts::total)),
       row("Active a token", a, b, count(&ModelCounts::active)),
       row("Forward FLOPs a token", a, b, count(&ModelCounts::flops_per_token)),
-      row("Tokens a second, median", a, b,
+      row(concat(a.unit() == "tokens" ? "Tokens" : "Images", " a second, median"), a, b,
           [](const RunFacts& run) { return compact(run.tokens_per_second()); }),
       row("Wall time", a, b,
           [](const RunFacts& run) {

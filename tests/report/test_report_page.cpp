@@ -256,6 +256,7 @@ TEST(ReportPage, OfAModelOfImagesNamesItsMetricsAndNoNats) {
   const std::string page = report::render(data);
   expect_whole(page);
   EXPECT_PRED2(contains, page, "accuracy 0.75");
+  EXPECT_PRED2(contains, page, "images/s, median");
   EXPECT_EQ(page.find("nats a token"), std::string::npos);
   EXPECT_EQ(page.find("<img"), std::string::npos);
 }
