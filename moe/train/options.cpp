@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <tuple>
 
@@ -68,7 +69,6 @@ void TrainOptions::validate(const std::string& place) const {
         std::pair{"checkpoint_every", checkpoint_every}, std::pair{"early_stop", early_stop},
         std::pair{"max_bad_steps", max_bad_steps}})
     at_least(place, key, value, int64_t{0});
-  // The tokens of a step are their product with data.sequence, which must fit an int64_t.
   for (const auto& [key, value, most] : {std::tuple{"batch", batch, int64_t{1} << 20},
                                          std::tuple{"accumulation", accumulation, int64_t{1} << 18},
                                          std::tuple{"steps", steps, int64_t{1} << 40},
@@ -78,6 +78,22 @@ void TrainOptions::validate(const std::string& place) const {
   check<ConfigError>(eval_batches >= 1 || eval_batches == -1, "config", "expected '", place,
                      ".eval_batches' to be at least 1, or -1 for all, got ", eval_batches,
                      ". Use eval_every = 0 for no evaluation but the last.");
+}
+
+void RunOptions::validate(const std::string&) const {
+  // Every token of a run has a number, and rates are taken of a few times as many.
+  constexpr int64_t kMostTokens = int64_t{1} << 60;
+  const bool text =
+      std::ranges::any_of(data.domains, [](const auto& domain) { return domain.is_text(); });
+  int64_t tokens = 1;
+  bool fits = true;
+  for (const int64_t factor :
+       {train.steps, train.accumulation, train.batch, text ? data.sequence : int64_t{1}})
+    fits = fits && !__builtin_mul_overflow(tokens, factor, &tokens) && tokens <= kMostTokens;
+  check<ConfigError>(
+      fits, "config", "expected a run of at most 2^60 tokens, got train.steps=", train.steps,
+      " of train.accumulation=", train.accumulation, " times train.batch=", train.batch,
+      " rows of ", text ? data.sequence : 1, ". Lower one of them.");
 }
 
 }  // namespace moe::train

@@ -176,6 +176,7 @@ struct RunOptions {
     v("data", data, "what on");
     v("train", train, "how");
   }
+  void validate(const std::string& place) const;
 };
 
 }  // namespace moe::train
