@@ -21,7 +21,8 @@ struct GenerateCommand {
   bool json = false;
 };
 
-/// A field as an option: max_tokens becomes --max-tokens.
+/// A field as an option: max_tokens becomes --max-tokens; what is done unless it is switched off
+/// becomes --no-NAME.
 struct FieldOptions {
   CLI::App& app;
 
@@ -32,7 +33,11 @@ struct FieldOptions {
   }
   void operator()(std::string name, bool& field, const char* help) {
     std::replace(name.begin(), name.end(), '_', '-');
-    app.add_flag("--" + name, field, help);
+    if (!field)
+      app.add_flag("--" + name, field, help);
+    else
+      app.add_flag_callback(
+          "--no-" + name, [&field] { field = false; }, concat("do not ", help));
   }
   void operator()(const std::string& name, std::vector<std::string>& field, const char* help) {
     app.add_option("--" + name, field, concat(help, "; may be repeated"))->allow_extra_args(false);

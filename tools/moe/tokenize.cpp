@@ -89,7 +89,8 @@ int tokenize(const TokenizeOptions& o) {
   check<ConfigError>(o.out.empty() && o.trainer.special.empty(), "tokenize",
                      "expected --train beside --out and --special, got none. Add it, or leave "
                      "them out.");
-  const auto tokenizer = tokenizer_of(o.inputs);
+  auto tokenizer = tokenizer_of(o.inputs);
+  if (o.no_special && !o.decode) tokenizer = tokenizer->without_special();
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     if (line.empty()) continue;
@@ -106,7 +107,8 @@ void setup_tokenize(CLI::App& app, TokenizeOptions& o) {
                  "With --train: files of text");
   app.add_flag("--decode", o.decode, "from ids to text");
   app.add_flag("--no-special", o.no_special,
-               "plain text, without special tokens; encoding adds none in any case");
+               "--decode: plain text, without special tokens. Encoding: text that reads like one "
+               "(<|endoftext|>) is the text that it is; none is added in any case");
   app.add_flag("--train", o.train, "learn a byte-level BPE vocabulary from files of text");
   app.add_option("--vocabulary", o.trainer.vocabulary,
                  "tokens to learn, with the 256 bytes and special tokens")
