@@ -10,6 +10,7 @@
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
+#include <moe/data/source_record.h>
 #include <moe/models/load.h>
 #include <report/gather.h>
 #include <report/html.h>
@@ -131,7 +132,9 @@ std::vector<std::vector<TypicalToken>> typical_tokens(const analyze::LayerStatis
 
 RoutingStudy study_of(const Path& folder, const GatherOptions& options, int64_t trained) {
   const auto loaded = models::load(options.checkpoint.empty() ? folder : options.checkpoint);
-  const data::Corpus corpus(models::data_options_of(loaded), at::get_num_threads());
+  const auto read_by_run = models::data_options_of(loaded);
+  data::warn_of_changed_sources(read_by_run, loaded.folder);
+  const data::Corpus corpus(read_by_run, at::get_num_threads());
   const int64_t rows = rows_to_read(options, trained, corpus);
   analyze::RowOptions read;
   read.batch = std::min(rows, kRowsAtOnce);

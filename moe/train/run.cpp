@@ -8,6 +8,7 @@
 #include <moe/config/overrides.h>
 #include <moe/config/toml.h>
 #include <moe/train/run.h>
+#include <moe/train/sources.h>
 #include <moe/train/trainer.h>
 
 namespace moe::train {
@@ -19,7 +20,8 @@ namespace {
 const std::regex kFree(
     R"(train\.(steps|threads|recompute|log_every|eval_every|eval_batches|checkpoint_every|keep|)"
     R"(keep_best|early_stop|on_nan|max_bad_steps|monitor\..*|tensorboard\..*)|)"
-    R"(data\.domains\[\d+\]\.(path|train|valid|train_labels|valid_labels))");
+    R"(data\.domains\[\d+\]\.(path|train|valid|train_labels|valid_labels)|)"
+    R"(data\.tokenizer|model\..*(\.path|_file))");  // what these hold is checked, see sources.h
 
 /// Throws unless `options` continue the run that wrote `checkpoint`.
 void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {
@@ -74,8 +76,13 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
 }
 
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
-  if (from) check_same_run(options_, *from, folder_);
-  Trainer trainer(options_, folder_, controls);
+  const auto sources = record_sources(options_);
+  if (from) {
+    check_same_run(options_, *from, folder_);
+    check_same_tokenizer(options_, *from);
+    check_same_sources(options_, sources, *from, controls);
+  }
+  Trainer trainer(options_, folder_, controls, sources);
   if (from) trainer.restore(*from);
   return trainer.train();
 }

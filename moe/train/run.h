@@ -27,6 +27,8 @@ struct RunControls {
   /// Stop (with a checkpoint) after this many steps in all; -1: train.steps. The schedule does not
   /// change.
   int64_t max_steps = -1;
+  /// Resume although a file that the run reads holds something else than before; warns of it.
+  bool allow_changed_data = false;
   /// Name in progress lines.
   std::string label = "train";
 };
@@ -56,8 +58,8 @@ class Run {
   RunSummary start(const RunControls& controls = {});
   /// Goes on from the newest whole checkpoint; throws when there is none, and a ConfigError that
   /// lists what differs when the settings are another run's (steps, periods, threads and the places
-  /// of data may change). On one device the result
-  /// is bit for bit that of a run that was never interrupted.
+  /// of data may change) or when files hold other data. On one device the result is bit for bit
+  /// that of a run that was never interrupted.
   RunSummary resume(const RunControls& controls = {});
   /// resume() if there is a checkpoint, else start().
   RunSummary resume_or_start(const RunControls& controls = {});

@@ -21,25 +21,14 @@ namespace {
 
 constexpr const char* kConfigFile = "config.toml";
 
-CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset) {
-  CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))}};
+CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset,
+                                 const data::SourceRecords& sources) {
+  CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))},
+                         {data::kSourcesFile, data::write_source_records(sources)}};
   if (const auto tokenizer = dataset.tokenizer())
     if (auto json = tokenizer->tokenizer_json(); !json.empty())
       out.emplace(data::kTokenizerFile, std::move(json));
   return out;
-}
-
-/// A model goes on with the tokens it began with.
-void check_same_tokenizer(const Path& checkpoint, const CheckpointTexts& texts,
-                          const std::string& name) {
-  const Path file = checkpoint / data::kTokenizerFile;
-  const auto now = texts.find(data::kTokenizerFile);
-  const std::string before =
-      real_files().exists(file) ? read_file(real_files(), file, uint64_t{1} << 28) : "";
-  check<ConfigError>(before == (now == texts.end() ? "" : now->second), "config",
-                     "expected data.tokenizer to be the tokenizer of ", checkpoint.string(),
-                     ", got '", name, "', which differs. Set data.tokenizer to ",
-                     before.empty() ? "byte" : file.string(), '.');
 }
 
 at::ScalarType compute_type(const TrainOptions& options) {
@@ -52,7 +41,8 @@ uint64_t seed_of(const TrainOptions& options) {
 
 }  // namespace
 
-Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls)
+Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls,
+                 const data::SourceRecords& sources)
     : options_(options),
       folder_(folder),
       controls_(controls),
@@ -63,7 +53,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   dataset_ = data::open_data(options.data, at::get_num_threads());
   source_ = dataset_->training(o.batch, seed_of(o));
   evaluation_ = dataset_->evaluation(o.batch, o.eval_batches);
-  texts_ = checkpoint_texts(options, *dataset_);
+  texts_ = checkpoint_texts(options, *dataset_, sources);
   const auto traits = models::make_model(options.model, {.group = group_})->traits();
   check_reads(traits, *dataset_);
   objective_ =
@@ -94,8 +84,6 @@ int64_t Trainer::agreed(int64_t number) const {
 }
 
 void Trainer::restore(const Path& checkpoint) {
-  const auto tokenizer = dataset_->tokenizer();
-  check_same_tokenizer(checkpoint, texts_, tokenizer ? tokenizer->name() : "");
   record_ = load_checkpoint(checkpoint, *model_, *optimizer_, *group_);
   monitor_.restore(record_.unused_steps);
   saved_step_ = record_.step;

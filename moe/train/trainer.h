@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include <moe/data/batch.h>
+#include <moe/data/source_record.h>
 #include <moe/objectives/evaluate.h>
 #include <moe/train/metrics.h>
 #include <moe/train/monitor.h>
@@ -21,8 +22,10 @@ namespace moe::train {
 /// writes and prints, and decides what others cannot know (when to stop, what is on the disk).
 class Trainer {
  public:
-  /// Opens the data and makes the model. Throws ConfigError when they do not fit each other.
-  Trainer(const RunOptions& options, const Path& folder, const RunControls& controls);
+  /// Opens the data, of which `sources` goes into checkpoints, and makes the model. Throws
+  /// ConfigError when they do not fit each other.
+  Trainer(const RunOptions& options, const Path& folder, const RunControls& controls,
+          const data::SourceRecords& sources);
 
   /// Continues from a checkpoint.
   void restore(const Path& checkpoint);

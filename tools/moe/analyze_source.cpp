@@ -5,6 +5,7 @@
 #include <moe/analyze/trace_file.h>
 #include <moe/checkpoint/checksum.h>
 #include <moe/checkpoint/manifest.h>
+#include <moe/data/source_record.h>
 #include <moe/models/load.h>
 
 #include "tools/moe/common.h"
@@ -32,8 +33,9 @@ AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>
 AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& settings) {
   auto loaded = models::load(path);
   apply_settings(loaded.config, settings);
-  const auto corpus =
-      std::make_shared<const data::Corpus>(models::data_options_of(loaded), at::get_num_threads());
+  const auto options = models::data_options_of(loaded);
+  data::warn_of_changed_sources(options, loaded.folder);
+  const auto corpus = std::make_shared<const data::Corpus>(options, at::get_num_threads());
   const Path manifest = loaded.folder / checkpoint::kManifestName;
   AnalyzeSource out;
   out.info = {.domains = analyze::validated_domains(*corpus),

@@ -66,7 +66,9 @@ int run_compare(const CompareCommand& o) {
   Json pairs = Json::array();
   for (int64_t seed = 1; seed <= o.seeds; ++seed) {
     const Path folder = o.seeds == 1 ? run.folder() : run.folder() / concat("seed-", seed);
-    const auto pair = train::compare_pair(run.options(), folder, seed, {.stop = caught_signal});
+    const auto pair = train::compare_pair(
+        run.options(), folder, seed,
+        {.stop = caught_signal, .allow_changed_data = o.run.allow_changed_data});
     if (caught_signal() != 0) {
       report::try_write_report(run.folder());
       log::info(concat("stopped by signal ", caught_signal(), "; the same command goes on."));

@@ -51,13 +51,17 @@ void announce(const train::Run& run) {
 }
 
 int run_train(const TrainCommand& o) {
+  check<ConfigError>(o.resume || !o.run.allow_changed_data, "--allow-changed-data",
+                     "expected --resume beside it, got none. Add it, or leave both out.");
   auto argument = o.run;
   if (o.seed) argument.settings.push_back(concat("train.seed=", *o.seed));
   auto run = open_run(argument);
   announce(run);
   catch_stop_signals();
-  const train::RunControls controls{
-      .stop = caught_signal, .max_steps = o.max_steps, .label = "train"};
+  const train::RunControls controls{.stop = caught_signal,
+                                    .max_steps = o.max_steps,
+                                    .allow_changed_data = o.run.allow_changed_data,
+                                    .label = "train"};
   const auto summary = o.resume ? run.resume(controls) : run.start(controls);
   // The trainer is gone: its memory is free for the checkpoint that the report looks at.
   report::try_write_report(run.folder());
