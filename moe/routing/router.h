@@ -39,6 +39,8 @@ class Router : public Module {
   /// models unless told otherwise, and serves no sequence that goes on in later calls.
   virtual bool looks_ahead() const { return false; }
 
+  /// Whether shape().top_k says how many experts a token gets; false where the rule says it.
+  virtual bool takes_top_k() const { return true; }
   /// Experts that work for a token, on average.
   virtual double active_experts() const { return static_cast<double>(shape_.top_k); }
 
