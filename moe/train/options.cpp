@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <tuple>
 
@@ -20,6 +21,13 @@ void at_least(const std::string& place, const char* key, Number value, Number le
 void ParameterGroup::validate(const std::string& place) const {
   check<ConfigError>(!match.empty(), "config", "expected '", place,
                      ".match' to be a pattern of parameter names, got none. Set it.");
+  for (auto expert = experts.begin(); expert != experts.end(); ++expert) {
+    check<ConfigError>(*expert >= 0, "config", "expected '", place,
+                       ".experts' to be numbers from 0, got ", *expert, ". Correct it.");
+    check<ConfigError>(std::find(experts.begin(), expert, *expert) == expert, "config",
+                       "expected '", place, ".experts' to name an expert once, got ", *expert,
+                       " twice. Leave one out.");
+  }
   at_least(place, "lr_factor", lr_factor, 0.0);
   check<ConfigError>(weight_decay >= 0 || weight_decay == -1, "config", "expected '", place,
                      ".weight_decay' to be at least 0, or -1 to leave it, got ", weight_decay,

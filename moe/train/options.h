@@ -9,6 +9,7 @@ namespace moe::train {
 /// What to do otherwise for some parameters.
 struct ParameterGroup {
   std::string match;
+  std::vector<int64_t> experts = {};
   double lr_factor = 1;
   double weight_decay = -1;
   bool frozen = false;
@@ -16,10 +17,16 @@ struct ParameterGroup {
   template <class Visitor>
   void fields(Visitor& v) {
     v("match", match,
-      "pattern of whole parameter names: * is any text, ? one letter (\"layers.*.moe.router.*\")");
+      "pattern of whole names of parameters, or of modules, for all they hold: * is any text, ? "
+      "one "
+      "letter (\"layers.*.moe.router\")");
+    v("experts", experts,
+      "the experts, by number, that the rule is for; none: all of what `match` fits");
     v("lr_factor", lr_factor, "learning rate over what it would be otherwise");
     v("weight_decay", weight_decay, "of these parameters, whatever they are; -1: as otherwise");
-    v("frozen", frozen, "do not train them: no gradient, no optimizer state; they are still saved");
+    v("frozen", frozen,
+      "leave them as they are: no gradient, no decay, and no change of state that moves by itself "
+      "(selection biases, running usage, revival); they are still saved");
   }
   void validate(const std::string& place) const;
 };
@@ -38,6 +45,7 @@ struct OptimizerOptions {
   OptimizerSpec rule = {};
   double lr = 1e-3;
   double weight_decay = 0.1;
+  bool decay_idle_experts = true;
   double expert_lr_factor = 1;
   double router_lr_factor = 1;
   int64_t router_warmup = 0;
@@ -49,6 +57,8 @@ struct OptimizerOptions {
     OptimizerSpec::Fields::kind(v, rule.kind);
     v("lr", lr, "peak learning rate");
     v("weight_decay", weight_decay, "of matrices; norms, biases and embeddings do not decay");
+    v("decay_idle_experts", decay_idle_experts,
+      "whether experts that no token reached in a step decay in it; false: they wait");
     v("expert_lr_factor", expert_lr_factor, "learning rate of experts over that of the rest");
     v("router_lr_factor", router_lr_factor, "learning rate of routers over that of the rest");
     v("router_warmup", router_warmup, "steps over which the routers' own rate rises from 0");

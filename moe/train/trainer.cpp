@@ -8,6 +8,7 @@
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
 #include <moe/generation/generate.h>
+#include <moe/parameters/materialise.h>
 #include <moe/train/clip.h>
 #include <moe/train/fit.h>
 #include <moe/train/groups.h>
@@ -52,7 +53,8 @@ uint64_t seed_of(const TrainOptions& options) {
 
 }  // namespace
 
-Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls)
+Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls,
+                 Begin begin)
     : options_(options),
       folder_(folder),
       controls_(controls),
@@ -64,19 +66,22 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   source_ = dataset_->training(o.batch, seed_of(o));
   evaluation_ = dataset_->evaluation(o.batch, o.eval_batches);
   texts_ = checkpoint_texts(options, *dataset_);
-  const auto traits = models::make_model(options.model, {.group = group_})->traits();
+  model_ = models::make_model(options.model, {.group = group_});
+  const auto traits = model_->traits();
   check_reads(traits, *dataset_);
   objective_ =
       o.objective.make(objectives::ObjectiveShape{.model = traits, .data = dataset_->traits()});
-  model_ = models::make_model(options.model, seed_of(o), {.group = group_}, controls.device,
-                              o.dtype == "float64" ? at::kDouble : at::kFloat);
-  const auto parameters = parameters_of(*model_);
-  const int64_t trained = freeze(parameters, o.optimizer.groups);
+  materialise(*model_, controls.device, o.dtype == "float64" ? at::kDouble : at::kFloat);
+  if (begin == Begin::kAnew) model_->draw(seed_of(o));
+  const auto parameters = parameters_of(*model_), tensors = tensors_of(*model_);
+  const int64_t trained = freeze(tensors, o.optimizer.groups, *group_);
+  frozen_ = FrozenState(tensors, o.optimizer.groups);
   int64_t all = 0;
   for (const auto& parameter : parameters) all += parameter.tensor.numel();
   if (trained < all)
     info(concat("training ", trained, " of ", all, " parameters; the others are frozen."));
   optimizer_ = make_optimizer(parameters, o.optimizer);
+  if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
 }
 
 void Trainer::info(std::string_view text) const {
@@ -145,23 +150,31 @@ void Trainer::step(bool last) {
                           .group = *group_,
                           .seed = seed_of(o),
                           .compute = compute_type(o),
-                          .recompute = models::parse_recompute(o.recompute, "train.recompute")};
+                          .recompute = models::parse_recompute(o.recompute, "train.recompute"),
+                          .frozen = &frozen_,
+                          .count_tokens = expert_tokens_.has_value()};
+  // Routers, terms and modules of users move their state themselves.
+  const auto frozen_state = frozen_.copies();
   const StepResult result =
       forward_backward(inputs, batches(), record_.step, optimizer_->parameters());
   if (!result.finite) {
     optimizer_->zero_gradients();
+    frozen_.put_back(frozen_state);
     handle_bad_step(result);
     return;
   }
   const double lr = o.optimizer.lr * learning_rate_share(o.schedule, record_.step, o.steps);
   clip_gradients(optimizer_->parameters(), result.gradient_norm, o.optimizer.clip);
-  optimizer_->step(lr, record_.step);
+  optimizer_->step(
+      lr, record_.step,
+      expert_tokens_ ? expert_tokens_->by_parameter(result.expert_tokens) : ExpertTokens());
   optimizer_->zero_gradients();
 
   std::vector<StepStatistics> statistics;
   for (const auto& layer : result.layers)
     statistics.push_back({layer.load_E.to(at::kLong), record_.step});
   model_->end_step(statistics);
+  frozen_.put_back(frozen_state);
   ++record_.step;
   // Steps that a rollback repeats prove nothing: the count ends behind the one that failed.
   if (record_.step > record_.bad_until) record_.bad_steps = 0;

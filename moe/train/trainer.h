@@ -6,6 +6,8 @@
 
 #include <moe/data/batch.h>
 #include <moe/objectives/evaluate.h>
+#include <moe/train/expert_tokens.h>
+#include <moe/train/frozen.h>
 #include <moe/train/metrics.h>
 #include <moe/train/monitor.h>
 #include <moe/train/optimizer.h>
@@ -21,8 +23,16 @@ namespace moe::train {
 /// writes and prints, and decides what others cannot know (when to stop, what is on the disk).
 class Trainer {
  public:
+  enum class Begin {
+    kAnew,
+    /// `restore` follows: parameters and state are not drawn, so that the files they would start
+    /// from (a hash router's counts) need not be there any more.
+    kFromCheckpoint,
+  };
+
   /// Opens the data and makes the model. Throws ConfigError when they do not fit each other.
-  Trainer(const RunOptions& options, const Path& folder, const RunControls& controls);
+  Trainer(const RunOptions& options, const Path& folder, const RunControls& controls,
+          Begin begin = Begin::kAnew);
 
   /// Continues from a checkpoint.
   void restore(const Path& checkpoint);
@@ -60,6 +70,8 @@ class Trainer {
   std::shared_ptr<models::Model> model_;
   std::shared_ptr<const objectives::Objective> objective_;
   std::shared_ptr<Optimizer> optimizer_;
+  FrozenState frozen_;
+  std::optional<ExpertTokenCounts> expert_tokens_;  // where idle experts do not decay
   ExpertMonitor monitor_;
   RunRecord record_;
   std::optional<MetricsLog> metrics_;  // rank 0's
