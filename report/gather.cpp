@@ -130,7 +130,9 @@ std::vector<std::vector<TypicalToken>> typical_tokens(const analyze::LayerStatis
 }
 
 RoutingStudy study_of(const Path& folder, const GatherOptions& options, int64_t trained) {
-  const auto loaded = models::load(options.checkpoint.empty() ? folder : options.checkpoint);
+  models::LoadOptions load;
+  load.verify = options.verify;
+  const auto loaded = models::load(options.checkpoint.empty() ? folder : options.checkpoint, load);
   const data::Corpus corpus(models::data_options_of(loaded), at::get_num_threads());
   const int64_t rows = rows_to_read(options, trained, corpus);
   analyze::RowOptions read;

@@ -47,11 +47,26 @@ std::optional<uint64_t> parse_step(std::string_view name) {
   return step;
 }
 
+std::vector<Path> step_folders(const Path& checkpoints, FileSystem& files) {
+  std::vector<Path> out;
+  for (const auto& [step, name] : steps_in(checkpoints, files)) out.push_back(checkpoints / name);
+  return out;
+}
+
+uint64_t step_of(const Path& folder) {
+  std::string name = folder.filename().string();
+  if (name.starts_with(kOldPrefix)) name.erase(0, kOldPrefix.size());
+  const auto step = parse_step(name);
+  check(step.has_value(), "checkpoint/steps", "expected a folder of a step, got '", folder.string(),
+        "'. Name one as step_folder does.");
+  return *step;
+}
+
 std::optional<Path> latest_checkpoint(const Path& checkpoints, FileSystem& files) {
-  for (const auto& [step, name] : steps_in(checkpoints, files)) {
+  for (const auto& folder : step_folders(checkpoints, files)) {
     try {
-      verify_manifest(checkpoints / name, files);
-      return checkpoints / name;
+      verify_manifest(folder, files);
+      return folder;
     } catch (const Error& error) {
       log::warn(concat("passing over a damaged checkpoint: ", error.what()));
     }

@@ -20,6 +20,13 @@ std::string step_folder(uint64_t step);
 /// The step of a name that step_folder makes, or nothing.
 std::optional<uint64_t> parse_step(std::string_view name);
 
+/// The step folders in `checkpoints`, newest first, whatever is in them; also those that a crash
+/// left under their ".old-" name in mid-replacement. None when there is no such folder.
+std::vector<Path> step_folders(const Path& checkpoints, FileSystem& files = real_files());
+
+/// The step of a folder that step_folders gives.
+uint64_t step_of(const Path& folder);
+
 /// The newest step folder in `checkpoints` that verifies with all its content; warns about each
 /// damaged one that it passes over. Nothing when there is none, or no such folder.
 std::optional<Path> latest_checkpoint(const Path& checkpoints, FileSystem& files = real_files());

@@ -3,6 +3,8 @@
 
 #include <ATen/ops/full.h>
 
+#include <moe/base/log.h>
+#include <moe/checkpoint/publish.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/differences.h>
 #include <moe/config/overrides.h>
@@ -45,15 +47,22 @@ Table resolved(const RunOptions& options) {
 }
 
 std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group) {
+  constexpr int64_t kNone = -1, kAllDamaged = -2;
   const Path checkpoints = folder / kCheckpointsFolder;
-  Tensor step = at::full({}, -1, at::kLong);
-  if (group.rank() == 0)
+  Tensor step = at::full({}, kNone, at::kLong);
+  if (group.rank() == 0) {
     if (const auto newest = checkpoint::latest_checkpoint(checkpoints))
-      step.fill_(static_cast<int64_t>(*checkpoint::parse_step(newest->filename().string())));
+      step.fill_(static_cast<int64_t>(checkpoint::step_of(*newest)));
+    else if (!checkpoint::step_folders(checkpoints).empty())
+      step.fill_(kAllDamaged);
+  }
   group.broadcast(step, 0);
   const auto number = step.item<int64_t>();
-  if (number < 0) return std::nullopt;
-  return checkpoints / checkpoint::step_folder(static_cast<uint64_t>(number));
+  check(number != kAllDamaged, "train", "expected a whole checkpoint in ", checkpoints.string(),
+        ", found damaged ones only. Mend what the warnings name, or choose another --out.");
+  if (number == kNone) return std::nullopt;
+  return checkpoint::locate_checkpoint(checkpoints /
+                                       checkpoint::step_folder(static_cast<uint64_t>(number)));
 }
 
 Run::Run(const RunOptions& options, const Path& folder) : folder_(folder) {
@@ -74,10 +83,14 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
 }
 
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
-  if (from) check_same_run(options_, *from, folder_);
-  Trainer trainer(options_, folder_, controls);
-  if (from) trainer.restore(*from);
-  return trainer.train();
+  if (!from) return Trainer(options_, folder_, controls).train();
+  check_same_run(options_, *from, folder_);
+  if (controls.group->rank() == 0) log::info(concat("going on from ", from->string()));
+  Trainer trainer(options_, folder_, controls, Trainer::Begin::kFromCheckpoint);
+  trainer.restore(*from);
+  auto summary = trainer.train();
+  summary.resumed_from = static_cast<int64_t>(checkpoint::step_of(*from));
+  return summary;
 }
 
 analyze::MetricSummary Run::metrics() const {

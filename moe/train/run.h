@@ -33,8 +33,9 @@ struct RunControls {
 
 struct RunSummary {
   RunRecord record;
-  double final_loss = 0;  // of the last evaluation; NaN without validation data
-  int stopped_by = 0;     // what controls.stop said
+  double final_loss = 0;      // of the last evaluation; NaN without validation data
+  int stopped_by = 0;         // what controls.stop said
+  int64_t resumed_from = -1;  // the step of the checkpoint that it went on from; -1: none
   bool early_stopped = false;
   /// Mean, deviation and range of everything that was logged, before a resume too; rank 0's.
   analyze::MetricSummary metrics = {};
@@ -54,12 +55,12 @@ class Run {
   /// Begins anew; throws when the folder holds a run already. All ranks of controls.group call it,
   /// as the others.
   RunSummary start(const RunControls& controls = {});
-  /// Goes on from the newest whole checkpoint; throws when there is none, and a ConfigError that
-  /// lists what differs when the settings are another run's (steps, periods, threads and the places
-  /// of data may change). On one device the result
-  /// is bit for bit that of a run that was never interrupted.
+  /// Goes on from the newest whole checkpoint, with a warning for each newer one that is damaged
+  /// and a line that names the step; throws when there is none, and a ConfigError that lists what
+  /// differs when the settings are another run's (steps, periods, threads and the places of data
+  /// may change). On one device the result is bit for bit that of a run that was never interrupted.
   RunSummary resume(const RunControls& controls = {});
-  /// resume() if there is a checkpoint, else start().
+  /// resume() if there are checkpoints, else start().
   RunSummary resume_or_start(const RunControls& controls = {});
 
   /// The same summary of what the folder's metrics.jsonl holds, at any time. Throws moe::Error when
@@ -78,7 +79,9 @@ class Run {
 
 inline constexpr const char* kCheckpointsFolder = "checkpoints";
 
-/// The newest whole checkpoint of the run in `folder`, as rank 0 finds it, on every rank.
+/// The newest whole checkpoint of the run in `folder`, as rank 0 finds it, on every rank; warns
+/// about each damaged one that it passes over. Nothing where there is no checkpoint. Throws
+/// moe::Error where there are some and none is whole: to start anew would lose them.
 std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group);
 
 /// The configuration with every default, also those of kinds, filled in: what a run writes to

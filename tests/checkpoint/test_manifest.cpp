@@ -141,6 +141,21 @@ TEST(Steps, NamesRoundTripAndNothingElseCounts) {
     EXPECT_FALSE(parse_step(name)) << name;
 }
 
+TEST(Steps, FoldersComeNewestFirstWhateverIsInThem) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(step_folders(folder / "none").empty());
+  for (const uint64_t step : {9, 1000000}) publish_two_files(folder / step_folder(step));
+  make_folders(real_files(), folder / "step-000010");
+  make_folders(real_files(), folder / ".old-step-000011");
+  make_folders(real_files(), folder / ".tmp-step-000012");
+  EXPECT_EQ(step_folders(folder.path()),
+            (std::vector<Path>{folder / "step-1000000", folder / ".old-step-000011",
+                               folder / "step-000010", folder / "step-000009"}));
+  EXPECT_EQ(step_of(folder / "step-1000000"), 1000000);
+  EXPECT_EQ(step_of(folder / ".old-step-000011"), 11);
+  EXPECT_ERROR(step_of(folder / "notes"), "expected a folder of a step");
+}
+
 TEST(Steps, LatestFallsBackOverDamagedOnesWithAWarning) {
   const TemporaryFolder folder;
   EXPECT_FALSE(latest_checkpoint(folder / "none"));

@@ -12,6 +12,7 @@
 
 #include "tools/moe/analyze_source.h"
 #include "tools/moe/analyze_statistics.h"
+#include "tools/moe/model_argument.h"
 
 namespace moe::tools {
 
@@ -27,6 +28,8 @@ struct AnalyzeCommand {
   ListLengths lengths;
   analyze::PermutationOptions test;
   int64_t seed = 1, threads = 0;
+  std::optional<int64_t> top_k;
+  bool no_verify = false;
   bool json = false;
 };
 
@@ -60,6 +63,8 @@ void setup_analyze(CLI::App& app, AnalyzeCommand& o) {
       ->capture_default_str();
   add_seed(app, o.seed);
   add_set(app, o.settings);
+  add_set_moe(app, o.top_k);
+  add_no_verify(app, o.no_verify);
   add_threads(app, o.threads);
   add_json(app, o.json);
 }
@@ -159,6 +164,7 @@ void write_report(const AnalyzeCommand& o) {
   report::GatherOptions options;
   options.permutations = o.test.permutations;
   options.seed = static_cast<uint64_t>(o.seed);
+  options.verify = !o.no_verify;
   if (real_files().exists(folder / checkpoint::kManifestName)) {
     options.checkpoint = folder;
     if (const auto run = run_of_checkpoint(folder)) folder = *run;
@@ -181,10 +187,17 @@ int run_analyze(const AnalyzeCommand& o) {
                        "expected no --set and --domains beside --out, got ",
                        join(o.settings.empty() ? o.domains : o.settings),
                        ". A report shows the run as it was: leave them out.");
+    check<ConfigError>(!o.top_k, "analyze",
+                       "expected no --set-moe beside --out, got top_k=", o.top_k.value_or(0),
+                       ". A report shows the run as it was: leave it out.");
     write_report(o);
     if (!o.json && o.trace.empty()) return 0;
   }
-  const AnalyzeSource source = open_source(o.model, o.settings);
+  SourceOptions how;
+  how.settings = o.settings;
+  how.top_k = o.top_k;
+  how.verify = !o.no_verify;
+  const AnalyzeSource source = open_source(o.model, how);
   auto test = o.test;
   test.seed = static_cast<uint64_t>(o.seed);
 
@@ -197,6 +210,7 @@ int run_analyze(const AnalyzeCommand& o) {
     Json document = {{"checkpoint", source.info.model},   {"step", source.info.step},
                      {"tokens", counts.tokens},           {"choices", o.choices},
                      {"permutations", test.permutations}, {"seed", o.seed}};
+    add_set_moe(document, o.top_k);
     document.update(comparison_json(all));
     if (found.size() > 1) document["chosen"] = comparison_json(found[1]);
     document["statistics"] = statistics_json(statistics, *source.tokenizer, o.lengths);

@@ -8,7 +8,7 @@
 #include <moe/data/token_file.h>
 #include <moe/models/load.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/model_argument.h"
 
 namespace moe::tools {
 
@@ -45,13 +45,14 @@ struct TokenizeCommand {
   std::string format = "text";
   data::PackingOptions packing;
   int64_t threads = 0;
+  bool no_verify = false;
 };
 
 int tokenize_files(const TokenizeCommand& o) {
   check_one_of("data tokenize", "--format", o.format,
                {"text", "jsonl_text", "jsonl_prompt_completion"});
   o.packing.validate("data tokenize");
-  const auto tokenizer = models::load_tokenizer(o.tokenizer);
+  const auto tokenizer = models::load_tokenizer(o.tokenizer, !o.no_verify);
   auto layout =
       data::make_layout(o.packing, *tokenizer, o.threads != 0 ? o.threads : usable_cores());
   // Where documents begin is kept; a run may still read them as one stream.
@@ -90,6 +91,7 @@ void setup_tokenize_files(CLI::App& app, TokenizeCommand& o) {
   app.add_flag("--end-of-text", o.packing.end_of_text,
                "put the tokenizer's end-of-text token behind each document");
   add_threads(app, o.threads);
+  add_no_verify(app, o.no_verify);
 }
 
 }  // namespace

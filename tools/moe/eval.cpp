@@ -41,6 +41,7 @@ int run_eval(const EvalCommand& o) {
   const bool has_run = model.config.find("data") != nullptr;
   const auto packing = o.documents == "run" && has_run ? models::data_options_of(model).packing
                                                        : data::PackingOptions();
+  if (!o.json) std::cout << source_line(model);
   objectives::TextLoss total;
   Json files = Json::array();
   for (const auto& path : o.data) {
@@ -56,7 +57,8 @@ int run_eval(const EvalCommand& o) {
     return 0;
   }
   Json out = evaluation_json(total);
-  out["step"] = model.step;
+  add_source(out, model);
+  add_set_moe(out, o.model.top_k);
   out["threads"] = at::get_num_threads();
   out["files"] = std::move(files);
   print_json(out);

@@ -66,6 +66,7 @@ int run_train(const TrainCommand& o) {
   const bool evaluated = record.best_step >= 0;
   if (o.json) {
     print_json({{"steps", record.step},
+                {"resumed_from", summary.resumed_from < 0 ? Json() : Json(summary.resumed_from)},
                 {"tokens", record.tokens},
                 {"seconds", record.seconds},
                 {"loss", evaluated ? Json(summary.final_loss) : Json()},
@@ -73,6 +74,7 @@ int run_train(const TrainCommand& o) {
                 {"best_step", evaluated ? Json(record.best_step) : Json()}});
   } else {
     std::cout << "step " << record.step << " after " << clock_text(record.seconds);
+    if (summary.resumed_from >= 0) std::cout << ", resumed from step " << summary.resumed_from;
     if (evaluated)
       std::cout << ", validation loss " << summary.final_loss << " (best " << record.best_loss
                 << " at step " << record.best_step << ")";
