@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 
 #include <moe/analyze/expert_tokens.h>
+#include <moe/analyze/loss_difference.h>
 #include <moe/base/text.h>
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
@@ -190,16 +191,18 @@ std::vector<Path> seed_folders(const Path& folder) {
 void add_seeds(ReportData& data, const std::vector<Path>& folders) {
   for (const auto& folder : folders)
     attempt(data.notes, name_of(folder), [&] {
-      const auto best = [&](const char* name) {
+      const auto evaluated = [&](const char* name) {
         RunFacts run;
         run.log = analyze::read_run_log(folder / name / "metrics.jsonl");
-        const auto point = run.best();
-        check(point.has_value(), kPlaceOfGather, "expected evaluations in ",
+        check(run.best().has_value(), kPlaceOfGather, "expected evaluations in ",
               (folder / name).string(),
-              ", found none. Train on until the first: --resume, train.eval_every.");
-        return point->loss;
+              ", found none. Train on until the first: the same command goes on.");
+        return run;
       };
-      data.seeds.push_back({name_of(folder), best("moe"), best("dense")});
+      const RunFacts moe = evaluated("moe"), dense = evaluated("dense");
+      data.seeds.push_back(
+          {name_of(folder), moe.best()->loss, dense.best()->loss,
+           analyze::difference_at_equal_steps(moe.log.loss_points(), dense.log.loss_points())});
     });
 }
 
