@@ -55,7 +55,8 @@ double LayerLoad::max_over_mean() const {
 
 double LayerLoad::entropy() const {
   const double total = load_E.sum().item<double>();
-  if (total == 0 || load_E.size(0) < 2) return 1;
+  if (total == 0) return std::nan("");
+  if (load_E.size(0) < 2) return 1;
   const Tensor share_E = load_E / total;
   return -at::xlogy(share_E, share_E).sum().item<double>() /
          std::log(static_cast<double>(load_E.size(0)));

@@ -20,7 +20,7 @@ struct LayerLoad {
   double dropped = 0;
 
   double max_over_mean() const;
-  /// Of the load's distribution, in nats over ln E: 1 when even.
+  /// Of the load's distribution, in nats over ln E: 1 when even; NaN without pairs.
   double entropy() const;
   int64_t unused() const;
 };

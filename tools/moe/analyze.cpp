@@ -2,6 +2,7 @@
 // take and which of them go together; as text, JSON, or the report of the run.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <optional>
 
@@ -68,14 +69,14 @@ Json division_json(const analyze::LayerSpecialisation& layer, bool tested) {
   Json out;
   out["layer"] = layer.layer;
   out["load"] = layer.load_E;
-  out["entropy"] = layer.load_entropy;
+  out["entropy"] = layer.load_entropy;  // not a number without pairs, which is written as null
   out["counts"] = layer.counts_DE;
   if (!tested) return out;
   out["mutual_information"] = layer.mutual_information;
   out["specialisation"] = layer.normalised;
   out["percentile_99"] = layer.percentile_99;
   out["p_value"] = layer.p_value;
-  out["above"] = layer.above;
+  out["above"] = std::isnan(layer.percentile_99) ? Json() : Json(layer.above);
   return out;
 }
 
@@ -99,8 +100,11 @@ void print_shares(const analyze::Specialisation& found, const analyze::LayerSpec
     for (size_t d = 0; d < found.domains.size(); ++d) {
       double all = 0;
       for (const int64_t n : layer.counts_DE[d]) all += static_cast<double>(n);
-      const double share = all > 0 ? static_cast<double>(layer.counts_DE[d][e]) / all : 0;
-      std::printf("  %*.1f%%", width(found.domains[d]) - 1, 100 * share);
+      if (all == 0)
+        std::printf("  %*s", width(found.domains[d]), "-");
+      else
+        std::printf("  %*.1f%%", width(found.domains[d]) - 1,
+                    100 * static_cast<double>(layer.counts_DE[d][e]) / all);
     }
     std::printf("\n");
   }
@@ -114,12 +118,16 @@ void print_comparison(const analyze::Specialisation& found) {
                 static_cast<long long>(layer.layer), layer.load_entropy);
     print_shares(found, layer);
     if (!tested) continue;
-    std::printf(
-        "  specialisation %.4f of 1 (%.4f nats); 99 %% of %s permutations stay within %.4f: "
-        "%s, p = %.3g\n",
-        layer.normalised, layer.mutual_information, grouped(found.permutations).c_str(),
-        layer.percentile_99, layer.above ? "more than chance" : "no more than chance",
-        layer.p_value);
+    std::printf("  specialisation %.4f of 1 (%.4f nats); ", layer.normalised,
+                layer.mutual_information);
+    if (std::isnan(layer.percentile_99))
+      std::printf("%s permutations cannot tell it from chance, which takes %s, p = %.3g\n",
+                  grouped(found.permutations).c_str(),
+                  grouped(analyze::kFewestPermutations).c_str(), layer.p_value);
+    else
+      std::printf("99 %% of %s permutations stay within %.4f: %s, p = %.3g\n",
+                  grouped(found.permutations).c_str(), layer.percentile_99,
+                  layer.above ? "more than chance" : "no more than chance", layer.p_value);
   }
   std::fflush(stdout);
 }
