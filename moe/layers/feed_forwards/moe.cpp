@@ -65,7 +65,7 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
       "experts", make_experts ? make_experts(expert_shape) : o.expert.make(expert_shape));
   check(experts_ != nullptr, "layers/moe", "expected experts from make_experts, got none.");
   check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
-                     "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Lower it.");
+                     "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Correct it.");
   for (const auto& spec : o.balance) add_balance_term(spec);
   if (is_present(o.shared))
     shared_ = register_module(
