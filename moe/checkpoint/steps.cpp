@@ -1,6 +1,5 @@
 #include <charconv>
 #include <cstdio>
-#include <functional>
 #include <map>
 
 #include <moe/base/error.h>
@@ -22,12 +21,26 @@ std::map<uint64_t, std::string, std::greater<>> steps_in(const Path& checkpoints
   const auto kind = files.kind(checkpoints);
   if (kind != FileKind::kFolder && kind != FileKind::kLink) return steps;
   for (const auto& name : files.list(checkpoints)) {
-    if (const auto step = parse_step(name)) steps[*step] = name;
-    if (name.starts_with(kOldPrefix))
-      if (const auto step = parse_step(std::string_view(name).substr(kOldPrefix.size())))
-        steps.try_emplace(*step, name);
+    if (const auto step = parse_step(name))
+      steps[*step] = name;
+    else if (const auto old = parse_checkpoint(name))
+      steps.try_emplace(*old, name);
   }
   return steps;
+}
+
+/// Renamed first, so that nobody meets a step folder with half of its files.
+void remove_step(const Path& checkpoints, const std::string& name, FileSystem& files) {
+  const bool old = name.starts_with(kOldPrefix);
+  const Path doomed =
+      checkpoints / concat(kTemporaryPrefix, old ? name.substr(kOldPrefix.size()) : name);
+  if (files.exists(doomed)) {
+    files.sync_folder(checkpoints);  // it may be what an unsynced exchange replaced
+    remove_all(files, doomed);
+  }
+  files.rename(checkpoints / name, doomed);
+  files.sync_folder(checkpoints);
+  remove_all(files, doomed);
 }
 
 }  // namespace
@@ -47,8 +60,15 @@ std::optional<uint64_t> parse_step(std::string_view name) {
   return step;
 }
 
-std::optional<Path> latest_checkpoint(const Path& checkpoints, FileSystem& files) {
+std::optional<uint64_t> parse_checkpoint(std::string_view name) {
+  if (name.starts_with(kOldPrefix)) name.remove_prefix(kOldPrefix.size());
+  return parse_step(name);
+}
+
+std::optional<Path> latest_checkpoint(const Path& checkpoints, FileSystem& files,
+                                      const std::function<bool(uint64_t step)>& wanted) {
   for (const auto& [step, name] : steps_in(checkpoints, files)) {
+    if (wanted && !wanted(step)) continue;
     try {
       verify_manifest(checkpoints / name, files);
       return checkpoints / name;
@@ -76,15 +96,17 @@ std::vector<std::string> prune(const Path& checkpoints, size_t keep,
       continue;
     }
     if (protect.contains(name) || !parse_step(name)) continue;
-    // Renamed first, so that nobody meets a step folder with half of its files.
-    const Path doomed = checkpoints / concat(kTemporaryPrefix, name);
-    if (files.exists(doomed)) {
-      files.sync_folder(checkpoints);  // it may be what an unsynced exchange replaced
-      remove_all(files, doomed);
-    }
-    files.rename(checkpoints / name, doomed);
-    files.sync_folder(checkpoints);
-    remove_all(files, doomed);
+    remove_step(checkpoints, name, files);
+    removed.push_back(name);
+  }
+  return removed;
+}
+
+std::vector<std::string> remove_behind(const Path& checkpoints, uint64_t step, FileSystem& files) {
+  std::vector<std::string> removed;
+  for (const auto& [found, name] : steps_in(checkpoints, files)) {
+    if (found <= step) break;  // newest first
+    remove_step(checkpoints, name, files);
     removed.push_back(name);
   }
   return removed;

@@ -169,6 +169,30 @@ TEST(Steps, LatestFindsTheOldFolderOfAHalfDoneReplacement) {
             (std::vector<std::string>{"step-000001", "step-000002"}));
 }
 
+TEST(Steps, LatestIsOfThoseWanted) {
+  const TemporaryFolder folder;
+  for (const uint64_t step : {3, 4, 6}) publish_two_files(folder / step_folder(step));
+  const auto even = [](uint64_t step) { return step % 4 == 0; };
+  EXPECT_EQ(latest_checkpoint(folder.path(), real_files(), even), folder / "step-000004");
+  EXPECT_FALSE(latest_checkpoint(folder.path(), real_files(), [](uint64_t) { return false; }));
+  EXPECT_EQ(parse_checkpoint("step-000004"), 4);
+  EXPECT_EQ(parse_checkpoint(".old-step-000004"), 4);
+  EXPECT_FALSE(parse_checkpoint(".tmp-step-000004"));
+}
+
+TEST(Steps, RemoveBehindLeavesWhatIsNotBehind) {
+  const TemporaryFolder folder;
+  for (const uint64_t step : {3, 4, 6, 7}) publish_two_files(folder / step_folder(step));
+  std::filesystem::rename(folder / "step-000006", folder / ".old-step-000006");
+  make_folders(real_files(), folder / "notes");
+  EXPECT_EQ(remove_behind(folder.path(), 4),
+            (std::vector<std::string>{"step-000007", ".old-step-000006"}));
+  EXPECT_EQ(real_files().list(folder.path()),
+            (std::vector<std::string>{"notes", "step-000003", "step-000004"}));
+  EXPECT_TRUE(remove_behind(folder.path(), 4).empty());
+  EXPECT_TRUE(remove_behind(folder / "none", 4).empty());
+}
+
 TEST(Steps, PruneKeepsTheNewestWholeOnesAndTheProtected) {
   const TemporaryFolder folder;
   for (uint64_t step = 1; step <= 6; ++step) publish_two_files(folder / step_folder(step));
