@@ -40,6 +40,7 @@ void ScheduleOptions::validate(const std::string& place) const {
   check_one_of("config", concat("'", place, ".kind'"), kind,
                {"constant", "linear", "cosine", "wsd"});
   at_least(place, "warmup", warmup, int64_t{0});
+  at_least(place, "steps", steps, int64_t{0});
   check<ConfigError>(final_share >= 0 && final_share <= 1 && decay_share >= 0 && decay_share <= 1,
                      "config", "expected '", place, ".final_share' and '", place,
                      ".decay_share' in [0, 1], got ", final_share, " and ", decay_share,

@@ -66,13 +66,18 @@ struct ScheduleOptions {
   int64_t warmup = 100;
   double final_share = 0.1;
   double decay_share = 0.3;
+  int64_t steps = 0;
+  bool keep = false;
 
   template <class Visitor>
   void fields(Visitor& v) {
     v("kind", kind, "constant, linear, cosine, or wsd (warm-up, stable, decay)");
     v("warmup", warmup, "steps of linear warm-up");
     v("final_share", final_share, "learning rate of the last step over the peak");
-    v("decay_share", decay_share, "wsd: share of the steps that decay");
+    v("decay_share", decay_share, "wsd: share of all steps that decay, the last ones");
+    v("steps", steps, "steps of the schedule, behind which its last rate stays; 0: train.steps");
+    v("keep", keep,
+      "resumed with other train.steps, follow the schedule the run had, then its last rate");
   }
   void validate(const std::string& place) const;
 };

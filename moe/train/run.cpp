@@ -3,11 +3,15 @@
 
 #include <ATen/ops/full.h>
 
+#include <moe/base/log.h>
+#include <moe/checkpoint/manifest.h>
+#include <moe/checkpoint/publish.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/differences.h>
 #include <moe/config/overrides.h>
 #include <moe/config/toml.h>
 #include <moe/train/run.h>
+#include <moe/train/schedule.h>
 #include <moe/train/trainer.h>
 
 namespace moe::train {
@@ -15,23 +19,64 @@ namespace moe::train {
 namespace {
 
 /// Settings that say how far, how often, where from, with how many threads and how much memory, and
-/// leave the steps themselves as they are.
+/// leave the steps themselves as they are (threads: but for rounding). Steps and the schedule's
+/// length move the learning rate only as schedule_change says.
 const std::regex kFree(
     R"(train\.(steps|threads|recompute|log_every|eval_every|eval_batches|checkpoint_every|keep|)"
-    R"(keep_best|early_stop|on_nan|max_bad_steps|monitor\..*|tensorboard\..*)|)"
+    R"(keep_best|early_stop|max_bad_steps|schedule\.(steps|keep)|monitor\.(overload|every)|)"
+    R"(tensorboard\.(enabled|sample_tokens|sample_prompt))|)"
     R"(data\.domains\[\d+\]\.(path|train|valid))");
+
+RunOptions options_of(const Path& checkpoint) {
+  RunOptions out;
+  read_fields(out, config::read_toml(checkpoint / "config.toml"), "");
+  return out;
+}
+
+/// Whether a setting may change here, although it decides in other runs what steps do.
+bool may_change(const std::string& key, const RunOptions& then, const RunOptions& now,
+                const Path& checkpoint) {
+  if (std::regex_match(key, kFree))
+    // Where checkpoints are is where rollbacks go.
+    return key != "train.checkpoint_every" || now.train.on_nan != "rollback";
+  if (key != "train.on_nan") return false;
+  // A run that stops at the first bad step has had none yet, and takes none after.
+  const bool none_yet =
+      RunRecord::from_metadata(checkpoint::read_manifest(checkpoint).metadata).bad_until == 0;
+  return now.train.on_nan == "stop" || (then.train.on_nan == "stop" && none_yet);
+}
 
 /// Throws unless `options` continue the run that wrote `checkpoint`.
 void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {
-  RunOptions then;
-  read_fields(then, config::read_toml(checkpoint / "config.toml"), "");
+  const RunOptions then = options_of(checkpoint);
   std::vector<std::string> changed;
   for (const auto& [key, was, is] : config::differences(resolved(then), resolved(options)))
-    if (!std::regex_match(key, kFree)) changed.push_back(concat(key, ": was ", was, ", is ", is));
+    if (!may_change(key, then, options, checkpoint))
+      changed.push_back(concat(key, ": was ", was, ", is ", is));
   if (!changed.empty())
     fail<ConfigError>("train", "expected the settings of the run in ", folder.string(), ", got ",
                       changed.size(), " other. Resume with ", (folder / "config.toml").string(),
                       ", or choose another --out.", indented_list(changed));
+}
+
+/// `options` with the schedule of the run that wrote `checkpoint`, where they say so, and a word on
+/// what becomes of the learning rate.
+RunOptions with_schedule(RunOptions options, const Path& checkpoint, bool speaks) {
+  const RunOptions then = options_of(checkpoint);
+  auto& schedule = options.train.schedule;
+  const int64_t steps = schedule_steps(then.train);
+  if (schedule.keep) {
+    check<ConfigError>(schedule.steps == 0 || schedule.steps == steps, "train",
+                       "expected train.schedule.steps = 0 or the run's ", steps,
+                       " beside train.schedule.keep = true, got ", schedule.steps,
+                       ". Set one of them.");
+    schedule.steps = steps;
+  }
+  const auto step = checkpoint::parse_checkpoint(checkpoint.filename().string());
+  const std::string change =
+      schedule_change(then.train, options.train, static_cast<int64_t>(step.value_or(0)));
+  if (speaks && !change.empty()) log::warn(change);
+  return options;
 }
 
 }  // namespace
@@ -44,16 +89,21 @@ Table resolved(const RunOptions& options) {
   return write_fields(full);
 }
 
-std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group) {
+std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group,
+                                      int64_t every) {
   const Path checkpoints = folder / kCheckpointsFolder;
+  const auto wanted = [every](uint64_t step) {
+    return every > 0 && step % static_cast<uint64_t>(every) == 0;
+  };
   Tensor step = at::full({}, -1, at::kLong);
   if (group.rank() == 0)
-    if (const auto newest = checkpoint::latest_checkpoint(checkpoints))
-      step.fill_(static_cast<int64_t>(*checkpoint::parse_step(newest->filename().string())));
+    if (const auto newest = checkpoint::latest_checkpoint(checkpoints, real_files(), wanted))
+      step.fill_(static_cast<int64_t>(*checkpoint::parse_checkpoint(newest->filename().string())));
   group.broadcast(step, 0);
   const auto number = step.item<int64_t>();
   if (number < 0) return std::nullopt;
-  return checkpoints / checkpoint::step_folder(static_cast<uint64_t>(number));
+  return checkpoint::locate_checkpoint(checkpoints /
+                                       checkpoint::step_folder(static_cast<uint64_t>(number)));
 }
 
 Run::Run(const RunOptions& options, const Path& folder) : folder_(folder) {
@@ -75,7 +125,9 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
 
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
   if (from) check_same_run(options_, *from, folder_);
-  Trainer trainer(options_, folder_, controls);
+  const RunOptions options =
+      from ? with_schedule(options_, *from, controls.group->rank() == 0) : options_;
+  Trainer trainer(options, folder_, controls);
   if (from) trainer.restore(*from);
   return trainer.train();
 }

@@ -57,7 +57,8 @@ class Run {
   /// Goes on from the newest whole checkpoint; throws when there is none, and a ConfigError that
   /// lists what differs when the settings are another run's (steps, periods, threads and the places
   /// of data may change). On one device the result
-  /// is bit for bit that of a run that was never interrupted.
+  /// is bit for bit that of a run that was never interrupted; other train.steps move the schedule
+  /// of the learning rate, which is said, unless train.schedule.keep holds it.
   RunSummary resume(const RunControls& controls = {});
   /// resume() if there is a checkpoint, else start().
   RunSummary resume_or_start(const RunControls& controls = {});
@@ -78,8 +79,10 @@ class Run {
 
 inline constexpr const char* kCheckpointsFolder = "checkpoints";
 
-/// The newest whole checkpoint of the run in `folder`, as rank 0 finds it, on every rank.
-std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group);
+/// The newest whole checkpoint of the run in `folder`, as rank 0 finds it, on every rank: of those
+/// whose step is a multiple of `every`; 0: none.
+std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group,
+                                      int64_t every = 1);
 
 /// The configuration with every default, also those of kinds, filled in: what a run writes to
 /// config.toml.

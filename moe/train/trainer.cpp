@@ -153,7 +153,7 @@ void Trainer::step(bool last) {
     handle_bad_step(result);
     return;
   }
-  const double lr = o.optimizer.lr * learning_rate_share(o.schedule, record_.step, o.steps);
+  const double lr = learning_rate(o, record_.step);
   clip_gradients(optimizer_->parameters(), result.gradient_norm, o.optimizer.clip);
   optimizer_->step(lr, record_.step);
   optimizer_->zero_gradients();

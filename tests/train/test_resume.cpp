@@ -11,23 +11,10 @@
 
 #include "tests/support/message_of.h"
 #include "tests/support/python.h"
-#include "tests/train/tiny_run.h"
+#include "tests/train/run_files.h"
 
 namespace moe::test {
 namespace {
-
-/// metrics.jsonl without what depends on time.
-std::vector<nlohmann::json> metrics_without_times(const Path& run) {
-  std::ifstream in(run / "metrics.jsonl");
-  std::vector<nlohmann::json> out;
-  for (std::string line; std::getline(in, line);) {
-    auto object = nlohmann::json::parse(line);
-    object.erase("tokens_per_second");
-    object.erase("seconds");
-    out.push_back(object);
-  }
-  return out;
-}
 
 class Resume : public testing::TestWithParam<std::string> {};
 
