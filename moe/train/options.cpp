@@ -50,6 +50,7 @@ void ScheduleOptions::validate(const std::string& place) const {
 void MonitorOptions::validate(const std::string& place) const {
   at_least(place, "unused_steps", unused_steps, int64_t{0});
   at_least(place, "overload", overload, 0.0);
+  at_least(place, "every", every, int64_t{1});
 }
 
 void TensorBoardOptions::validate(const std::string& place) const {

@@ -87,12 +87,15 @@ struct MonitorOptions {
   int64_t unused_steps = 100;
   double overload = 5;
   bool revive = false;
+  int64_t every = 100;
 
   template <class Visitor>
   void fields(Visitor& v) {
     v("unused_steps", unused_steps, "warn when an expert got no token for so many steps; 0: never");
     v("overload", overload, "warn when an expert takes more than so many times the mean; 0: never");
     v("revive", revive, "start a dead expert again from the busiest one of its layer, with noise");
+    v("every", every,
+      "steps between two warnings of a kind; each says how many there were, and the worst");
   }
   void validate(const std::string& place) const;
 };
@@ -154,13 +157,14 @@ struct TrainOptions {
     v("eval_batches", eval_batches,
       "batches a domain an evaluation, at most; -1: all validation data");
     v("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: only at the end");
-    v("keep", keep, "newest checkpoints kept");
+    v("keep", keep, "newest checkpoints kept, beside the one that a rollback goes back to");
     v("keep_best", keep_best, "also write and keep a checkpoint at each better validation loss");
     v("early_stop", early_stop, "stop after so many evaluations without a better loss; 0: never");
     v("on_nan", on_nan,
       "what to do when loss or gradient is not finite: skip the step, rollback to the last "
-      "checkpoint, or stop");
-    v("max_bad_steps", max_bad_steps, "give up after so many such steps in a row");
+      "checkpoint that checkpoint_every asked for (skip before the first), or stop");
+    v("max_bad_steps", max_bad_steps,
+      "give up at so many such steps in a row; 0 and 1: at the first");
     v("optimizer", optimizer, "how gradients change parameters");
     v("schedule", schedule, "learning rate over steps");
     v("monitor", monitor, "warnings about experts");

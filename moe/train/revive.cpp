@@ -97,7 +97,7 @@ class Restart {
 
 std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
                    const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
-                   int64_t step) {
+                   int64_t step, bool* started) {
   const at::NoGradGuard no_grad;
   const std::string who = concat("expert ", dead.expert, " of layer ", dead.layer);
   const auto items = items_of(layer, optimizer);
@@ -113,7 +113,9 @@ std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
     fits = singles[i].parameter.tensor.sizes() == busiest[i].second.sizes();
   Tensor misfits = at::full({}, fits ? 0 : 1, at::kLong);
   group.all_reduce(misfits);
-  if (misfits.item<int64_t>() > 0)
+  const bool all_fit = misfits.item<int64_t>() == 0;
+  if (started) *started = all_fit;
+  if (!all_fit)
     return concat(who, " stays as it is: it differs in shape from expert ", dead.busiest, '.');
 
   const Restart restart(dead, optimizer, seed, step);

@@ -15,9 +15,9 @@ namespace moe::train {
 /// learn stay.
 ///
 /// An expert that is a module of other shapes than the busiest one stays as it is. Returns what was
-/// done, for the log.
+/// done, for the log, and says in `started` whether it was.
 std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
                    const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
-                   int64_t step);
+                   int64_t step, bool* started = nullptr);
 
 }  // namespace moe::train

@@ -69,13 +69,16 @@ int run_train(const TrainCommand& o) {
                 {"tokens", record.tokens},
                 {"seconds", record.seconds},
                 {"loss", evaluated ? Json(summary.final_loss) : Json()},
+                {"loss_step", evaluated ? Json(record.last_evaluation) : Json()},
                 {"best_loss", evaluated ? Json(record.best_loss) : Json()},
                 {"best_step", evaluated ? Json(record.best_step) : Json()}});
   } else {
     std::cout << "step " << record.step << " after " << clock_text(record.seconds);
-    if (evaluated)
-      std::cout << ", validation loss " << summary.final_loss << " (best " << record.best_loss
-                << " at step " << record.best_step << ")";
+    if (evaluated) {
+      std::cout << ", validation loss " << summary.final_loss;
+      if (record.last_evaluation != record.step) std::cout << " at step " << record.last_evaluation;
+      std::cout << " (best " << record.best_loss << " at step " << record.best_step << ")";
+    }
     std::cout << "\n";
   }
   if (summary.stopped_by == 0) return 0;
