@@ -54,17 +54,23 @@ TEST_P(RollbackAndEvaluation, AnInterruptionChangesNothing) {
   const auto whole = train::Run(options, folder / "whole").start();
   const auto files = tensor_files(folder / "whole");
   const auto metrics = metrics_without_times(folder / "whole");
-  for (const bool signal : {false, true})
-    for (int at = 1; at <= 15; ++at) {
-      SCOPED_TRACE(concat(signal ? "signal " : "limit ", at));
-      const Path run = folder / concat(signal ? "signal-" : "limit-", at);
+  for (const std::string how : {"limit", "signal", "crash"})
+    for (const int at : {2, 4, 5, 6, 7, 8, 10, 13}) {
+      SCOPED_TRACE(concat(how, ' ', at));
+      const Path run = folder / concat(how, '-', at);
       train::Run cut(options, run);
       int asked = 0;
-      if (signal)
+      if (how == "signal")
         cut.start({.stop = [&] { return ++asked == at ? 15 : 0; }});
-      else
+      else if (how == "limit")
         cut.start({.max_steps = at});
-      const auto resumed = cut.resume();
+      else  // nothing more is written
+        EXPECT_THROW(cut.start({.stop = [&]() -> int {
+          if (++asked == at) throw std::runtime_error("killed");
+          return 0;
+        }}),
+                     std::runtime_error);
+      const auto resumed = cut.resume_or_start();
       EXPECT_EQ(resumed.record.data_shift, whole.record.data_shift);
       EXPECT_EQ(resumed.record.best_step, whole.record.best_step);
       EXPECT_EQ(resumed.record.tokens, whole.record.tokens);
