@@ -100,7 +100,7 @@ def layer_rows(rows, peers, intel):
         out.append(name + [ms(layer["median_ms"]), ms(bound), times(over_bound), times(row.get("over_dense")),
                            f"{ms(dense['median_ms'])} ({times(over_torch_dense)})" if dense else "–",
                            f"{ms(best['median_ms'])} {best['peer']} ({times(ratio(best['ours_ms'], best['median_ms']))})"
-                           if best else "–", f"{100 * layer.get('cpu_wait', 0):.1f} %",
+                           if best else "–", f"{100 * layer['cpu_wait']:.1f} %" if "cpu_wait" in layer else "–",
                            verdict(goals(row, over_bound, over_torch_dense, intel))])
     return out
 

@@ -45,7 +45,7 @@ const char* const kGlossary =
 <dt>dropped pairs</dt><dd>(token, expert) pairs that no expert computed, because the expert was full.</dd>
 <dt>unused for long</dt><dd>experts that got no token in any step of the last tenth of the log.</dd>
 <dt>knows the domain</dt><dd>mutual information of expert and domain over the entropy of the domain: 1 when every
-expert serves one domain, 0 when all serve all alike. p is the share of 1,000 random deals of the domains to the rows of
+expert serves one domain, 0 when all serve all alike. p is the share of random deals of the domains to the rows of
 text that reach it.</dd>
 <dt>settled by token, by position</dt><dd>mutual information of the expert with the token's id, or its place in the
 sequence, over the entropy of the expert.</dd>

@@ -90,6 +90,8 @@ struct RoutingStudy {
 struct SeedPair {
   std::string name;
   double moe = 0, dense = 0;
+  /// MoE - dense over the steps at which both were evaluated; NaN where there is none.
+  double difference = analyze::kNotLogged;
 };
 
 /// Where the report was written.

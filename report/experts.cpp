@@ -34,18 +34,24 @@ std::string load_bars(const std::vector<double>& load_E) {
                 "\"/><path class=\"reference\" d=\"M0 15H128\"/></svg>");
 }
 
-/// Experts without a token in every step of the last tenth of the log, at least 3 steps.
+/// Experts without a token in every step of the last tenth of the log, at least 3 steps; not known
+/// where one of these steps does not tell.
 std::string unused_for_long(const analyze::RunLog& log, size_t index) {
   const size_t count = std::max<size_t>(3, log.steps.size() / 10);
   if (log.steps.size() < count) return "–";
   std::vector<bool> used;
   for (size_t i = log.steps.size() - count; i < log.steps.size(); ++i) {
-    if (index >= log.steps[i].layers.size()) continue;
+    if (index >= log.steps[i].layers.size()) return "–";
     const auto& load_E = log.steps[i].layers[index].load_E;
     used.resize(std::max(used.size(), load_E.size()), false);
     for (size_t e = 0; e < load_E.size(); ++e) used[e] = used[e] || load_E[e] > 0;
   }
   return std::to_string(std::ranges::count(used, false));
+}
+
+/// Share of the expert's entropy, where it has any.
+std::string settled(const analyze::Association& found) {
+  return found.expert_entropy > 0 ? fixed(found.of_expert, 3) : "–";
 }
 
 std::string glance_row(const ReportData& data, const LayerView& view) {
@@ -69,8 +75,8 @@ std::string glance_row(const ReportData& data, const LayerView& view) {
                       tested ? concat(study->above ? "<b>" : "", fixed(study->p_value, 3),
                                       study->above ? "</b>" : "")
                              : "–",
-                      "</td><td>", more ? number(more->token.of_expert, 3) : "–", "</td><td>",
-                      more ? number(more->position.of_expert, 3) : "–", "</td><td>",
+                      "</td><td>", more ? settled(more->token) : "–", "</td><td>",
+                      more ? settled(more->position) : "–", "</td><td>",
                       more ? number(more->weight_entropy.mean(), 3) : "–", "</td></tr>\n");
 }
 
@@ -108,7 +114,7 @@ std::string over_time(const ReportData& data, const std::vector<LayerView>& view
   chart.reference = reference;
   chart.settled = 0.03;
   chart.most_points = std::clamp<size_t>(4000 / std::max<size_t>(1, views.size()), 40, 300);
-  bool is_zero = true;
+  bool is_zero = true, is_logged = false;
   for (const auto& view : views) {
     Line line{concat("layer ", view.layer),
               concat("layer ", view.layer),
@@ -119,11 +125,12 @@ std::string over_time(const ReportData& data, const std::vector<LayerView>& view
       if (view.index >= step.layers.size()) continue;
       const double value = step.layers[view.index].*member;
       line.points.push_back({static_cast<double>(step.step), value});
-      is_zero = is_zero && !(value > 0);
+      is_zero = is_zero && value == 0;  // a number that is missing is none
+      is_logged = true;
     }
     chart.lines.push_back(std::move(line));
   }
-  const bool is_empty = is_zero && !if_zero.empty();
+  const bool is_empty = is_logged && is_zero && !if_zero.empty();
   return figure(title, remark, is_empty ? "" : draw(chart),
                 is_empty ? if_zero : "No step was logged.");
 }

@@ -6,10 +6,12 @@
 #include <ATen/Parallel.h>
 
 #include <moe/analyze/expert_tokens.h>
+#include <moe/analyze/loss_difference.h>
 #include <moe/base/text.h>
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
+#include <moe/data/source_record.h>
 #include <moe/models/load.h>
 #include <report/gather.h>
 #include <report/html.h>
@@ -130,8 +132,12 @@ std::vector<std::vector<TypicalToken>> typical_tokens(const analyze::LayerStatis
 }
 
 RoutingStudy study_of(const Path& folder, const GatherOptions& options, int64_t trained) {
-  const auto loaded = models::load(options.checkpoint.empty() ? folder : options.checkpoint);
-  const data::Corpus corpus(models::data_options_of(loaded), at::get_num_threads());
+  models::LoadOptions load;
+  load.verify = options.verify;
+  const auto loaded = models::load(options.checkpoint.empty() ? folder : options.checkpoint, load);
+  const auto read_by_run = models::data_options_of(loaded);
+  data::warn_of_changed_sources(read_by_run, loaded.folder);
+  const data::Corpus corpus(read_by_run, at::get_num_threads());
   const int64_t rows = rows_to_read(options, trained, corpus);
   analyze::RowOptions read;
   read.batch = std::min(rows, kRowsAtOnce);
@@ -190,16 +196,18 @@ std::vector<Path> seed_folders(const Path& folder) {
 void add_seeds(ReportData& data, const std::vector<Path>& folders) {
   for (const auto& folder : folders)
     attempt(data.notes, name_of(folder), [&] {
-      const auto best = [&](const char* name) {
+      const auto evaluated = [&](const char* name) {
         RunFacts run;
         run.log = analyze::read_run_log(folder / name / "metrics.jsonl");
-        const auto point = run.best();
-        check(point.has_value(), kPlaceOfGather, "expected evaluations in ",
+        check(run.best().has_value(), kPlaceOfGather, "expected evaluations in ",
               (folder / name).string(),
-              ", found none. Train on until the first: --resume, train.eval_every.");
-        return point->loss;
+              ", found none. Train on until the first: the same command goes on.");
+        return run;
       };
-      data.seeds.push_back({name_of(folder), best("moe"), best("dense")});
+      const RunFacts moe = evaluated("moe"), dense = evaluated("dense");
+      data.seeds.push_back(
+          {name_of(folder), moe.best()->loss, dense.best()->loss,
+           analyze::difference_at_equal_steps(moe.log.loss_points(), dense.log.loss_points())});
     });
 }
 

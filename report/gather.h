@@ -13,6 +13,8 @@ struct GatherOptions {
   int64_t tokens = -1;
   /// The checkpoint to read; empty: the newest one of the run.
   Path checkpoint = {};
+  /// Compare the checkpoint with its checksums first.
+  bool verify = true;
   int64_t permutations = 1000;
   uint64_t seed = 1;
 };

@@ -65,14 +65,23 @@ std::vector<size_t> experts_to_show(const analyze::LayerSpecialisation& layer, s
 }
 
 std::string verdict(const analyze::LayerSpecialisation& layer, const analyze::Specialisation& all) {
-  return concat("<p class=\"verdict\">Knowing the expert removes <b>", percent(layer.normalised, 1),
-                "</b> of the uncertainty about the domain (mutual information ",
-                fixed(layer.mutual_information, 4), " nats, normalised ",
-                fixed(layer.normalised, 4), "). With the domains of the ", plural(all.rows, "row"),
-                " dealt at random, 99 % of ", plural(all.permutations, "permutation"),
-                " stay within ", fixed(layer.percentile_99, 4), ": <b>",
-                layer.above ? "more than chance" : "no more than chance",
-                "</b>, p = ", fixed(layer.p_value, 3), ".</p>\n");
+  return concat(
+      "<p class=\"verdict\">Knowing the expert removes <b>", percent(layer.normalised, 1),
+      "</b> of the uncertainty about the domain (mutual information ",
+      fixed(layer.mutual_information, 4), " nats, normalised ", fixed(layer.normalised, 4),
+      "). With the domains of the ", plural(all.rows, "row"), " dealt at random, ",
+      std::isnan(layer.percentile_99)
+          ? concat(plural(all.permutations, "permutation"),
+                   " cannot tell that from chance, which takes ", analyze::kFewestPermutations)
+          : concat("99 % of ", plural(all.permutations, "permutation"), " stay within ",
+                   fixed(layer.percentile_99, 4), ": <b>",
+                   layer.above ? "more than chance" : "no more than chance", "</b>"),
+      ", p = ", fixed(layer.p_value, 3), ".</p>\n");
+}
+
+/// Share of the expert's entropy that something settles; "–" where there is none.
+std::string settled_share(const analyze::Association& found) {
+  return found.expert_entropy > 0 ? percent(found.of_expert, 1) : "–";
 }
 
 std::string domain_panel(const ReportData& data, const LayerView& view, size_t most) {
@@ -194,19 +203,18 @@ std::string position_panel(const analyze::LayerStatistics& layer, size_t most) {
     }
     rows += "</tr>\n";
   }
-  return figure(
-      "Expert × position",
-      concat("load of an expert in each ", counts.columns(),
-             "th of the sequence, over its load everywhere"),
-      concat("<div class=\"scroll\"><table class=\"numbers cells strip\"><thead><tr>"
-             "<th scope=\"col\">expert</th>",
-             head, "</tr></thead><tbody>\n", rows, "</tbody></table></div>",
-             E < load_E.size()
-                 ? concat("<p class=\"note\">The first ", E, " of ", load_E.size(), " experts.</p>")
-                 : "",
-             "<p class=\"note\">The position settles ", percent(layer.position.of_expert, 1),
-             " of the uncertainty about the expert.</p>\n"),
-      "");
+  return figure("Expert × position",
+                concat("load of an expert in each ", counts.columns(),
+                       "th of the sequence, over its load everywhere"),
+                concat("<div class=\"scroll\"><table class=\"numbers cells strip\"><thead><tr>"
+                       "<th scope=\"col\">expert</th>",
+                       head, "</tr></thead><tbody>\n", rows, "</tbody></table></div>",
+                       E < load_E.size() ? concat("<p class=\"note\">The first ", E, " of ",
+                                                  load_E.size(), " experts.</p>")
+                                         : "",
+                       "<p class=\"note\">The position settles ", settled_share(layer.position),
+                       " of the uncertainty about the expert.</p>\n"),
+                "");
 }
 
 std::string hexadecimal(char byte) {
@@ -254,7 +262,7 @@ std::string token_panel(const analyze::LayerStatistics& layer,
              E < typical_E.size() ? concat("<p class=\"note\">The first ", E, " of ",
                                            typical_E.size(), " experts.</p>")
                                   : "",
-             "<p class=\"note\">The token alone settles ", percent(layer.token.of_expert, 1),
+             "<p class=\"note\">The token alone settles ", settled_share(layer.token),
              " of the uncertainty about the expert.</p>\n"),
       "");
 }

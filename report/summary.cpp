@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <moe/analyze/loss_difference.h>
 #include <moe/base/error.h>
 #include <moe/base/text.h>
 #include <moe/layers/moe_layer.h>
@@ -58,12 +59,21 @@ std::string below_or_above(double difference) {
   return concat(fixed(std::abs(difference), 4), difference < 0 ? " below" : " above");
 }
 
-/// MoE - dense when the faster one had ended; NaN without times.
-double difference_at_equal_time(const RunFacts& run, const RunFacts& twin) {
+/// How far the best loss is from the twin's, where both were measured at the same steps, and at the
+/// same time.
+std::string against_twin(const RunFacts& run, const RunFacts& twin) {
   const auto ours = run.log.loss_points(), theirs = twin.log.loss_points();
-  const double both = std::min(run.seconds(), twin.seconds());
-  if (ours.empty() || theirs.empty() || !std::isfinite(both)) return analyze::kNotLogged;
-  return analyze::loss_at(ours, both) - analyze::loss_at(theirs, both);
+  const double at_steps = analyze::difference_at_equal_steps(ours, theirs),
+               at_time = analyze::difference_at_equal_time(ours, theirs);
+  std::string out =
+      std::isfinite(at_steps)
+          ? concat(", <b>", below_or_above(at_steps),
+                   "</b> its dense twin of equal active FLOPs at equal steps")
+          : ", and its dense twin of equal active FLOPs was not evaluated at any of the same steps";
+  return out + (std::isfinite(at_time)
+                    ? concat(" and ", below_or_above(at_time), " it at equal wall time")
+                    : "; at equal wall time it was not measured (the slower of the two had no "
+                      "evaluation before the last one of the other)");
 }
 
 std::string lead(const ReportData& data) {
@@ -72,8 +82,8 @@ std::string lead(const ReportData& data) {
   std::string out = concat("<p class=\"lead\">", architecture(run));
   if (steps > 0)
     out += concat(", trained for ", plural(steps, "step"),
-                  run.tokens() > 0 ? concat(" on ", compact(static_cast<double>(run.tokens())),
-                                            ' ', run.unit(), names_of(run.domains))
+                  run.tokens() > 0 ? concat(" on ", compact(static_cast<double>(run.tokens())), ' ',
+                                            run.unit(), names_of(run.domains))
                                    : "");
   out += ". ";
   const auto best = run.best();
@@ -83,13 +93,7 @@ std::string lead(const ReportData& data) {
   else
     out += "Nothing was evaluated: there is no validation loss";
   const auto other = data.twin ? data.twin->best() : std::nullopt;
-  if (best && other) {
-    out += concat(", <b>", below_or_above(best->loss - other->loss),
-                  "</b> its dense twin of equal active FLOPs");
-    const double at_time = difference_at_equal_time(run, *data.twin);
-    if (std::isfinite(at_time))
-      out += concat(" at equal steps and ", below_or_above(at_time), " it at equal wall time");
-  }
+  if (best && other) out += against_twin(run, *data.twin);
   return out + ".</p>\n";
 }
 
@@ -127,13 +131,15 @@ std::string tiles(const ReportData& data) {
   for (const auto& view : layer_views(data))
     if (view.last) {
       busiest = std::max(busiest, view.last->max_over_mean);
-      unused += std::isfinite(view.last->unused) ? view.last->unused : 0;
+      unused += view.last->unused;
     }
   if (busiest > 0)
-    out += tile("Busiest expert", fixed(busiest, 2) + "×",
-                concat("the mean load, last step · ",
-                       unused > 0 ? plural(static_cast<int64_t>(unused), "expert") + " unused"
-                                  : "none unused"));
+    out += tile(
+        "Busiest expert", fixed(busiest, 2) + "×",
+        concat("the mean load, last step",
+               std::isnan(unused) ? ""
+               : unused > 0 ? " · " + plural(static_cast<int64_t>(unused), "expert") + " unused"
+                            : " · none unused"));
   return out + "</dl>\n";
 }
 
@@ -178,15 +184,17 @@ std::string seeds(const ReportData& data) {
   std::string rows;
   double sum = 0;
   for (const auto& pair : data.seeds) {
-    sum += pair.moe - pair.dense;
+    sum += pair.difference;
     rows += concat("<tr><th scope=\"row\">", escaped(pair.name), "</th><td>", fixed(pair.moe, 4),
                    "</td><td>", fixed(pair.dense, 4), "</td><td>",
-                   signed_number(pair.moe - pair.dense, 4), "</td></tr>\n");
+                   signed_number(pair.difference, 4), "</td></tr>\n");
   }
   return concat(
       "<table class=\"numbers compare\"><caption>Best validation losses by seed; the charts show "
       "the first</caption><thead><tr><th scope=\"col\"></th><th scope=\"col\">MoE</th>"
-      "<th scope=\"col\">dense twin</th><th scope=\"col\">MoE − dense</th></tr></thead><tbody>\n",
+      "<th scope=\"col\">dense twin</th><th scope=\"col\">MoE − dense, equal "
+      "steps</th></tr></thead>"
+      "<tbody>\n",
       rows, "<tr class=\"total\"><th scope=\"row\">mean</th><td></td><td></td><td>",
       signed_number(sum / static_cast<double>(data.seeds.size()), 4),
       "</td></tr></tbody></table>\n");

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include <moe/analyze/metric_summary.h>
@@ -15,8 +16,10 @@ std::string shared_name(const std::string& name) {
   return end == std::string::npos ? name : "layers.*" + name.substr(end);
 }
 
-/// At most 10 characters, as many digits as tell values of a metric apart.
+/// At most 10 characters, as many digits as tell values of a metric apart; "-" for what too few
+/// values tell.
 std::string number_text(double value) {
+  if (std::isnan(value)) return "-";
   char text[32];
   std::snprintf(text, sizeof text, "%.5g", value);
   return text;
@@ -74,7 +77,8 @@ std::string summary_table(const MetricSummary& summary) {
     std::string count = std::to_string(moments.count());
     if (moments.not_finite() > 0) count += '+' + std::to_string(moments.not_finite()) + "nan";
     const bool is_shared = name.starts_with("layers.*");
-    add_line(name, {count, number_text(moments.mean()), number_text(moments.deviation()),
+    const double deviation = moments.count() > 1 ? moments.deviation() : std::nan("");
+    add_line(name, {count, number_text(moments.mean()), number_text(deviation),
                     number_text(moments.min()), number_text(moments.max()),
                     is_shared ? "" : number_text(moments.last())});
   }

@@ -71,7 +71,9 @@ LayerSpecialisation describe(const LayerCounts& layer, const std::vector<int64_t
   for (const int64_t n : load_E) total += static_cast<double>(n);
   for (const int64_t n : load_E)
     out.load_E.push_back(total > 0 ? static_cast<double>(n) / total : 0);
-  out.load_entropy = E > 1 ? entropy(load_E) / std::log(static_cast<double>(E)) : 1;
+  out.load_entropy = total == 0 ? std::nan("")
+                     : E > 1    ? entropy(load_E) / std::log(static_cast<double>(E))
+                                : 1;
   out.mutual_information = mutual_information(table_DE, layer.experts);
   out.normalised = normalised_information(table_DE, layer.experts);
   return out;
@@ -86,7 +88,9 @@ void permute(std::vector<int64_t>& labels, const RandomStream& stream, uint64_t 
 void finish_test(LayerSpecialisation& layer, std::vector<double> values) {
   std::ranges::sort(values);
   const auto count = values.size();
-  layer.percentile_99 = values[(99 * count + 99) / 100 - 1];
+  layer.percentile_99 = count < static_cast<size_t>(kFewestPermutations)
+                            ? std::nan("")
+                            : values[(99 * count + 99) / 100 - 1];
   layer.above = layer.normalised > layer.percentile_99;
   // Tables that are equal but for the order of domains differ by rounding.
   const double reached = layer.normalised - 1e-12;

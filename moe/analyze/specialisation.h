@@ -15,23 +15,27 @@ struct PermutationOptions {
   uint64_t seed = 1;
 };
 
+/// With fewer no result can be rarer than one in a hundred.
+inline constexpr int64_t kFewestPermutations = 99;
+
 /// How one MoE layer divides the domains among its experts.
 struct LayerSpecialisation {
   int64_t layer = 0;
   std::vector<std::vector<int64_t>> counts_DE;
   /// Share of all pairs per expert; adds up to 1.
   std::vector<double> load_E;
-  /// Entropy of the load over log E: 1 balanced, 0 one expert takes all.
+  /// Entropy of the load over log E: 1 balanced, 0 one expert takes all; NaN without pairs.
   double load_entropy = 0;
   /// I(expert; domain) of a random pair, in nats.
   double mutual_information = 0;
   /// The same over H(domain): see normalised_information.
   double normalised = 0;
-  /// The smallest value that at least 99 % of the permutations do not exceed, of `normalised`.
+  /// The smallest value that at least 99 % of the permutations do not exceed, of `normalised`; NaN
+  /// for fewer than kFewestPermutations.
   double percentile_99 = 0;
   /// (1 + permutations that reach `normalised`) / (1 + permutations).
   double p_value = 1;
-  /// normalised > percentile_99.
+  /// normalised > percentile_99; false where that is not known.
   bool above = false;
 };
 

@@ -87,9 +87,11 @@ struct StatisticsCollector::Layer {
     out.together_EE = std::move(together).finish();
     out.token = association(out.counts_EV);
     out.position = association(out.counts_EP);
-    out.load_entropy = entropy(out.load_E);
-    out.load_evenness =
-        out.experts > 1 ? out.load_entropy / std::log(static_cast<double>(out.experts)) : 1;
+    const bool is_empty = std::ranges::all_of(out.load_E, [](int64_t n) { return n == 0; });
+    out.load_entropy = is_empty ? std::numeric_limits<double>::quiet_NaN() : entropy(out.load_E);
+    out.load_evenness = out.experts > 1 || is_empty
+                            ? out.load_entropy / std::log(static_cast<double>(out.experts))
+                            : 1;
     return std::move(out);
   }
 

@@ -39,7 +39,7 @@ struct LayerStatistics {
   Moments score_entropy = {};
   /// (E,) pairs.
   std::vector<int64_t> load_E = {};
-  /// Entropy of the load, in nats, and over ln E: 1 when even.
+  /// Entropy of the load, in nats, and over ln E: 1 when even; NaN without pairs.
   double load_entropy = 0, load_evenness = 0;
   /// Pairs of each expert and token id, and each expert and part of the sequence.
   CountTable counts_EV = {}, counts_EP = {};

@@ -1,6 +1,5 @@
 #include <charconv>
 #include <cstdio>
-#include <functional>
 #include <map>
 
 #include <moe/base/error.h>
@@ -14,6 +13,12 @@ namespace {
 
 constexpr std::string_view kStepPrefix = "step-";
 
+/// The step of a step folder, also of one that a crash left under its ".old-" name.
+std::optional<uint64_t> parse_either(std::string_view name) {
+  if (name.starts_with(kOldPrefix)) name.remove_prefix(kOldPrefix.size());
+  return parse_step(name);
+}
+
 /// Names in `checkpoints` by step, newest first: step folders, and ".old-" ones whose step folder
 /// is gone.
 std::map<uint64_t, std::string, std::greater<>> steps_in(const Path& checkpoints,
@@ -22,12 +27,26 @@ std::map<uint64_t, std::string, std::greater<>> steps_in(const Path& checkpoints
   const auto kind = files.kind(checkpoints);
   if (kind != FileKind::kFolder && kind != FileKind::kLink) return steps;
   for (const auto& name : files.list(checkpoints)) {
-    if (const auto step = parse_step(name)) steps[*step] = name;
-    if (name.starts_with(kOldPrefix))
-      if (const auto step = parse_step(std::string_view(name).substr(kOldPrefix.size())))
-        steps.try_emplace(*step, name);
+    if (const auto step = parse_step(name))
+      steps[*step] = name;
+    else if (const auto old = parse_either(name))
+      steps.try_emplace(*old, name);
   }
   return steps;
+}
+
+/// Renamed first, so that nobody meets a step folder with half of its files.
+void remove_step(const Path& checkpoints, const std::string& name, FileSystem& files) {
+  const bool old = name.starts_with(kOldPrefix);
+  const Path doomed =
+      checkpoints / concat(kTemporaryPrefix, old ? name.substr(kOldPrefix.size()) : name);
+  if (files.exists(doomed)) {
+    files.sync_folder(checkpoints);  // it may be what an unsynced exchange replaced
+    remove_all(files, doomed);
+  }
+  files.rename(checkpoints / name, doomed);
+  files.sync_folder(checkpoints);
+  remove_all(files, doomed);
 }
 
 }  // namespace
@@ -47,11 +66,26 @@ std::optional<uint64_t> parse_step(std::string_view name) {
   return step;
 }
 
-std::optional<Path> latest_checkpoint(const Path& checkpoints, FileSystem& files) {
-  for (const auto& [step, name] : steps_in(checkpoints, files)) {
+std::vector<Path> step_folders(const Path& checkpoints, FileSystem& files) {
+  std::vector<Path> out;
+  for (const auto& [step, name] : steps_in(checkpoints, files)) out.push_back(checkpoints / name);
+  return out;
+}
+
+uint64_t step_of(const Path& folder) {
+  const auto step = parse_either(folder.filename().string());
+  check(step.has_value(), "checkpoint/steps", "expected a folder of a step, got '", folder.string(),
+        "'. Name one as step_folder does.");
+  return *step;
+}
+
+std::optional<Path> latest_checkpoint(const Path& checkpoints, FileSystem& files,
+                                      const std::function<bool(uint64_t step)>& wanted) {
+  for (const auto& folder : step_folders(checkpoints, files)) {
+    if (wanted && !wanted(step_of(folder))) continue;
     try {
-      verify_manifest(checkpoints / name, files);
-      return checkpoints / name;
+      verify_manifest(folder, files);
+      return folder;
     } catch (const Error& error) {
       log::warn(concat("passing over a damaged checkpoint: ", error.what()));
     }
@@ -76,15 +110,17 @@ std::vector<std::string> prune(const Path& checkpoints, size_t keep,
       continue;
     }
     if (protect.contains(name) || !parse_step(name)) continue;
-    // Renamed first, so that nobody meets a step folder with half of its files.
-    const Path doomed = checkpoints / concat(kTemporaryPrefix, name);
-    if (files.exists(doomed)) {
-      files.sync_folder(checkpoints);  // it may be what an unsynced exchange replaced
-      remove_all(files, doomed);
-    }
-    files.rename(checkpoints / name, doomed);
-    files.sync_folder(checkpoints);
-    remove_all(files, doomed);
+    remove_step(checkpoints, name, files);
+    removed.push_back(name);
+  }
+  return removed;
+}
+
+std::vector<std::string> remove_behind(const Path& checkpoints, uint64_t step, FileSystem& files) {
+  std::vector<std::string> removed;
+  for (const auto& [found, name] : steps_in(checkpoints, files)) {
+    if (found <= step) break;  // newest first
+    remove_step(checkpoints, name, files);
     removed.push_back(name);
   }
   return removed;

@@ -96,10 +96,14 @@ std::string mismatch(const std::vector<Piece>& pieces, const Tensor& target, int
   return next == total ? "" : concat("expected ", total, " on dimension 0, found ", next);
 }
 
-/// Copies numbers [first, first + target.size(0)) of dimension 0 of the pieces.
-void copy_pieces(const std::vector<Piece>& pieces, Tensor target, int64_t first) {
+void give_memory(const Tensor& target) {
   if (target.is_meta())
     set_memory(target, at::empty(target.sizes(), target.options().device(at::kCPU)));
+}
+
+/// Copies numbers [first, first + target.size(0)) of dimension 0 of the pieces.
+void copy_pieces(const std::vector<Piece>& pieces, Tensor target, int64_t first) {
+  give_memory(target);
   if (target.dim() == 0) {
     target.copy_(pieces.front().tensor);
     return;
@@ -113,7 +117,50 @@ void copy_pieces(const std::vector<Piece>& pieces, Tensor target, int64_t first)
   }
 }
 
+/// How a tensor is filled from what a checkpoint holds of it.
+struct Filling {
+  std::string problem;  // why it cannot be, or ""
+  std::function<void()> copy;
+};
+
+Filling filling_of(const Parameter& target, const std::vector<Piece>& pieces, int64_t ranks) {
+  const auto& [name, tensor, info] = target;
+  Filling out;
+  if (is_of_any_length(target)) {
+    const Tensor& whole = pieces.front().tensor;
+    if (pieces.size() != 1 || whole.dim() != tensor.dim())
+      out.problem = concat("expected ", tensor.dim(), " dimensions, found ", whole.sizes());
+    out.copy = [tensor = tensor, whole] {
+      give_memory(tensor);
+      tensor.resize_(whole.sizes()).copy_(whole);
+    };
+    return out;
+  }
+  const int64_t here = tensor.dim() > 0 ? tensor.size(0) : 1;
+  out.problem = mismatch(pieces, tensor, info.sharded ? here * ranks : here);
+  out.copy = [tensor = tensor, pieces, first = info.first_expert] {
+    copy_pieces(pieces, tensor, first);
+  };
+  return out;
+}
+
+/// What to do about the tensors that a checkpoint lacks.
+std::string remedy_for(const Path& folder, bool lacks_state_alone) {
+  return lacks_state_alone
+             ? concat(
+                   "They are made from what the configuration names, which the version that wrote "
+                   "the checkpoint read each time. `moe convert ",
+                   folder.string(),
+                   " NEW --to native --read-sources` writes a model that has them; to train on, "
+                   "start anew.")
+             : "Use the configuration the checkpoint was made with.";
+}
+
 }  // namespace
+
+bool is_of_any_length(const Parameter& tensor) {
+  return tensor.info.role == Role::kState && tensor.tensor.dim() > 0 && tensor.tensor.size(0) == 0;
+}
 
 void add_tensors(Publication* publication, const std::string& prefix, const Parameters& tensors,
                  parallel::Communicator& group) {
@@ -144,35 +191,42 @@ void add_tensors(Publication* publication, const std::string& prefix, const Para
 }
 
 void load_tensors(const Path& folder, const std::string& prefix, const Parameters& tensors,
-                  parallel::Communicator& group) {
+                  parallel::Communicator& group, Missing missing) {
   const at::NoGradGuard no_grad;
   auto pieces = read_pieces(folder, prefix);
   std::vector<std::string> problems;
   std::vector<std::function<void()>> copies;
-  for (const auto& [name, target, info] : tensors) {
-    const auto found = pieces.find(name);
-    if (found == pieces.end()) {
-      problems.push_back(concat("missing: ", name, ' ', target.sizes()));
-      continue;
+  bool lacks_state_alone = true;
+  for (const auto& target : tensors) {
+    const auto found = pieces.find(target.name);
+    if (found != pieces.end()) {
+      const Filling filling = filling_of(target, found->second.parts, group.size());
+      if (!filling.problem.empty()) {
+        problems.push_back(concat("of another shape: ", target.name, ": ", filling.problem));
+        lacks_state_alone = false;
+      }
+      copies.push_back(filling.copy);
+      pieces.erase(found);
+    } else if (is_of_any_length(target) && missing == Missing::kMakeAnew && target.info.start) {
+      copies.push_back([&target] {
+        give_memory(target.tensor);
+        target.info.start(target.tensor, RandomStream(0, target.name));
+      });
+    } else {
+      problems.push_back(concat("missing: ", target.name, ' ', target.tensor.sizes()));
+      lacks_state_alone &= is_of_any_length(target);
     }
-    const int64_t here = target.dim() > 0 ? target.size(0) : 1;
-    const std::string problem =
-        mismatch(found->second.parts, target, info.sharded ? here * group.size() : here);
-    if (!problem.empty()) problems.push_back(concat("of another shape: ", name, ": ", problem));
-    copies.push_back([target = target, parts = found->second.parts, first = info.first_expert] {
-      copy_pieces(parts, target, first);
-    });
-    pieces.erase(found);
   }
   for (const auto& [name, stored] : pieces) {
     // Experts of their own are other ranks' business.
     if (group.size() > 1 && stored.of_single_expert) continue;
     problems.push_back(concat("unknown: ", name, ' ', stored.parts.front().tensor.sizes()));
+    lacks_state_alone = false;
   }
-  check(problems.empty(), "checkpoint", "expected the tensors of this model in ", folder.string(),
-        ", found ", problems.size(),
-        " differences. Use the configuration the checkpoint was made with.",
-        indented_list(problems));
+  if (!problems.empty())
+    fail("checkpoint", "expected the tensors of this model in ", folder.string(), ", found ",
+         problems.size(), " differences. ", remedy_for(folder, lacks_state_alone),
+         indented_list(problems));
   for (const auto& copy : copies) copy();
 }
 

@@ -41,6 +41,14 @@ void check_rows(RowRange rows, int64_t batch);
 /// Throws moe::Error unless `step` has a micro-batch `micro` among `accumulation`.
 void check_place(int64_t step, int64_t micro, int64_t accumulation);
 
+/// A micro-batch of `rows` rows of `row_tokens` tokens (or images) each.
+struct MicroBatch {
+  int64_t step, micro, accumulation, rows, row_tokens;
+};
+/// The global number of the first token of row `row`: ((step · accumulation + micro) · rows + row)
+/// · row_tokens. Throws moe::Error where numbers of the micro-batch reach 2^63.
+int64_t first_token_of_row(const MicroBatch& batch, int64_t row);
+
 /// Training batches. A batch depends on the seed it was opened with, `step` and `micro` alone, so
 /// the step is all there is to resume; its rows depend on nothing but their number, so ranks may
 /// split them. Const and thread-safe.

@@ -138,8 +138,10 @@ Corpus::Corpus(const DataOptions& options, int64_t threads)
   check_domains(options);
   options.packing.validate("data.packing");
   const DocumentLayout layout = make_layout(options.packing, *tokenizer_, threads);
-  for (const auto& domain : options.domains)
-    domains_.push_back(open_domain(domain, options, *tokenizer_, layout));
+  for (const auto& domain : options.domains) {
+    const auto tokenizer = domain.special ? tokenizer_ : tokenizer_->without_special();
+    domains_.push_back(open_domain(domain, options, *tokenizer, layout));
+  }
   std::vector<int64_t> sizes;
   for (const auto& domain : domains_) sizes.push_back(domain.train.size());
   const auto weights = domain_weights(options, sizes);

@@ -11,6 +11,7 @@ namespace {
 /// Text that one thread encodes in a turn, and that all of them hold at once, each.
 constexpr size_t kTurnBytes = size_t{1} << 16;
 constexpr size_t kBatchBytes = size_t{1} << 22;
+constexpr int64_t kMostThreads = 4096;
 
 /// Lines with text, without their ends; `joined`: neighbours are one.
 std::vector<std::string_view> bodies_of_lines(std::string_view text, bool joined) {
@@ -89,7 +90,7 @@ Tokens join_documents(const std::vector<std::string_view>& texts,
                       int64_t vocabulary, bool with_marks, const DocumentLayout& layout) {
   TokensBuilder builder(vocabulary);
   const size_t batch_bytes =
-      kBatchBytes * static_cast<size_t>(std::max<int64_t>(1, layout.threads));
+      kBatchBytes * static_cast<size_t>(std::clamp<int64_t>(layout.threads, 1, kMostThreads));
   for (size_t begin = 0; begin < texts.size();) {
     const size_t end = end_of_turn(texts, begin, texts.size(), batch_bytes);
     std::vector<size_t> turns = {begin};

@@ -68,6 +68,7 @@ class ImageSource final : public BatchSource {
   Batch batch(int64_t step, int64_t micro, int64_t accumulation, RowRange rows) const override {
     check_place(step, micro, accumulation);
     check_rows(rows, rows_);
+    const int64_t first = first_token_of_row({step, micro, accumulation, rows_, 1}, rows.begin);
     const RandomStream stream({.seed = seed_, .step = static_cast<uint64_t>(step)}, Purpose::kData);
     std::vector<ImageData::Pick> picks;
     for (int64_t row = rows.begin; row < rows.end; ++row) {
@@ -77,7 +78,7 @@ class ImageSource final : public BatchSource {
       picks.push_back({&images, DomainChoice::place(stream, number, images.count()),
                        static_cast<int64_t>(domain)});
     }
-    return data_->batch_of(picks, (step * accumulation + micro) * rows_ + rows.begin);
+    return data_->batch_of(picks, first);
   }
   int64_t rows() const override { return rows_; }
   int64_t tokens() const override { return rows_; }

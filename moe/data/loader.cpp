@@ -35,6 +35,8 @@ Batch Loader::batch(int64_t step, int64_t micro, int64_t accumulation, RowRange 
   check_place(step, micro, accumulation);
   check_rows(rows, options_.batch);
   const int64_t sequence = corpus_->sequence();
+  const int64_t first_token =
+      first_token_of_row({step, micro, accumulation, options_.batch, sequence}, rows.begin);
   const RandomStream stream({.seed = options_.seed, .step = static_cast<uint64_t>(step)},
                             Purpose::kData);
   RowWriter writer((rows.end - rows.begin) * sequence, choice_.count());
@@ -45,7 +47,7 @@ Batch Loader::batch(int64_t step, int64_t micro, int64_t accumulation, RowRange 
     const int64_t at = DomainChoice::place(stream, number, tokens.size() - sequence);
     writer.add(tokens, begin_of_row(tokens, at, sequence), sequence, static_cast<int64_t>(domain));
   }
-  return writer.finish(((step * accumulation + micro) * options_.batch + rows.begin) * sequence);
+  return writer.finish(first_token);
 }
 
 EvalPass::EvalPass(Tokens tokens, int64_t sequence, int64_t batch, int64_t max_batches,
@@ -65,7 +67,7 @@ EvalPass::EvalPass(Tokens tokens, int64_t sequence, int64_t batch, int64_t max_b
   if (tokens_.has_documents())
     for (int64_t begin = 0; begin < inputs;) {
       packed_.push_back(begin);
-      const int64_t end = std::min(begin + sequence, inputs);
+      const int64_t end = begin + std::min(sequence, inputs - begin);
       // Up to the beginning of the document that would be cut, unless it has the row to itself.
       const int64_t cut = tokens_.document_begin(end);
       begin = end < inputs && cut > begin ? cut : end;

@@ -36,6 +36,7 @@ struct DomainOptions {
   double valid_share = 0.1;
   double weight = 0;
   std::string format = "text";
+  bool special = true;
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -51,6 +52,9 @@ struct DomainOptions {
       "text | jsonl_text (one {\"text\"} a line) | jsonl_prompt_completion (one {\"prompt\", "
       "\"completion\"} a line, prompts not trained on) | tokens (written by `moe data tokenize`) | "
       "idx (images in bytes, plain or compressed with gzip)");
+    v("special", special,
+      "text that reads like a special token (<|endoftext|>) is that token; false: it is the text "
+      "that it is, as text of strangers should be");
   }
 
   void validate(const std::string& place) const {
@@ -71,6 +75,12 @@ struct DomainOptions {
     check<ConfigError>(std::ranges::find(formats, format) != formats.end(), place,
                        "expected the format of the domain '", name, "' to be one of ",
                        join(formats), ", got '", format, "'.", did_you_mean(format, formats));
+    check<ConfigError>(special || (is_text() && format != "tokens"), place,
+                       "expected special = false with text only, got it for the domain '", name,
+                       "' of format ", format,
+                       is_text() ? ", which is encoded. Write the file with `moe data tokenize "
+                                   "--no-special`."
+                                 : ". Leave it out.");
     validate_labels(place);
   }
 

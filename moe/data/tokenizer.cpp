@@ -23,6 +23,10 @@ std::string ByteTokenizer::decode(std::span<const int64_t> tokens) const {
   return out;
 }
 
+std::shared_ptr<const Tokenizer> ByteTokenizer::without_special() const {
+  return std::make_shared<ByteTokenizer>();
+}
+
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind) {
   if (kind == "byte") return std::make_shared<ByteTokenizer>();
   check<ConfigError>(kind.ends_with(".json"), "data/tokenizer",

@@ -36,6 +36,10 @@ class Tokenizer {
   virtual std::string decode(std::span<const int64_t> tokens) const = 0;
   /// As decode, but special tokens (end of text, padding) leave nothing.
   virtual std::string decode_plain(std::span<const int64_t> tokens) const { return decode(tokens); }
+  /// The tokenizer for text of strangers: what reads like a special token (<|endoftext|>) is
+  /// encoded as the text that it is, so that no text gives the id of one. Everything else is the
+  /// same. Throws Error when some byte has no other token.
+  virtual std::shared_ptr<const Tokenizer> without_special() const = 0;
   /// The token that stands behind a document, if the tokenizer has one.
   virtual std::optional<int64_t> end_of_text() const { return std::nullopt; }
   /// The tokenizer.json that makes this tokenizer again, the same text each time; "" for one that
@@ -52,6 +56,7 @@ class ByteTokenizer final : public Tokenizer {
   int64_t vocabulary() const override { return 256; }
   std::vector<int64_t> encode(std::string_view text) const override;
   std::string decode(std::span<const int64_t> tokens) const override;
+  std::shared_ptr<const Tokenizer> without_special() const override;
   bool is_bytes() const override { return true; }
 };
 

@@ -23,7 +23,7 @@ struct FeedForwardOptions {
   void validate(const std::string& place) const {
     check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '",
                        place.empty() ? "dropout" : concat(place, ".dropout"), "' in [0, 1), got ",
-                       dropout, ". Lower it.");
+                       dropout, ". Correct it.");
   }
 };
 

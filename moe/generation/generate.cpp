@@ -73,10 +73,11 @@ std::vector<GenerateResult> write(const models::LoadedModel& model,
         model.folder.string(), "'. Put the tokenizer's files beside the model.");
   const auto start = Clock::now();
   const auto& tokenizer = *model.tokenizer;
+  const auto reader = options.special ? model.tokenizer : tokenizer.without_special();
   std::vector<std::vector<int64_t>> read;
   size_t longest = 1;
   for (const std::string_view prompt : prompts) {
-    read.push_back(tokenizer.encode(prompt.empty() ? "\n" : prompt));
+    read.push_back(reader->encode(prompt.empty() ? "\n" : prompt));
     longest = std::max(longest, read.back().size());
   }
   const int64_t context = model.model->traits().context_length;

@@ -21,6 +21,7 @@ struct GenerateOptions {
   double repetition_penalty = 1;
   std::vector<std::string> stop = {};
   bool ignore_end_of_text = false;
+  bool special = true;
   int64_t seed = 0;
 
   template <class Visitor>
@@ -30,6 +31,8 @@ struct GenerateOptions {
     v("stop", stop, "strings before which the text ends");
     v("ignore_end_of_text", ignore_end_of_text,
       "write on behind the tokenizer's end-of-text token, which ends the text otherwise");
+    v("special", special,
+      "read text of the prompt that looks like a special token (<|endoftext|>) as that token");
   }
   void validate(const std::string& place) const;
   SamplerOptions sampler() const;

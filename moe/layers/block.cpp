@@ -17,7 +17,7 @@ void BlockSpec::validate(const std::string& place) const {
                      place, ".norm_epsilon' to be finite and at least 0, got ", norm_epsilon,
                      ". Correct it.");
   check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", place,
-                     ".dropout' in [0, 1), got ", dropout, ". Lower it.");
+                     ".dropout' in [0, 1), got ", dropout, ". Correct it.");
 }
 
 void BlockSpec::resolve() {

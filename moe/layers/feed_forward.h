@@ -47,6 +47,10 @@ class FeedForward : public Module {
   /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that
   /// route.
   virtual void end_step(const StepStatistics& /*statistics*/) {}
+  /// Lets every token choose `top_k` experts, whatever the options say: for a model that is about
+  /// to be loaded, since the block must have no memory yet. Nothing to do for blocks that do not
+  /// route. Throws ConfigError for a number that the block cannot serve.
+  virtual void use_top_k(int64_t top_k);
   /// Share of the parameter `info` that works for one token, on average: below 1 for experts.
   virtual double active_share(const ParameterInfo& /*info*/) const { return 1; }
   /// Multiply-adds x 2 of one token's forward pass.

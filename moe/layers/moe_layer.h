@@ -54,6 +54,10 @@ class MoELayerImpl : public FeedForward {
   bool routes() const override { return true; }
   /// Once after each optimizer step, with counts over ranks and micro-batches.
   void end_step(const StepStatistics& statistics) override;
+  /// Makes router, capacity and balance terms anew, so that they are those of a layer with this
+  /// option. Throws ConfigError outside of [1, num_experts] and for routers whose rule says how
+  /// many experts a token gets.
+  void use_top_k(int64_t top_k) override;
   double active_share(const ParameterInfo& info) const override;
   int64_t flops_per_token() const override;
 
@@ -67,6 +71,9 @@ class MoELayerImpl : public FeedForward {
   const experts::Experts& experts() const { return *experts_; }
 
  private:
+  std::shared_ptr<routing::Router> make_router() const;
+  std::shared_ptr<const capacity::Capacity> make_capacity() const;
+  std::shared_ptr<balance::Term> make_term(const BalanceSpec& spec) const;
   void add_balance_term(const BalanceSpec& spec);
   /// The weighted sum of each token's experts; (T, D) float32 or float64.
   Tensor through_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
@@ -75,6 +82,7 @@ class MoELayerImpl : public FeedForward {
                                 const LayerContext& context) const;
 
   MoELayerOptions options_;
+  bool causal_ = false;
   std::shared_ptr<parallel::Communicator> group_;
   std::shared_ptr<routing::Router> router_;
   std::shared_ptr<const capacity::Capacity> capacity_;

@@ -14,12 +14,6 @@ namespace {
 
 constexpr const char* kPlaceOfHuggingFace = "models/hugging_face";
 
-/// The type that `parameter` takes when floating parameters are to be `dtype`.
-at::ScalarType type_of(const Parameter& parameter, at::ScalarType dtype) {
-  const bool keeps = parameter.info.role == Role::kState || !parameter.tensor.is_floating_point();
-  return keeps ? parameter.tensor.scalar_type() : dtype;
-}
-
 void check_type(const std::string& name, at::ScalarType type, std::string_view source) {
   const bool plain =
       type == at::kFloat || type == at::kBFloat16 || type == at::kHalf || type == at::kDouble;
@@ -67,7 +61,7 @@ void fill_from_shards(const torch::nn::Module& model, const TensorMap& map,
   const Parameters ours = tensors_of(model);
   const auto target = [&](size_t p) {
     const Tensor& tensor = ours[p].tensor;
-    if (tensor.is_meta()) set_memory(tensor, at::empty(tensor.sizes(), type_of(ours[p], dtype)));
+    if (tensor.is_meta()) set_memory(tensor, at::empty(tensor.sizes(), type_in(ours[p], dtype)));
     return tensor;
   };
   for (const auto& name : shards.names()) {  // in the order of their bytes
@@ -76,7 +70,7 @@ void fill_from_shards(const torch::nn::Module& model, const TensorMap& map,
     const ForeignTensor& tensor = *found->second;
     const size_t first = tensor.pieces.front().parameter;
     if (tensor.is_parameter() && ours[first].tensor.is_meta() &&
-        shards.info(name).dtype == type_of(ours[first], dtype)) {
+        shards.info(name).dtype == type_in(ours[first], dtype)) {
       set_memory(ours[first].tensor, shards.tensor(name));
       continue;
     }
@@ -91,9 +85,11 @@ void fill_from_shards(const torch::nn::Module& model, const TensorMap& map,
   }
 }
 
-HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype) {
+HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype,
+                                   const std::function<void(Model&)>& change) {
   HuggingFaceModel out{read_hugging_face(folder), nullptr};
   out.model = make_model(out.spec);
+  if (change) change(*out.model);
   const auto map = tensor_map(out.family, out.spec, *out.model);
   const auto shards = formats::SafetensorsShards::open(folder, Mapping::kCopyOnWrite);
   fill_from_shards(*out.model, map, shards, dtype, concat('\'', folder.string(), '\''));

@@ -1,6 +1,7 @@
 #pragma once
 // Hugging Face model directories: config.json, *.safetensors and an optional index.
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -49,8 +50,10 @@ struct HuggingFaceModel : HuggingFaceConfig {
   std::shared_ptr<Model> model;
 };
 
-/// The model of a directory, filled (see fill_from_shards).
-HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype = at::kFloat);
+/// The model of a directory, filled (see fill_from_shards). `change` is handed the model while it
+/// is unfilled.
+HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype = at::kFloat,
+                                   const std::function<void(Model&)>& change = {});
 
 /// Writes `model` as a directory that other programs read: its tensors as they are, `config` as
 /// config.json, and the other files as they come. Where `folder` is there already it must be empty;

@@ -1,3 +1,7 @@
+#include <cstdlib>
+#include <set>
+#include <sstream>
+
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/checkpoint/tensors.h>
@@ -15,27 +19,86 @@ namespace {
 
 constexpr uint64_t kLargestConfig = 16u << 20;
 
+/// What is wrong with a checkpoint, one problem an item, as the error says that found it.
+std::vector<std::string> problems_in(const Error& error) {
+  std::vector<std::string> out;
+  std::istringstream lines(error.what());
+  for (std::string line; std::getline(lines, line);) out.push_back(line);
+  if (out.size() == 1) return out;
+  out.erase(out.begin());  // what was expected; the list follows
+  for (auto& line : out) line.erase(0, line.find_first_not_of(' '));
+  return out;
+}
+
+/// What to do about a damaged checkpoint of a run that has `others`, newest first.
+std::string other_choice(const std::vector<Path>& others) {
+  for (const auto& other : others) {
+    try {
+      checkpoint::check_sizes(other);
+      return concat("Name an older one (", other.string(), " has all its files)");
+    } catch (const Error&) {
+      // Damaged too: the next one.
+    }
+  }
+  return others.empty() ? "Copy it again or use another"
+                        : "Mend it: the older ones are damaged too";
+}
+
+/// Compares all content with its checksums. An older checkpoint is another model, so none is taken
+/// in the place of a damaged one: who wants it names it.
+void check_whole(const Path& folder, const std::string& who, const std::vector<Path>& others) {
+  try {
+    checkpoint::verify_manifest(folder);
+  } catch (const Error& error) {
+    fail("models/load", "expected ", who, folder.string(), ", to be whole, found damage. ",
+         other_choice(others), ", or take it as it is with --no-verify.",
+         indented_list(problems_in(error)));
+  }
+}
+
 /// The checkpoint folder that `path` means.
-Path find_checkpoint(const Path& path) {
+Path find_checkpoint(const Path& path, bool verify) {
   auto& files = real_files();
   std::error_code ignored;
   check<ConfigError>(std::filesystem::is_directory(path, ignored), "models/load",
                      "expected a folder with a model, found none at '", path.string(),
                      "'. Check the path.");
-  if (files.exists(path / checkpoint::kManifestName)) return path;
-  if (const auto newest = checkpoint::latest_checkpoint(path / "checkpoints")) return *newest;
+  if (files.exists(path / checkpoint::kManifestName)) {
+    if (verify) check_whole(path, "the checkpoint, ", {});
+    return path;
+  }
+  if (auto steps = checkpoint::step_folders(path / "checkpoints"); !steps.empty()) {
+    const Path newest = steps.front();
+    steps.erase(steps.begin());
+    if (verify) check_whole(newest, "the newest checkpoint of the run, ", steps);
+    return newest;
+  }
   std::vector<std::string> runs;
   for (const auto& name : files.list(path))
     if (files.exists(path / name / "checkpoints")) runs.push_back((path / name).string());
   check<ConfigError>(runs.empty(), "models/load", "expected one run, found several in ",
                      path.string(), ". Name one of them.", indented_list(runs));
-  check(!files.exists(path / "checkpoints"), "models/load", "expected a whole checkpoint in ",
-        (path / "checkpoints").string(),
-        ", found none that verifies. Mend what the warnings name, or train on until there is one.");
   fail("models/load",
        "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face "
        "model (with config.json) in ",
        path.string(), ", found none. Train first, or wait for the run's first checkpoint.");
+}
+
+std::optional<int64_t> step_in(const checkpoint::Manifest& manifest) {
+  const auto found = manifest.metadata.find("step");
+  if (found == manifest.metadata.end()) return std::nullopt;
+  return std::strtoll(found->second.c_str(), nullptr, 10);
+}
+
+/// Before the model has memory.
+void use_top_k(Model& model, int64_t top_k) {
+  bool routes = false;
+  for (const auto& block : model.blocks()) {
+    routes |= block->routes();
+    block->feed_forward().use_top_k(top_k);
+  }
+  check<ConfigError>(routes, "models/load", "expected a model with MoE layers for top_k=", top_k,
+                     ", got a dense one. Leave top_k out.");
 }
 
 /// Whether `path` is a run or a checkpoint.
@@ -90,12 +153,20 @@ ModelSpec LoadedModel::spec() const {
   return out;
 }
 
-Table load_config(const std::filesystem::path& path) {
-  if (is_foreign(path)) return config_for(read_hugging_face(path).spec);
-  return config_of(find_checkpoint(path));
+OpenedCheckpoint open_checkpoint(const std::filesystem::path& path, bool verify) {
+  OpenedCheckpoint out;
+  out.folder = find_checkpoint(path, verify);
+  out.step = step_in(checkpoint::read_manifest(out.folder));
+  return out;
 }
 
-std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path) {
+Table load_config(const std::filesystem::path& path, bool verify) {
+  if (is_foreign(path)) return config_for(read_hugging_face(path).spec);
+  return config_of(find_checkpoint(path, verify));
+}
+
+std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path,
+                                                      bool verify) {
   auto& files = real_files();
   std::error_code error;
   if (std::filesystem::is_regular_file(path, error)) return data::read_bpe_tokenizer(path);
@@ -108,7 +179,7 @@ std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::pat
           "', found none. Fetch it; other forms of tokenizers are not read yet.");
     return data::read_bpe_tokenizer(path / data::kTokenizerFile);
   }
-  const Path checkpoint = find_checkpoint(path);
+  const Path checkpoint = find_checkpoint(path, verify);
   auto out = tokenizer_of(checkpoint, config_of(checkpoint));
   check(out != nullptr, "models/load", "expected ", data::kTokenizerFile, " in '",
         checkpoint.string(),
@@ -116,29 +187,42 @@ std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::pat
   return out;
 }
 
-LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype, bool with_tokenizer) {
+LoadedModel load(const std::filesystem::path& path, const LoadOptions& options) {
+  const auto change = [&](Model& model) {
+    if (options.top_k) use_top_k(model, *options.top_k);
+  };
   LoadedModel out;
   if (is_foreign(path)) {
-    auto foreign = load_hugging_face(path, dtype);
+    auto foreign = load_hugging_face(path, options.dtype, change);
     out.model = std::move(foreign.model);
     out.config = config_for(foreign.spec);
     out.folder = path;
     out.family = foreign.family;
-    if (with_tokenizer && real_files().exists(path / data::kTokenizerFile))
+    if (options.with_tokenizer && real_files().exists(path / data::kTokenizerFile))
       out.tokenizer = load_tokenizer(path);
     return out;
   }
-  out.folder = find_checkpoint(path);
+  const auto opened = open_checkpoint(path, options.verify);
+  out.folder = opened.folder;
+  out.step = opened.step.value_or(0);
+  out.has_step = opened.step.has_value();
   out.config = config_of(out.folder);
   out.model = make_model(out.spec());
-  materialise(*out.model, at::kCPU, dtype);
-  checkpoint::load_tensors(out.folder, "model", tensors_of(*out.model), *parallel::local());
+  change(*out.model);
+  materialise(*out.model, at::kCPU, options.dtype);
+  checkpoint::load_tensors(
+      out.folder, "model", tensors_of(*out.model), *parallel::local(),
+      options.read_sources ? checkpoint::Missing::kMakeAnew : checkpoint::Missing::kRefuse);
   out.model->eval();
-  if (with_tokenizer) out.tokenizer = tokenizer_of(out.folder, out.config);
-  const auto metadata = checkpoint::read_manifest(out.folder).metadata;
-  if (const auto step = metadata.find("step"); step != metadata.end())
-    out.step = std::strtoll(step->second.c_str(), nullptr, 10);
+  if (options.with_tokenizer) out.tokenizer = tokenizer_of(out.folder, out.config);
   return out;
+}
+
+LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype, bool with_tokenizer) {
+  LoadOptions options;
+  options.dtype = dtype;
+  options.with_tokenizer = with_tokenizer;
+  return load(path, options);
 }
 
 at::ScalarType stored_type(const std::filesystem::path& path) {
@@ -150,13 +234,20 @@ at::ScalarType stored_type(const std::filesystem::path& path) {
   if (is_foreign(path)) {
     const auto shards = formats::SafetensorsShards::open(path);
     for (const auto& name : shards.names()) take(shards.info(name).dtype);
-  } else {
-    const Path folder = find_checkpoint(path);
-    for (const auto& [name, file] : checkpoint::read_manifest(folder).files) {
-      if (!name.starts_with("model.") || !name.ends_with(".safetensors")) continue;
-      const auto opened = formats::SafetensorsFile::open(folder / name);
-      for (const auto& tensor : opened.names()) take(opened.info(tensor).dtype);
-    }
+    return out == at::ScalarType::Undefined ? at::kFloat : out;
+  }
+  const Path folder = find_checkpoint(path, /*verify=*/false);
+  LoadedModel model;
+  model.config = config_of(folder);
+  const auto made = make_model(model.spec());
+  std::set<std::string> of_their_own;  // whatever type was asked for
+  for (const auto& tensor : tensors_of(*made))
+    if (type_in(tensor, at::kBFloat16) != at::kBFloat16) of_their_own.insert(tensor.name);
+  for (const auto& [name, file] : checkpoint::read_manifest(folder).files) {
+    if (!name.starts_with("model.") || !name.ends_with(".safetensors")) continue;
+    const auto opened = formats::SafetensorsFile::open(folder / name);
+    for (const auto& tensor : opened.names())
+      if (!of_their_own.contains(tensor)) take(opened.info(tensor).dtype);
   }
   return out == at::ScalarType::Undefined ? at::kFloat : out;
 }

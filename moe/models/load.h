@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <moe/data/options.h>
@@ -16,9 +17,11 @@ struct LoadedModel {
   std::shared_ptr<const data::Tokenizer> tokenizer;
   /// The resolved configuration of the run that made it; of a converted model [model] alone.
   Table config;
-  /// The folder of the checkpoint or model, and the optimizer steps it has seen.
+  /// The folder of the checkpoint or model, and the optimizer steps it has seen; 0 where nothing
+  /// says how many (has_step).
   std::filesystem::path folder;
   int64_t step = 0;
+  bool has_step = false;
   /// Of a Hugging Face directory the family, whose names its tensors have; empty for models of our
   /// own.
   std::string family = {};
@@ -27,27 +30,56 @@ struct LoadedModel {
   ModelSpec spec() const;
 };
 
-/// The model of `path`: a run (its newest whole checkpoint), one checkpoint, or a Hugging Face
-/// model directory (a view of its files where it can be: see hugging_face.h). Parameters come as
-/// `dtype`. Without a tokenizer.json in a directory, or where it is not asked for, the tokenizer is
-/// null. Throws moe::Error when nothing loads whole, naming unknown, missing or misshapen tensors,
-/// and for a tokenizer.json that this version does not read.
+struct LoadOptions {
+  /// Of the parameters; see type_in of parameters/materialise.h for what stays wider.
+  at::ScalarType dtype = at::kFloat;
+  bool with_tokenizer = true;
+  /// Compare every file of a checkpoint of ours with its checksum first: all of it is read once.
+  bool verify = true;
+  /// Experts a token chooses in every MoE layer, instead of those the model was trained with.
+  std::optional<int64_t> top_k = {};
+  /// Of a checkpoint of an older version: make what it lacks from the files that its configuration
+  /// names (the table of a hash router, a recording), which it read each time.
+  bool read_sources = false;
+};
+
+/// The model of `path`: a run (its newest checkpoint), one checkpoint, or a Hugging Face model
+/// directory (a view of its files where it can be: see hugging_face.h). What it computes depends on
+/// nothing outside that folder. Without a tokenizer.json in a directory, or where it is not asked
+/// for, the tokenizer is null.
+///
+/// Throws moe::Error for a checkpoint that is not whole (of a run no older one is taken in its
+/// place), naming what is damaged; for unknown, missing or misshapen tensors; for a tokenizer.json
+/// that this version does not read; and ConfigError for a `top_k` that the model cannot serve.
+LoadedModel load(const std::filesystem::path& path, const LoadOptions& options);
 LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype = at::kFloat,
                  bool with_tokenizer = true);
+
+/// A checkpoint of ours, found and, unless it is not to be, verified.
+struct OpenedCheckpoint {
+  std::filesystem::path folder;
+  /// The optimizer steps it has seen; none for a model that was converted.
+  std::optional<int64_t> step;
+};
+
+/// The checkpoint that `path`, which is_foreign says is ours, means. Throws as load does.
+OpenedCheckpoint open_checkpoint(const std::filesystem::path& path, bool verify = true);
 
 /// Whether `path` is a model directory of another program: one with a config.json that is no run
 /// and no checkpoint.
 bool is_foreign(const std::filesystem::path& path);
 
-/// The type that the parameters of `path` are stored in; of several the widest.
+/// The type that the parameters of `path` are stored in, of those that take the type they are asked
+/// for (type_in); of several the widest. Verifies nothing.
 at::ScalarType stored_type(const std::filesystem::path& path);
 
 /// The resolved configuration of a run, checkpoint or Hugging Face directory without its tensors.
-Table load_config(const std::filesystem::path& path);
+Table load_config(const std::filesystem::path& path, bool verify = true);
 
 /// The tokenizer of a run or checkpoint without its tensors; of a folder of another program that
 /// has a tokenizer.json, or of such a file itself, that one.
-std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path);
+std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path,
+                                                      bool verify = true);
 
 /// The data of the run that made the model, read with the model's own tokenizer. Throws moe::Error
 /// when its configuration has none.

@@ -47,7 +47,9 @@ void save_native(const LoadedModel& model, const Path& folder) {
   if (model.tokenizer && !model.tokenizer->tokenizer_json().empty())
     publication.add(data::kTokenizerFile, text_of(model.tokenizer->tokenizer_json()));
   checkpoint::add_tensors(&publication, "model", tensors_of(*model.model), *parallel::local());
-  publication.finish({{"step", std::to_string(model.step)}});
+  std::map<std::string, std::string> metadata;
+  if (model.has_step) metadata["step"] = std::to_string(model.step);
+  publication.finish(std::move(metadata));
 }
 
 void save_hugging_face(const LoadedModel& model, const Path& folder, const std::string& family) {

@@ -24,7 +24,7 @@ void check_list(const std::vector<int64_t>& list, int64_t layers, const std::str
 
 void check_share(double value, const std::string& place, const char* key) {
   check<ConfigError>(value >= 0 && value < 1, "config", "expected '", place, '.', key,
-                     "' in [0, 1), got ", value, ". Lower it.");
+                     "' in [0, 1), got ", value, ". Correct it.");
 }
 
 /// Active experts of a layer of so many experts and choices: what its router says.
@@ -92,10 +92,10 @@ void UniformBlocks::validate(const std::string& place, int64_t d_model) const {
     check<ConfigError>(i >= 0 && i < layers, "config", "expected '", place,
                        ".moe.layers' in [0, layers=", layers, "), got ", i, ". Correct it.");
   for (int64_t i = 0; i < layers; ++i)
-    check<ConfigError>(experts_of(i) == 0 || (top_k_of(i) >= 1 && top_k_of(i) <= experts_of(i)),
-                       "config", "expected '", place,
-                       ".moe.top_k' in [1, num_experts=", experts_of(i), "] in layer ", i, ", got ",
-                       top_k_of(i), ". Lower top_k or add experts.");
+    check<ConfigError>(
+        experts_of(i) == 0 || (top_k_of(i) >= 1 && top_k_of(i) <= experts_of(i)), "config",
+        "expected '", place, ".moe.top_k' in [1, num_experts=", experts_of(i), "] in layer ", i,
+        ", got ", top_k_of(i), top_k_of(i) < 1 ? ". Raise it." : ". Lower top_k or add experts.");
 }
 
 void UniformBlocks::resolve(int64_t d_model) {

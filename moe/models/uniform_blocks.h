@@ -87,7 +87,9 @@ struct UniformBlocks {
     v("feed_forward", feed_forward, "dense layers: gated or ffn");
     v("activation", activation, "of dense layers: silu, gelu, gelu_tanh, relu or relu_squared");
     v("feed_forward_bias", feed_forward_bias, "biases in dense layers");
-    v("d_ff", d_ff, "hidden units of dense layers; 0: the active units of a MoE layer, K times F");
+    v("d_ff", d_ff,
+      "hidden units of dense layers; 0: those a token meets in a MoE layer, F of each of its K "
+      "experts (or of as many as the router activates) and the shared expert's");
     v("d_ff_per_layer", d_ff_per_layer,
       "hidden units of each layer where it is dense; instead of d_ff");
     v("dropout", dropout, "on the embedding and on each block's output");

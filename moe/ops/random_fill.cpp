@@ -53,7 +53,8 @@ void fill_uniform_(Tensor values, const RandomStream& stream, double low, double
 
 Tensor dropout_mask(const Tensor& row_R, int64_t width, double p, const RandomStream& stream,
                     at::ScalarType dtype) {
-  check(p >= 0 && p < 1, "ops/dropout", "expected a probability in [0, 1), got ", p, ". Lower it.");
+  check(p >= 0 && p < 1, "ops/dropout", "expected a probability in [0, 1), got ", p,
+        ". Correct it.");
   const Tensor ids_R = row_R.to(at::kCPU).contiguous();
   const int64_t R = ids_R.size(0);
   Tensor mask_RF = at::empty({R, width}, at::TensorOptions(dtype));

@@ -3,7 +3,7 @@
 #include <ATen/ops/take.h>
 #include <ATen/ops/zeros.h>
 
-#include <moe/base/log.h>
+#include <moe/base/error.h>
 #include <moe/routing/finish.h>
 
 namespace moe::routing {
@@ -35,12 +35,15 @@ Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const 
   return routing;
 }
 
-void warn_if_constant(const RouterShape& shape, bool weights_sum_to_one, const std::string& place) {
-  if (shape.top_k > 1 || shape.num_experts == 1 || !weights_sum_to_one) return;
-  log::warn(concat(
+std::string why_constant(const RouterShape& shape, bool weights_sum_to_one,
+                         const std::string& place, const std::string& settings) {
+  if (shape.top_k > 1 || shape.num_experts == 1 || !weights_sum_to_one) return "";
+  return concat(
       '[', place,
-      "] one choice divided by its own sum weighs 1 for every token, so the task loss cannot ",
-      "train the router. Keep the weight as it is (renormalise = false), or raise top_k."));
+      "] one choice divided by its own sum weighs 1 for every token, so the task loss cannot train "
+      "the router. ",
+      settings.empty() ? "Raise top_k."
+                       : concat("Keep the weight as it is (", settings, "), or raise top_k."));
 }
 
 }  // namespace moe::routing

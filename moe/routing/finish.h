@@ -19,8 +19,10 @@ Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const 
                       const Tensor& logits_TE, const Tensor& scores_TE,
                       const LayerContext& context);
 
-/// One choice divided by its own sum is 1 whatever the router says: warns that nothing will train
-/// the router.
-void warn_if_constant(const RouterShape& shape, bool weights_sum_to_one, const std::string& place);
+/// One choice divided by its own sum is 1 whatever the router says: for Router::set_untrained, that
+/// nothing will train it. `settings` are those that leave the weight as it is ("renormalise =
+/// false"); "" where there are none. "" for weights that are not constant.
+std::string why_constant(const RouterShape& shape, bool weights_sum_to_one,
+                         const std::string& place, const std::string& settings);
 
 }  // namespace moe::routing

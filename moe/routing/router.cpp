@@ -1,3 +1,4 @@
+#include <moe/base/log.h>
 #include <moe/routing/router.h>
 
 namespace moe::routing {
@@ -8,7 +9,13 @@ Router::Router(const RouterShape& shape) : Module(shape.tensors), shape_(shape) 
                      shape.num_experts, ". Set both in the layer's options.");
   check<ConfigError>(shape.top_k >= 1 && shape.top_k <= shape.num_experts, "routing",
                      "expected top_k in [1, num_experts=", shape.num_experts, "], got ",
-                     shape.top_k, ". Lower top_k or add experts.");
+                     shape.top_k,
+                     shape.top_k < 1 ? ". Raise it." : ". Lower top_k or add experts.");
+}
+
+void Router::set_untrained(std::string why) {
+  untrained_ = std::move(why);
+  if (!untrained_.empty() && !shape_.tensors.device().is_meta()) log::warn(untrained_);
 }
 
 void Router::end_step(const StepStatistics&) {}

@@ -1,6 +1,8 @@
 #pragma once
 // T tokens, D model width, E experts, K choices per token.
 
+#include <string>
+
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/flow/routing.h>
@@ -39,13 +41,26 @@ class Router : public Module {
   /// models unless told otherwise, and serves no sequence that goes on in later calls.
   virtual bool looks_ahead() const { return false; }
 
+  /// Whether shape().top_k says how many experts a token gets; false where the rule says it.
+  virtual bool takes_top_k() const { return true; }
   /// Experts that work for a token, on average.
   virtual double active_experts() const { return static_cast<double>(shape_.top_k); }
+
+  /// Why the task loss cannot train it as it is set, and what would change that; "" where it can.
+  const std::string& untrained() const { return untrained_; }
 
   const RouterShape& shape() const { return shape_; }
 
  protected:
+  /// For constructors: what untrained() says. Warns of it at once where the router has memory, as
+  /// in a layer on its own; models are made without, again and again to be counted, and whoever
+  /// trains one asks.
+  void set_untrained(std::string why);
+
   RouterShape shape_;
+
+ private:
+  std::string untrained_;
 };
 
 using RouterRegistry = Registry<Router, RouterShape>;

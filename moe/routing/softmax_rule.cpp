@@ -1,5 +1,6 @@
 // T tokens, E experts, K choices per token.
 #include <algorithm>
+#include <cmath>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
@@ -14,6 +15,13 @@ namespace moe::routing {
 void SoftmaxRule::validate(const std::string& place) const {
   check_one_of(place, "softmax", softmax, {"before", "after"});
   check_one_of(place, "weight_on", weight_on, {"output", "input"});
+}
+
+std::string SoftmaxRule::settings_of_raw_weights() const {
+  std::vector<std::string> out;
+  if (softmax == "after") out.emplace_back("softmax = \"before\"");
+  if (renormalise) out.emplace_back("renormalise = false");
+  return join(out);
 }
 
 void TemperatureSchedule::validate(const std::string& place) const {
@@ -32,7 +40,7 @@ double TemperatureSchedule::at(const LayerContext& context) const {
   if (!context.training) return temperature_end;
   const double done =
       static_cast<double>(context.random.step) / static_cast<double>(temperature_steps);
-  return temperature + (temperature_end - temperature) * std::min(done, 1.0);
+  return std::lerp(temperature, temperature_end, std::min(done, 1.0));  // exact at its end
 }
 
 ops::ChoiceRule SoftmaxRule::choice(int64_t top_k, const GroupLimit& limit) const {

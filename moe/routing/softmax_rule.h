@@ -24,6 +24,8 @@ struct SoftmaxRule {
 
   void validate(const std::string& place) const;
   bool weights_sum_to_one() const { return renormalise || softmax == "after"; }
+  /// The settings that would leave the weights as they are: those that stand against it.
+  std::string settings_of_raw_weights() const;
   /// The same for ops::choose.
   ops::ChoiceRule choice(int64_t top_k, const GroupLimit& limit = {}) const;
 };

@@ -28,14 +28,15 @@ AdamWRule::AdamWRule(const Parameters& parameters, const std::vector<size_t>& in
   }
 }
 
-void AdamWRule::add(size_t index, double lr, double weight_decay) {
+void AdamWRule::add(size_t index, double lr, double weight_decay, const Rows& rows) {
   auto& slot = slots_.at(index);
-  slot.step.add_(1);
+  if (counted_.insert(index).second) slot.step.add_(1);
+  if (rows.count == 0) return;
   auto& group = groups_[{lr, weight_decay}];
-  group.parameters.push_back(slot.parameter.tensor);
-  group.gradients.push_back(slot.parameter.tensor.grad());
-  group.exp_avg.push_back(slot.exp_avg);
-  group.exp_avg_sq.push_back(slot.exp_avg_sq);
+  group.parameters.push_back(rows.of(slot.parameter.tensor));
+  group.gradients.push_back(rows.of(slot.parameter.tensor.grad()));
+  group.exp_avg.push_back(rows.of(slot.exp_avg));
+  group.exp_avg_sq.push_back(rows.of(slot.exp_avg_sq));
   group.steps.push_back(slot.step);
 }
 
@@ -45,6 +46,7 @@ void AdamWRule::finish() {
                       g.steps, key.first, rates_.beta1, rates_.beta2, key.second, rates_.epsilon,
                       /*amsgrad=*/false, /*maximize=*/false);
   groups_.clear();
+  counted_.clear();
 }
 
 void AdamWRule::add_state(Parameters& out) const {

@@ -2,9 +2,11 @@
 // P parameters.
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include <moe/parameters/list.h>
+#include <moe/train/optimizer.h>
 #include <moe/train/optimizers/adamw.h>
 
 namespace moe::train {
@@ -16,8 +18,9 @@ class AdamWRule {
   /// For those of `parameters` whose numbers are `indices`.
   AdamWRule(const Parameters& parameters, const std::vector<size_t>& indices, const AdamW& rates);
 
-  /// Collects the update of parameter number `index`, which has a gradient; `finish` makes all.
-  void add(size_t index, double lr, double weight_decay);
+  /// Collects the update of parameter number `index`, which has a gradient, or of some of its rows;
+  /// `finish` makes all, and counts one update of each parameter.
+  void add(size_t index, double lr, double weight_decay, const Rows& rows = {});
   void finish();
 
   /// Adds the moments ("NAME.exp_avg", "NAME.exp_avg_sq") and the number of updates that each
@@ -40,6 +43,7 @@ class AdamWRule {
   Tensor steps_P_;  // of all but single experts
   std::map<size_t, Slot> slots_;
   std::map<std::pair<double, double>, Group> groups_;  // by learning rate and decay
+  std::set<size_t> counted_;                           // whose update is counted already
 };
 
 }  // namespace moe::train

@@ -1,7 +1,8 @@
 #include <algorithm>
-#include <array>
 #include <cmath>
 
+#include <moe/analyze/loss_difference.h>
+#include <moe/analyze/student_t.h>
 #include <moe/models/twin.h>
 #include <moe/train/compare.h>
 #include <moe/train/groups.h>
@@ -10,9 +11,7 @@ namespace moe::train {
 
 namespace {
 
-/// The 97.5 % quantile of Student's t with 1, 2, … degrees of freedom.
-constexpr std::array<double, 10> kStudent = {12.706, 4.303, 3.182, 2.776, 2.571,
-                                             2.447,  2.365, 2.306, 2.262, 2.228};
+constexpr double kConfidence = 0.95;
 
 RunSummary train_one(const RunOptions& options, const Path& folder, RunControls controls,
                      const std::string& name) {
@@ -40,20 +39,25 @@ Interval confidence_interval(const std::vector<double>& values) {
   const double mean = sum / n;
   if (values.size() < 2) return {mean, std::nan("")};
   for (const double value : values) squares += (value - mean) * (value - mean);
-  const size_t degrees = values.size() - 1;
-  const double quantile = degrees <= kStudent.size() ? kStudent[degrees - 1] : 1.96;
+  const double quantile = analyze::student_t(kConfidence, static_cast<int64_t>(values.size()) - 1);
   return {mean, quantile * std::sqrt(squares / (n - 1) / n)};
 }
 
 std::vector<LossPoint> read_evaluations(const Path& metrics) {
   const auto points = analyze::read_run_log(metrics).loss_points();
   check(!points.empty(), "train/compare", "expected evaluations in ", metrics.string(),
-        ", found none. Set train.eval_every and validation data.");
+        ", found none. Give the domains more validation data.");
   return points;
 }
 
 PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t seed,
                         const RunControls& controls) {
+  const bool validates = std::ranges::any_of(options.data.domains, [](const auto& domain) {
+    return !domain.valid.empty() || (!domain.path.empty() && domain.valid_share > 0);
+  });
+  check<ConfigError>(validates, "train/compare",
+                     "expected validation data to compare losses on, found none. Give a domain "
+                     "valid beside train, or path with valid_share > 0.");
   RunOptions moe = options;
   moe.train.seed = seed;
   // Writing text takes the two models different times, and it is training that is timed.
@@ -73,10 +77,10 @@ PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t s
   result.dense_best = second.record.best_loss;
   result.moe_seconds = first.record.seconds;
   result.dense_seconds = second.record.seconds;
-  const double both = std::min(result.moe_seconds, result.dense_seconds);
-  result.equal_time_difference =
-      loss_at(read_evaluations(folder / "moe" / "metrics.jsonl"), both) -
-      loss_at(read_evaluations(folder / "dense" / "metrics.jsonl"), both);
+  const auto moe_losses = read_evaluations(folder / "moe" / "metrics.jsonl"),
+             dense_losses = read_evaluations(folder / "dense" / "metrics.jsonl");
+  result.equal_steps_difference = analyze::difference_at_equal_steps(moe_losses, dense_losses);
+  result.equal_time_difference = analyze::difference_at_equal_time(moe_losses, dense_losses);
   return result;
 }
 

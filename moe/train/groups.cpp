@@ -1,4 +1,8 @@
+// E experts of a tensor on all ranks.
 #include <algorithm>
+#include <sstream>
+
+#include <ATen/ops/zeros.h>
 
 #include <moe/base/glob.h>
 #include <moe/train/groups.h>
@@ -7,10 +11,41 @@ namespace moe::train {
 
 namespace {
 
-bool fits(const ParameterGroup& group, const Parameters& parameters) {
-  return std::any_of(parameters.begin(), parameters.end(), [&](const auto& parameter) {
-    return glob_match(group.match, parameter.name);
-  });
+constexpr const char* kPlaceOfGroups = "train/groups";
+
+bool fits_name(const ParameterGroup& group, const std::string& name) {
+  return glob_match(group.match, name) || glob_match(concat(group.match, ".*"), name);
+}
+
+bool has_rows_of_experts(const Parameter& tensor) {
+  return tensor.info.per_expert && tensor.tensor.dim() > 0;
+}
+
+bool has_experts(const Parameter& tensor) {
+  return has_rows_of_experts(tensor) || tensor.info.expert.has_value();
+}
+
+bool fits(const ParameterGroup& group, const Parameter& tensor) {
+  return fits_name(group, tensor.name) && (group.experts.empty() || has_experts(tensor));
+}
+
+bool fits_any(const ParameterGroup& group, const Parameters& tensors) {
+  return std::any_of(tensors.begin(), tensors.end(),
+                     [&](const auto& tensor) { return fits(group, tensor); });
+}
+
+bool is_state(const Parameter& tensor) {
+  return tensor.info.role == Role::kState;
+}
+
+bool name_experts(const std::vector<ParameterGroup>& groups) {
+  return std::any_of(groups.begin(), groups.end(),
+                     [](const auto& group) { return !group.experts.empty(); });
+}
+
+/// E of a tensor with an expert a row.
+int64_t experts_in(const Parameter& tensor, int64_t ranks) {
+  return tensor.tensor.size(0) * (tensor.info.sharded ? ranks : 1);
 }
 
 /// Names that share a component with the pattern, or all when none does.
@@ -36,33 +71,142 @@ std::vector<std::string> near(const std::string& pattern, const Parameters& para
   return out;
 }
 
-}  // namespace
-
-const ParameterGroup* group_of(const std::vector<ParameterGroup>& groups, const std::string& name) {
-  const auto last = std::find_if(groups.rbegin(), groups.rend(),
-                                 [&](const auto& group) { return glob_match(group.match, name); });
-  return last == groups.rend() ? nullptr : &*last;
+/// Whether a group fits a tensor that `is_one`, on any rank: experts that are modules lie on one.
+template <class IsOne>
+bool fits_somewhere(const ParameterGroup& group, const Parameters& tensors,
+                    parallel::Communicator& ranks, const IsOne& is_one) {
+  const bool here = std::any_of(tensors.begin(), tensors.end(), [&](const auto& tensor) {
+    return fits_name(group, tensor.name) && is_one(tensor);
+  });
+  Tensor found = at::zeros({1}, at::kLong).fill_(here ? 1 : 0);
+  ranks.all_reduce(found);
+  return found.item<int64_t>() > 0;
 }
 
-int64_t freeze(const Parameters& parameters, const std::vector<ParameterGroup>& groups) {
+void check_pattern(const ParameterGroup& group, const Parameters& tensors,
+                   parallel::Communicator& ranks) {
   constexpr size_t kNamesShown = 8;
-  for (const auto& group : groups) {
-    if (fits(group, parameters)) continue;
-    fail<ConfigError>("train/groups",
+  const bool known = fits_somewhere(group, tensors, ranks, [](const auto&) { return true; });
+  const bool moves =
+      fits_somewhere(group, tensors, ranks, [](const auto& tensor) { return !is_state(tensor); });
+  if (!known)
+    fail<ConfigError>(kPlaceOfGroups,
                       "expected a pattern of parameter names in "
                       "train.optimizer.groups, got '",
                       group.match, "', which fits none. Correct it; near it are:",
-                      indented_list(near(group.match, parameters), kNamesShown));
+                      indented_list(near(group.match, tensors), kNamesShown));
+  check<ConfigError>(moves || (group.lr_factor == 1 && group.weight_decay == -1), kPlaceOfGroups,
+                     "expected parameters for the rates of the group '", group.match,
+                     "', got state, which moves by rules of its own. Set frozen alone for it.");
+}
+
+/// How many ranks have each of the experts that a group names.
+Tensor ranks_with(const ParameterGroup& group, const Parameters& tensors,
+                  parallel::Communicator& ranks) {
+  Tensor found = at::zeros({static_cast<int64_t>(group.experts.size())}, at::kLong);
+  int64_t* counts = found.mutable_data_ptr<int64_t>();
+  for (size_t i = 0; i < group.experts.size(); ++i)
+    counts[i] = std::any_of(tensors.begin(), tensors.end(), [&](const auto& tensor) {
+      return fits_name(group, tensor.name) &&
+             (tensor.info.expert ? *tensor.info.expert == group.experts[i]
+                                 : has_rows_of_experts(tensor));
+    });
+  ranks.all_reduce(found);
+  return found;
+}
+
+/// Every expert that a group names must be in every stack that it fits, or be a module somewhere.
+void check_experts(const ParameterGroup& group, const Parameters& tensors,
+                   parallel::Communicator& ranks) {
+  if (group.experts.empty()) return;
+  const Tensor found = ranks_with(group, tensors, ranks);
+  for (const auto& tensor : tensors) {
+    if (!has_rows_of_experts(tensor) || !fits_name(group, tensor.name)) continue;
+    const int64_t E = experts_in(tensor, ranks.size());
+    for (const int64_t expert : group.experts)
+      check<ConfigError>(expert < E, kPlaceOfGroups, "expected experts of the group '", group.match,
+                         "' in [0, ", E, "), as '", tensor.name, "' has, got ", expert,
+                         ". Correct train.optimizer.groups.");
   }
-  int64_t numbers = 0;
-  for (const auto& [name, tensor, info] : parameters) {
-    const auto* group = group_of(groups, name);
-    if (group && group->frozen) tensor.set_requires_grad(false);
-    if (tensor.requires_grad()) numbers += tensor.numel();
+  check<ConfigError>(found.gt(0).any().item<bool>(), kPlaceOfGroups,
+                     "expected something that has experts for the group '", group.match,
+                     "', which names some, got none. Leave out experts, or correct match.");
+  for (size_t i = 0; i < group.experts.size(); ++i)
+    check<ConfigError>(found[static_cast<int64_t>(i)].item<int64_t>() > 0, kPlaceOfGroups,
+                       "expected experts that are there in the group '", group.match, "', got ",
+                       group.experts[i], ". Correct train.optimizer.groups.");
+}
+
+/// Whether every expert is frozen, on whatever rank; of a tensor without experts whether it is.
+bool is_frozen_whole(const std::vector<ParameterGroup>& groups, const Parameter& tensor,
+                     int64_t ranks) {
+  const auto frozen = [&](std::optional<int64_t> expert) {
+    const auto* group = group_of(groups, tensor.name, expert);
+    return group && group->frozen;
+  };
+  if (!has_rows_of_experts(tensor) || !name_experts(groups)) return frozen(tensor.info.expert);
+  const int64_t E = experts_in(tensor, ranks);
+  for (int64_t expert = 0; expert < E; ++expert)
+    if (!frozen(expert)) return false;
+  return E > 0;
+}
+
+/// Numbers of a parameter that are trained.
+int64_t trained_numbers(const std::vector<ParameterGroup>& groups, const Parameter& parameter) {
+  if (!parameter.tensor.requires_grad()) return 0;
+  int64_t out = 0;
+  for (const auto& [rows, group] : grouped_rows(groups, parameter))
+    if (!group || !group->frozen) out += rows.of(parameter.tensor).numel();
+  return out;
+}
+
+}  // namespace
+
+const ParameterGroup* group_of(const std::vector<ParameterGroup>& groups, const std::string& name,
+                               std::optional<int64_t> expert) {
+  const auto last = std::find_if(groups.rbegin(), groups.rend(), [&](const auto& group) {
+    const bool for_it =
+        group.experts.empty() || (expert && std::ranges::count(group.experts, *expert) > 0);
+    return for_it && fits_name(group, name);
+  });
+  return last == groups.rend() ? nullptr : &*last;
+}
+
+std::vector<GroupedRows> grouped_rows(const std::vector<ParameterGroup>& groups,
+                                      const Parameter& tensor) {
+  const auto& info = tensor.info;
+  if (!has_rows_of_experts(tensor) || !name_experts(groups))
+    return {{Rows(), group_of(groups, tensor.name, info.expert)}};
+  const int64_t L = tensor.tensor.size(0);
+  std::vector<GroupedRows> out;
+  for (int64_t row = 0; row < L; ++row) {
+    const auto* const group = group_of(groups, tensor.name, info.first_expert + row);
+    if (out.empty() || out.back().group != group)
+      out.push_back({Rows{row, 1}, group});
+    else
+      ++out.back().rows.count;
   }
-  check<ConfigError>(numbers > 0, "train/groups", "expected parameters to train, got ",
-                     parameters.size(),
-                     " that are all frozen. Freeze fewer in train.optimizer.groups.");
+  if (out.size() == 1) out.front().rows = Rows();
+  return out;
+}
+
+int64_t freeze(const Parameters& tensors, const std::vector<ParameterGroup>& groups,
+               parallel::Communicator& group) {
+  for (const auto& one : groups) {
+    check_pattern(one, tensors, group);
+    check_experts(one, tensors, group);
+  }
+  int64_t numbers = 0, parameters = 0;
+  for (const auto& tensor : tensors) {
+    if (is_state(tensor)) continue;
+    ++parameters;
+    if (is_frozen_whole(groups, tensor, group.size())) tensor.tensor.set_requires_grad(false);
+    numbers += trained_numbers(groups, tensor);
+  }
+  Tensor left = at::zeros({1}, at::kLong).fill_(numbers);
+  group.all_reduce(left);
+  check<ConfigError>(left.item<int64_t>() > 0, kPlaceOfGroups, "expected parameters to train, got ",
+                     parameters, " that are all frozen. Freeze fewer in train.optimizer.groups.");
   return numbers;
 }
 
@@ -70,7 +214,7 @@ std::vector<ParameterGroup> fitting(const std::vector<ParameterGroup>& groups,
                                     const Parameters& parameters) {
   std::vector<ParameterGroup> out;
   std::copy_if(groups.begin(), groups.end(), std::back_inserter(out),
-               [&](const auto& group) { return fits(group, parameters); });
+               [&](const auto& group) { return fits_any(group, parameters); });
   return out;
 }
 

@@ -30,23 +30,33 @@ std::vector<double> shares(const LayerLoad& layer) {
 using Numbers = std::vector<std::pair<std::string, double>>;
 
 Numbers numbers_of(const LayerLoad& layer) {
-  return {{"max_over_mean", layer.max_over_mean()},
+  const bool is_empty = layer.load_E.sum().item<double>() == 0;
+  return {{"max_over_mean", is_empty ? std::nan("") : layer.max_over_mean()},
           {"entropy", layer.entropy()},
           {"dropped", layer.dropped},
           {"unused", static_cast<double>(layer.unused())}};
 }
 
-Json layer_json(const LayerLoad& layer) {
+Json layer_json(const LayerLoad& layer, const ExpertNews& news) {
   Json out = {{"layer", layer.layer}, {"load", shares(layer)}};
   for (const auto& [name, value] : numbers_of(layer)) out[name] = number(value);
   out["unused"] = layer.unused();
+  const auto add_list = [&](const char* name, const std::vector<int64_t>& list) {
+    if (!list.empty()) out[name] = list;
+  };
+  add_list("unused_experts", news.unused_experts);
+  add_list("unused_steps", news.unused_steps);
+  add_list("revived", news.revived);
+  add_list("revived_from", news.revived_from);
   return out;
 }
 
 Json json_of(const StepLine& line) {
   Json balance = Json::object(), layers = Json::array();
   for (const auto& [name, value] : line.result.balance) balance[name] = number(value);
-  for (const auto& layer : line.result.layers) layers.push_back(layer_json(layer));
+  for (size_t i = 0; i < line.result.layers.size(); ++i)
+    layers.push_back(
+        layer_json(line.result.layers[i], i < line.news.size() ? line.news[i] : ExpertNews()));
   return {{"step", line.step},
           {"tokens", line.tokens},
           {"loss", number(line.result.loss)},

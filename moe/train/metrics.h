@@ -7,6 +7,7 @@
 #include <moe/analyze/metric_summary.h>
 #include <moe/base/files.h>
 #include <moe/objectives/evaluate.h>
+#include <moe/train/monitor.h>
 #include <moe/train/step.h>
 #include <moe/train/tensorboard_log.h>
 
@@ -20,6 +21,8 @@ struct StepLine {
   double tokens_per_second = 0;
   double seconds = 0;
   const StepResult& result;
+  /// Of each of result.layers, or empty.
+  std::vector<ExpertNews> news = {};
 };
 
 /// An evaluation as it is logged.

@@ -7,35 +7,113 @@
 
 namespace moe::train {
 
-Optimizer::Optimizer(const OptimizerShape& shape)
-    : parameters_(shape.parameters), warmup_(shape.options.router_warmup) {
-  for (const auto& parameter : parameters_) paces_.push_back(pace_of(parameter, shape.options));
+namespace {
+
+/// (E,) int64 on the CPU: tokens of each expert of the layer that a parameter of experts belongs
+/// to.
+Tensor tokens_for(const Parameter& parameter, size_t index, const ExpertTokens& tokens) {
+  check(index < tokens.size() && tokens[index].defined(), "train/optimizer",
+        "expected the tokens that the experts of '", parameter.name,
+        "' got, for decay_idle_experts = false, got none. Pass them to step.");
+  return tokens[index].to(at::kCPU, at::kLong).contiguous();
 }
 
-Optimizer::Pace Optimizer::pace_of(const Parameter& parameter, const OptimizerOptions& options) {
-  Pace out;
-  out.weight_decay = parameter.info.decays() ? options.weight_decay : 0;
-  out.warms_up = parameter.info.part == Part::kRouter;
-  if (parameter.info.part == Part::kRouter) out.lr_factor = options.router_lr_factor;
-  if (parameter.info.part == Part::kExperts) out.lr_factor = options.expert_lr_factor;
-  if (const auto* group = group_of(options.groups, parameter.name)) {
-    out.lr_factor *= group->lr_factor;
-    if (group->weight_decay >= 0) out.weight_decay = group->weight_decay;
+}  // namespace
+
+Optimizer::Optimizer(const OptimizerShape& shape)
+    : parameters_(shape.parameters),
+      warmup_(shape.options.router_warmup),
+      decays_idle_(shape.options.decay_idle_experts) {
+  for (const auto& parameter : parameters_) paces_.push_back(paces_of(parameter, shape.options));
+}
+
+std::vector<Optimizer::Pace> Optimizer::paces_of(const Parameter& parameter,
+                                                 const OptimizerOptions& options) {
+  const auto part = parameter.info.part;
+  std::vector<Pace> out;
+  for (const auto& [rows, group] : grouped_rows(options.groups, parameter)) {
+    if (group && group->frozen) continue;
+    Pace pace;
+    pace.rows = rows;
+    pace.weight_decay = parameter.info.decays() ? options.weight_decay : 0;
+    pace.warms_up = part == Part::kRouter;
+    if (part == Part::kRouter) pace.lr_factor = options.router_lr_factor;
+    if (part == Part::kExperts) pace.lr_factor = options.expert_lr_factor;
+    if (group) {
+      pace.lr_factor *= group->lr_factor;
+      if (group->weight_decay >= 0) pace.weight_decay = group->weight_decay;
+    }
+    out.push_back(pace);
   }
   return out;
 }
 
-void Optimizer::step(double lr, int64_t step) {
+void Optimizer::add_change(const Change& change, const ExpertTokens& tokens,
+                           std::vector<Change>& out) const {
+  const auto& parameter = parameters_[change.index];
+  const auto& info = parameter.info;
+  const bool of_experts =
+      info.part == Part::kExperts && (info.per_expert || info.expert.has_value());
+  if (decays_idle_ || change.weight_decay == 0 || !of_experts) {
+    out.push_back(change);
+    return;
+  }
+  const Tensor tokens_E = tokens_for(parameter, change.index, tokens);
+  const auto decay_of = [&, counts = tokens_E.const_data_ptr<int64_t>()](int64_t expert) {
+    check(expert < tokens_E.size(0), "train/optimizer", "expected tokens of more than ", expert,
+          " experts for '", parameter.name, "', got those of ", tokens_E.size(0), '.');
+    return counts[expert] > 0 ? change.weight_decay : 0;
+  };
+  if (info.expert) {
+    out.push_back(change);
+    out.back().weight_decay = decay_of(*info.expert);
+    return;
+  }
+  const size_t begin = out.size();
+  const int64_t first = change.rows.all() ? 0 : change.rows.first;
+  const int64_t count = change.rows.all() ? parameter.tensor.size(0) : change.rows.count;
+  for (int64_t row = first; row < first + count; ++row) {
+    const double decay = decay_of(info.first_expert + row);
+    if (out.size() == begin || out.back().weight_decay != decay) {
+      out.push_back(change);
+      out.back().weight_decay = decay;
+      out.back().rows = {row, 0};
+    }
+    ++out.back().rows.count;
+  }
+  if (out.size() == begin + 1) out.back().rows = change.rows;
+}
+
+void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens) {
   const at::NoGradGuard no_grad;
   const double warmup =
       warmup_ > 0 ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup_)) : 1;
   std::vector<Change> changes;
   for (size_t i = 0; i < parameters_.size(); ++i) {
     if (!parameters_[i].tensor.grad().defined()) continue;
-    const auto& pace = paces_[i];
-    changes.push_back({i, lr * pace.lr_factor * (pace.warms_up ? warmup : 1), pace.weight_decay});
+    for (const auto& pace : paces_[i]) {
+      Change change;
+      change.index = i;
+      change.lr = lr * pace.lr_factor * (pace.warms_up ? warmup : 1);
+      change.weight_decay = pace.weight_decay;
+      change.rows = pace.rows;
+      add_change(change, tokens, changes);
+    }
+    if (paces_[i].empty()) {
+      Change none;
+      none.index = i;
+      none.rows = {0, 0};
+      changes.push_back(none);
+    }
   }
   update(changes);
+}
+
+bool Optimizer::learns(size_t index, int64_t row) const {
+  const auto& paces = paces_.at(index);
+  return std::any_of(paces.begin(), paces.end(), [&](const auto& pace) {
+    return pace.rows.all() || (row >= pace.rows.first && row < pace.rows.first + pace.rows.count);
+  });
 }
 
 void Optimizer::zero_gradients() {

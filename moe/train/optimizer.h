@@ -16,23 +16,42 @@ struct OptimizerShape {
   OptimizerOptions options;
 };
 
+/// Rows of a tensor, an expert's each: `count` of them from `first` on, or, where the count is
+/// negative, all of a tensor of any shape.
+struct Rows {
+  int64_t first = 0;
+  int64_t count = -1;
+
+  bool all() const { return count < 0; }
+  /// A view.
+  Tensor of(const Tensor& tensor) const { return all() ? tensor : tensor.narrow(0, first, count); }
+};
+
+/// By number of a parameter: (E,) int64, the tokens that each expert of its layer got in a step
+/// over all ranks and micro-batches; undefined for parameters outside of such layers.
+using ExpertTokens = std::vector<Tensor>;
+
 /// Changes parameters by their gradients. A swap point: one file in optimizers/ and one line in
 /// optimizers.def add a kind.
 ///
 /// What all kinds share is here: routers and experts (ParameterInfo::part) have learning rates of
-/// their own, routers warm up, what decays() decays, and options.groups have their say by name
-/// (groups.h). Parameters without a gradient stay as they are. Every rank has an optimizer for what
-/// it holds; gradients are reduced before.
+/// their own, routers warm up, what decays() decays, and options.groups have their say by name and
+/// expert (groups.h). Parameters without a gradient stay as they are, and so do experts that groups
+/// freeze, their moments included. Every rank has an optimizer for what it holds; gradients are
+/// reduced before.
 class Optimizer {
  public:
   explicit Optimizer(const OptimizerShape& shape);
   virtual ~Optimizer() = default;
 
-  /// One update at learning rate `lr`; `step` (from 0) is for warm-ups.
-  void step(double lr, int64_t step);
+  /// One update at learning rate `lr`; `step` (from 0) is for warm-ups. With decay_idle_experts =
+  /// false `tokens` say which experts are idle; throws moe::Error when they do not.
+  void step(double lr, int64_t step, const ExpertTokens& tokens = {});
   void zero_gradients();
 
   const Parameters& parameters() const { return parameters_; }
+  /// Whether row `row` of parameter number `index` learns; false for experts that groups freeze.
+  bool learns(size_t index, int64_t row) const;
   /// Everything that `step` reads and changes beside the parameters, as checkpoints keep it. What
   /// belongs to a parameter has its info and a name that begins with its name.
   virtual Parameters state() const = 0;
@@ -40,26 +59,34 @@ class Optimizer {
   virtual std::vector<Tensor> moments(size_t index) const = 0;
 
  protected:
-  /// A parameter that has a gradient, and its rates in this step.
+  /// A parameter that has a gradient, or some of its rows, and their rates in this step. Rows that
+  /// no change names stay as they are. A parameter none of whose rows here learn (those of other
+  /// ranks do) comes with no rows: its number of updates rises as theirs does.
   struct Change {
     size_t index = 0;
     double lr = 0;
     double weight_decay = 0;
+    Rows rows = {};
   };
+  /// A parameter comes in one change, or in several with rows of their own.
   virtual void update(const std::vector<Change>& changes) = 0;
 
  private:
-  /// A parameter's rates over those of the run.
+  /// Rates of rows over those of the run.
   struct Pace {
+    Rows rows = {};
     double lr_factor = 1;
     double weight_decay = 0;
     bool warms_up = false;
   };
-  static Pace pace_of(const Parameter& parameter, const OptimizerOptions& options);
+  static std::vector<Pace> paces_of(const Parameter& parameter, const OptimizerOptions& options);
+  /// Adds `change`; where idle experts do not decay, split into those that are idle and the others.
+  void add_change(const Change& change, const ExpertTokens& tokens, std::vector<Change>& out) const;
 
   Parameters parameters_;
-  std::vector<Pace> paces_;
+  std::vector<std::vector<Pace>> paces_;
   int64_t warmup_;
+  bool decays_idle_;
 };
 
 /// The optimizer that `options` describe, for those of `parameters` that need a gradient.

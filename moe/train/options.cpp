@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <tuple>
 
@@ -20,6 +21,13 @@ void at_least(const std::string& place, const char* key, Number value, Number le
 void ParameterGroup::validate(const std::string& place) const {
   check<ConfigError>(!match.empty(), "config", "expected '", place,
                      ".match' to be a pattern of parameter names, got none. Set it.");
+  for (auto expert = experts.begin(); expert != experts.end(); ++expert) {
+    check<ConfigError>(*expert >= 0, "config", "expected '", place,
+                       ".experts' to be numbers from 0, got ", *expert, ". Correct it.");
+    check<ConfigError>(std::find(experts.begin(), expert, *expert) == expert, "config",
+                       "expected '", place, ".experts' to name an expert once, got ", *expert,
+                       " twice. Leave one out.");
+  }
   at_least(place, "lr_factor", lr_factor, 0.0);
   check<ConfigError>(weight_decay >= 0 || weight_decay == -1, "config", "expected '", place,
                      ".weight_decay' to be at least 0, or -1 to leave it, got ", weight_decay,
@@ -40,6 +48,7 @@ void ScheduleOptions::validate(const std::string& place) const {
   check_one_of("config", concat("'", place, ".kind'"), kind,
                {"constant", "linear", "cosine", "wsd"});
   at_least(place, "warmup", warmup, int64_t{0});
+  at_least(place, "steps", steps, int64_t{0});
   check<ConfigError>(final_share >= 0 && final_share <= 1 && decay_share >= 0 && decay_share <= 1,
                      "config", "expected '", place, ".final_share' and '", place,
                      ".decay_share' in [0, 1], got ", final_share, " and ", decay_share,
@@ -49,6 +58,7 @@ void ScheduleOptions::validate(const std::string& place) const {
 void MonitorOptions::validate(const std::string& place) const {
   at_least(place, "unused_steps", unused_steps, int64_t{0});
   at_least(place, "overload", overload, 0.0);
+  at_least(place, "every", every, int64_t{1});
 }
 
 void TensorBoardOptions::validate(const std::string& place) const {
@@ -68,7 +78,6 @@ void TrainOptions::validate(const std::string& place) const {
         std::pair{"checkpoint_every", checkpoint_every}, std::pair{"early_stop", early_stop},
         std::pair{"max_bad_steps", max_bad_steps}})
     at_least(place, key, value, int64_t{0});
-  // The tokens of a step are their product with data.sequence, which must fit an int64_t.
   for (const auto& [key, value, most] : {std::tuple{"batch", batch, int64_t{1} << 20},
                                          std::tuple{"accumulation", accumulation, int64_t{1} << 18},
                                          std::tuple{"steps", steps, int64_t{1} << 40},
@@ -78,6 +87,22 @@ void TrainOptions::validate(const std::string& place) const {
   check<ConfigError>(eval_batches >= 1 || eval_batches == -1, "config", "expected '", place,
                      ".eval_batches' to be at least 1, or -1 for all, got ", eval_batches,
                      ". Use eval_every = 0 for no evaluation but the last.");
+}
+
+void RunOptions::validate(const std::string&) const {
+  // Every token of a run has a number, and rates are taken of a few times as many.
+  constexpr int64_t kMostTokens = int64_t{1} << 60;
+  const bool text =
+      std::ranges::any_of(data.domains, [](const auto& domain) { return domain.is_text(); });
+  int64_t tokens = 1;
+  bool fits = true;
+  for (const int64_t factor :
+       {train.steps, train.accumulation, train.batch, text ? data.sequence : int64_t{1}})
+    fits = fits && !__builtin_mul_overflow(tokens, factor, &tokens) && tokens <= kMostTokens;
+  check<ConfigError>(
+      fits, "config", "expected a run of at most 2^60 tokens, got train.steps=", train.steps,
+      " of train.accumulation=", train.accumulation, " times train.batch=", train.batch,
+      " rows of ", text ? data.sequence : 1, ". Lower one of them.");
 }
 
 }  // namespace moe::train

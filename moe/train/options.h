@@ -9,6 +9,7 @@ namespace moe::train {
 /// What to do otherwise for some parameters.
 struct ParameterGroup {
   std::string match;
+  std::vector<int64_t> experts = {};
   double lr_factor = 1;
   double weight_decay = -1;
   bool frozen = false;
@@ -16,10 +17,16 @@ struct ParameterGroup {
   template <class Visitor>
   void fields(Visitor& v) {
     v("match", match,
-      "pattern of whole parameter names: * is any text, ? one letter (\"layers.*.moe.router.*\")");
+      "pattern of whole names of parameters, or of modules, for all they hold: * is any text, ? "
+      "one "
+      "letter (\"layers.*.moe.router\")");
+    v("experts", experts,
+      "the experts, by number, that the rule is for; none: all of what `match` fits");
     v("lr_factor", lr_factor, "learning rate over what it would be otherwise");
     v("weight_decay", weight_decay, "of these parameters, whatever they are; -1: as otherwise");
-    v("frozen", frozen, "do not train them: no gradient, no optimizer state; they are still saved");
+    v("frozen", frozen,
+      "leave them as they are: no gradient, no decay, and no change of state that moves by itself "
+      "(selection biases, running usage, revival); they are still saved");
   }
   void validate(const std::string& place) const;
 };
@@ -38,6 +45,7 @@ struct OptimizerOptions {
   OptimizerSpec rule = {};
   double lr = 1e-3;
   double weight_decay = 0.1;
+  bool decay_idle_experts = true;
   double expert_lr_factor = 1;
   double router_lr_factor = 1;
   int64_t router_warmup = 0;
@@ -49,6 +57,8 @@ struct OptimizerOptions {
     OptimizerSpec::Fields::kind(v, rule.kind);
     v("lr", lr, "peak learning rate");
     v("weight_decay", weight_decay, "of matrices; norms, biases and embeddings do not decay");
+    v("decay_idle_experts", decay_idle_experts,
+      "whether experts that no token reached in a step decay in it; false: they wait");
     v("expert_lr_factor", expert_lr_factor, "learning rate of experts over that of the rest");
     v("router_lr_factor", router_lr_factor, "learning rate of routers over that of the rest");
     v("router_warmup", router_warmup, "steps over which the routers' own rate rises from 0");
@@ -66,13 +76,18 @@ struct ScheduleOptions {
   int64_t warmup = 100;
   double final_share = 0.1;
   double decay_share = 0.3;
+  int64_t steps = 0;
+  bool keep = false;
 
   template <class Visitor>
   void fields(Visitor& v) {
     v("kind", kind, "constant, linear, cosine, or wsd (warm-up, stable, decay)");
     v("warmup", warmup, "steps of linear warm-up");
     v("final_share", final_share, "learning rate of the last step over the peak");
-    v("decay_share", decay_share, "wsd: share of the steps that decay");
+    v("decay_share", decay_share, "wsd: share of all steps that decay, the last ones");
+    v("steps", steps, "steps of the schedule, behind which its last rate stays; 0: train.steps");
+    v("keep", keep,
+      "resumed with other train.steps, follow the schedule the run had, then its last rate");
   }
   void validate(const std::string& place) const;
 };
@@ -82,12 +97,15 @@ struct MonitorOptions {
   int64_t unused_steps = 100;
   double overload = 5;
   bool revive = false;
+  int64_t every = 100;
 
   template <class Visitor>
   void fields(Visitor& v) {
     v("unused_steps", unused_steps, "warn when an expert got no token for so many steps; 0: never");
     v("overload", overload, "warn when an expert takes more than so many times the mean; 0: never");
     v("revive", revive, "start a dead expert again from the busiest one of its layer, with noise");
+    v("every", every,
+      "steps between two warnings of a kind; each says how many there were, and the worst");
   }
   void validate(const std::string& place) const;
 };
@@ -149,13 +167,14 @@ struct TrainOptions {
     v("eval_batches", eval_batches,
       "batches a domain an evaluation, at most; -1: all validation data");
     v("checkpoint_every", checkpoint_every, "steps between checkpoints; 0: only at the end");
-    v("keep", keep, "newest checkpoints kept");
+    v("keep", keep, "newest checkpoints kept, beside the one that a rollback goes back to");
     v("keep_best", keep_best, "also write and keep a checkpoint at each better validation loss");
     v("early_stop", early_stop, "stop after so many evaluations without a better loss; 0: never");
     v("on_nan", on_nan,
       "what to do when loss or gradient is not finite: skip the step, rollback to the last "
-      "checkpoint, or stop");
-    v("max_bad_steps", max_bad_steps, "give up after so many such steps in a row");
+      "checkpoint that checkpoint_every asked for (skip before the first), or stop");
+    v("max_bad_steps", max_bad_steps,
+      "give up at so many such steps in a row; 0 and 1: at the first");
     v("optimizer", optimizer, "how gradients change parameters");
     v("schedule", schedule, "learning rate over steps");
     v("monitor", monitor, "warnings about experts");
@@ -176,6 +195,7 @@ struct RunOptions {
     v("data", data, "what on");
     v("train", train, "how");
   }
+  void validate(const std::string& place) const;
 };
 
 }  // namespace moe::train

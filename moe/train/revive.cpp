@@ -1,11 +1,12 @@
 // E experts, L experts on this rank.
 #include <algorithm>
+#include <unordered_map>
 #include <unordered_set>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 
 #include <moe/ops/random_fill.h>
 #include <moe/parallel/gather_named.h>
@@ -46,6 +47,22 @@ std::vector<Item> items_of_expert(const std::vector<Item>& items, int64_t expert
   std::sort(out.begin(), out.end(),
             [](const Item& a, const Item& b) { return a.parameter.name < b.parameter.name; });
   return out;
+}
+
+/// Whether everything of this rank that belongs to an expert learns.
+bool learns_whole(const torch::nn::Module& layer, const Optimizer& optimizer, int64_t expert) {
+  std::unordered_map<const c10::TensorImpl*, size_t> number_of;
+  for (size_t i = 0; i < optimizer.parameters().size(); ++i)
+    number_of[optimizer.parameters()[i].tensor.unsafeGetTensorImpl()] = i;
+  for (const auto& [name, tensor, info] : parameters_of(layer)) {
+    const int64_t row = info.expert ? 0 : expert - info.first_expert;
+    const bool its =
+        info.expert ? *info.expert == expert : info.per_expert && row >= 0 && row < tensor.size(0);
+    if (!its) continue;
+    const auto found = number_of.find(tensor.unsafeGetTensorImpl());
+    if (found == number_of.end() || !optimizer.learns(found->second, row)) return false;
+  }
+  return true;
 }
 
 /// Expert `expert` of a stack, on every rank.
@@ -97,23 +114,29 @@ class Restart {
 
 std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
                    const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
-                   int64_t step) {
+                   int64_t step, bool* started) {
   const at::NoGradGuard no_grad;
   const std::string who = concat("expert ", dead.expert, " of layer ", dead.layer);
   const auto items = items_of(layer, optimizer);
 
-  // Modules may differ from each other, and their owners are one rank each.
+  // Modules may differ from each other, and their owners are one rank each. The busiest may be
+  // frozen.
   std::vector<std::pair<std::string, Tensor>> own;
-  for (const auto& [index, parameter] : items_of_expert(items, dead.busiest))
-    own.emplace_back(parameter.name, parameter.tensor.detach());
+  for (const auto& [name, tensor, info] : parameters_of(layer))
+    if (info.expert == dead.busiest) own.emplace_back(name, tensor.detach());
   const auto busiest = parallel::gather_named(own, group);
   const auto singles = items_of_expert(items, dead.expert);
   bool fits = singles.empty() || singles.size() == busiest.size();
   for (size_t i = 0; fits && i < singles.size(); ++i)
     fits = singles[i].parameter.tensor.sizes() == busiest[i].second.sizes();
-  Tensor misfits = at::full({}, fits ? 0 : 1, at::kLong);
-  group.all_reduce(misfits);
-  if (misfits.item<int64_t>() > 0)
+  Tensor against = at::zeros({2}, at::kLong);
+  against[0] = learns_whole(layer, optimizer, dead.expert) ? 0 : 1;
+  against[1] = fits ? 0 : 1;
+  group.all_reduce(against);
+  const bool frozen = against[0].item<int64_t>() > 0, misfits = against[1].item<int64_t>() > 0;
+  if (started) *started = !frozen && !misfits;
+  if (frozen) return concat(who, " stays as it is: it, or its row of the router, is frozen.");
+  if (misfits)
     return concat(who, " stays as it is: it differs in shape from expert ", dead.busiest, '.');
 
   const Restart restart(dead, optimizer, seed, step);

@@ -3,11 +3,16 @@
 
 #include <ATen/ops/full.h>
 
+#include <moe/base/log.h>
+#include <moe/checkpoint/manifest.h>
+#include <moe/checkpoint/publish.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/config/differences.h>
 #include <moe/config/overrides.h>
 #include <moe/config/toml.h>
 #include <moe/train/run.h>
+#include <moe/train/schedule.h>
+#include <moe/train/sources.h>
 #include <moe/train/trainer.h>
 
 namespace moe::train {
@@ -15,23 +20,65 @@ namespace moe::train {
 namespace {
 
 /// Settings that say how far, how often, where from, with how many threads and how much memory, and
-/// leave the steps themselves as they are.
+/// leave the steps themselves as they are (threads: but for rounding). Steps and the schedule's
+/// length move the learning rate only as schedule_change says.
 const std::regex kFree(
     R"(train\.(steps|threads|recompute|log_every|eval_every|eval_batches|checkpoint_every|keep|)"
-    R"(keep_best|early_stop|on_nan|max_bad_steps|monitor\..*|tensorboard\..*)|)"
-    R"(data\.domains\[\d+\]\.(path|train|valid|train_labels|valid_labels))");
+    R"(keep_best|early_stop|max_bad_steps|schedule\.(steps|keep)|monitor\.(overload|every)|)"
+    R"(tensorboard\.(enabled|sample_tokens|sample_prompt))|)"
+    R"(data\.domains\[\d+\]\.(path|train|valid|train_labels|valid_labels)|)"
+    R"(data\.tokenizer|)"           // what these hold is checked: sources.h
+    R"(model\..*(\.path|_file))");  // what these held is in the checkpoint
+
+RunOptions options_of(const Path& checkpoint) {
+  RunOptions out;
+  read_fields(out, config::read_toml(checkpoint / "config.toml"), "");
+  return out;
+}
+
+/// Whether a setting may change here, although it decides in other runs what steps do.
+bool may_change(const std::string& key, const RunOptions& then, const RunOptions& now,
+                const Path& checkpoint) {
+  if (std::regex_match(key, kFree))
+    // Where checkpoints are is where rollbacks go.
+    return key != "train.checkpoint_every" || now.train.on_nan != "rollback";
+  if (key != "train.on_nan") return false;
+  // A run that stops at the first bad step has had none yet, and takes none after.
+  const bool none_yet =
+      RunRecord::from_metadata(checkpoint::read_manifest(checkpoint).metadata).bad_until == 0;
+  return now.train.on_nan == "stop" || (then.train.on_nan == "stop" && none_yet);
+}
 
 /// Throws unless `options` continue the run that wrote `checkpoint`.
 void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {
-  RunOptions then;
-  read_fields(then, config::read_toml(checkpoint / "config.toml"), "");
+  const RunOptions then = options_of(checkpoint);
   std::vector<std::string> changed;
   for (const auto& [key, was, is] : config::differences(resolved(then), resolved(options)))
-    if (!std::regex_match(key, kFree)) changed.push_back(concat(key, ": was ", was, ", is ", is));
+    if (!may_change(key, then, options, checkpoint))
+      changed.push_back(concat(key, ": was ", was, ", is ", is));
   if (!changed.empty())
     fail<ConfigError>("train", "expected the settings of the run in ", folder.string(), ", got ",
                       changed.size(), " other. Resume with ", (folder / "config.toml").string(),
                       ", or choose another --out.", indented_list(changed));
+}
+
+/// `options` with the schedule of the run that wrote `checkpoint`, where they say so, and a word on
+/// what becomes of the learning rate.
+RunOptions with_schedule(RunOptions options, const Path& checkpoint, bool speaks) {
+  const RunOptions then = options_of(checkpoint);
+  auto& schedule = options.train.schedule;
+  const int64_t steps = schedule_steps(then.train);
+  if (schedule.keep) {
+    check<ConfigError>(schedule.steps == 0 || schedule.steps == steps, "train",
+                       "expected train.schedule.steps = 0 or the run's ", steps,
+                       " beside train.schedule.keep = true, got ", schedule.steps,
+                       ". Set one of them.");
+    schedule.steps = steps;
+  }
+  const auto step = static_cast<int64_t>(checkpoint::step_of(checkpoint));
+  const std::string change = schedule_change(then.train, options.train, step);
+  if (speaks && !change.empty()) log::warn(change);
+  return options;
 }
 
 }  // namespace
@@ -44,16 +91,28 @@ Table resolved(const RunOptions& options) {
   return write_fields(full);
 }
 
-std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group) {
+std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group,
+                                      int64_t every) {
+  constexpr int64_t kNone = -1, kAllDamaged = -2;
   const Path checkpoints = folder / kCheckpointsFolder;
-  Tensor step = at::full({}, -1, at::kLong);
-  if (group.rank() == 0)
-    if (const auto newest = checkpoint::latest_checkpoint(checkpoints))
-      step.fill_(static_cast<int64_t>(*checkpoint::parse_step(newest->filename().string())));
+  const auto wanted = [every](uint64_t step) {
+    return every > 0 && step % static_cast<uint64_t>(every) == 0;
+  };
+  Tensor step = at::full({}, kNone, at::kLong);
+  if (group.rank() == 0) {
+    const auto folders = checkpoint::step_folders(checkpoints);
+    if (const auto newest = checkpoint::latest_checkpoint(checkpoints, real_files(), wanted))
+      step.fill_(static_cast<int64_t>(checkpoint::step_of(*newest)));
+    else if (std::ranges::any_of(folders, wanted, checkpoint::step_of))
+      step.fill_(kAllDamaged);
+  }
   group.broadcast(step, 0);
   const auto number = step.item<int64_t>();
-  if (number < 0) return std::nullopt;
-  return checkpoints / checkpoint::step_folder(static_cast<uint64_t>(number));
+  check(number != kAllDamaged, "train", "expected a whole checkpoint in ", checkpoints.string(),
+        ", found damaged ones only. Mend what the warnings name, or choose another --out.");
+  if (number == kNone) return std::nullopt;
+  return checkpoint::locate_checkpoint(checkpoints /
+                                       checkpoint::step_folder(static_cast<uint64_t>(number)));
 }
 
 Run::Run(const RunOptions& options, const Path& folder) : folder_(folder) {
@@ -74,10 +133,19 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
 }
 
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
-  if (from) check_same_run(options_, *from, folder_);
-  Trainer trainer(options_, folder_, controls);
-  if (from) trainer.restore(*from);
-  return trainer.train();
+  const auto sources = record_sources(options_);
+  if (!from) return Trainer(options_, folder_, controls, sources).train();
+  check_same_run(options_, *from, folder_);
+  check_same_tokenizer(options_, *from);
+  check_same_sources(options_, sources, *from, controls);
+  const bool leads = controls.group->rank() == 0;
+  if (leads) log::info(concat("going on from ", from->string()));
+  Trainer trainer(with_schedule(options_, *from, leads), folder_, controls, sources,
+                  Trainer::Begin::kFromCheckpoint);
+  trainer.restore(*from);
+  auto summary = trainer.train();
+  summary.resumed_from = static_cast<int64_t>(checkpoint::step_of(*from));
+  return summary;
 }
 
 analyze::MetricSummary Run::metrics() const {

@@ -27,14 +27,17 @@ struct RunControls {
   /// Stop (with a checkpoint) after this many steps in all; -1: train.steps. The schedule does not
   /// change.
   int64_t max_steps = -1;
+  /// Resume although a file that the run reads holds something else than before; warns of it.
+  bool allow_changed_data = false;
   /// Name in progress lines.
   std::string label = "train";
 };
 
 struct RunSummary {
   RunRecord record;
-  double final_loss = 0;  // of the last evaluation; NaN without validation data
-  int stopped_by = 0;     // what controls.stop said
+  double final_loss = 0;      // of the last evaluation; NaN without validation data
+  int stopped_by = 0;         // what controls.stop said
+  int64_t resumed_from = -1;  // the step of the checkpoint that it went on from; -1: none
   bool early_stopped = false;
   /// Mean, deviation and range of everything that was logged, before a resume too; rank 0's.
   analyze::MetricSummary metrics = {};
@@ -54,12 +57,14 @@ class Run {
   /// Begins anew; throws when the folder holds a run already. All ranks of controls.group call it,
   /// as the others.
   RunSummary start(const RunControls& controls = {});
-  /// Goes on from the newest whole checkpoint; throws when there is none, and a ConfigError that
-  /// lists what differs when the settings are another run's (steps, periods, threads and the places
-  /// of data may change). On one device the result
-  /// is bit for bit that of a run that was never interrupted.
+  /// Goes on from the newest whole checkpoint, with a warning for each newer one that is damaged
+  /// and a line that names the step; throws when there is none, and a ConfigError that lists what
+  /// differs when the settings are another run's (steps, periods, threads and the places of data
+  /// may change) or when files hold other data. On one device the result is bit for bit that of a
+  /// run that was never interrupted; other train.steps move the schedule of the learning rate,
+  /// which is said, unless train.schedule.keep holds it.
   RunSummary resume(const RunControls& controls = {});
-  /// resume() if there is a checkpoint, else start().
+  /// resume() if there are checkpoints, else start().
   RunSummary resume_or_start(const RunControls& controls = {});
 
   /// The same summary of what the folder's metrics.jsonl holds, at any time. Throws moe::Error when
@@ -78,8 +83,12 @@ class Run {
 
 inline constexpr const char* kCheckpointsFolder = "checkpoints";
 
-/// The newest whole checkpoint of the run in `folder`, as rank 0 finds it, on every rank.
-std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group);
+/// The newest whole checkpoint of the run in `folder`, as rank 0 finds it, on every rank, of those
+/// whose step is a multiple of `every` (0: none); warns about each damaged one that it passes over.
+/// Nothing where there is no checkpoint. Throws moe::Error where there are some and none is whole:
+/// to start anew would lose them.
+std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group,
+                                      int64_t every = 1);
 
 /// The configuration with every default, also those of kinds, filled in: what a run writes to
 /// config.toml.

@@ -9,6 +9,7 @@
 #include <moe/objectives/evaluate.h>
 #include <moe/parallel/gradients.h>
 #include <moe/train/clip.h>
+#include <moe/train/frozen.h>
 #include <moe/train/step.h>
 
 namespace moe::train {
@@ -18,14 +19,19 @@ namespace {
 /// Adds up what the micro-batches report.
 class Totals {
  public:
-  void add(const models::ModelOutput& out, int64_t micro_batches) {
+  void add(const models::ModelOutput& out, int64_t micro_batches, bool count_tokens) {
     layers_.resize(out.layers.size());
+    if (count_tokens) tokens_.resize(out.layers.size());
     for (size_t i = 0; i < out.layers.size(); ++i) {
       const auto& report = out.layers[i].balance;
       auto& layer = layers_[i];
       layer.layer = out.layers[i].layer;
       layer.load_E = layer.load_E.defined() ? layer.load_E + report.load_E : report.load_E;
       layer.dropped += report.dropped.item<double>();
+      if (count_tokens) {
+        const Tensor reached_E = out.layers[i].routing.counts_E();
+        tokens_[i] = tokens_[i].defined() ? tokens_[i] + reached_E : reached_E;
+      }
       terms_.resize(report.terms.size());
       for (size_t j = 0; j < report.terms.size(); ++j) {
         terms_[j].first = report.terms[j].name;
@@ -43,6 +49,7 @@ class Totals {
   }
 
   std::vector<LayerLoad> layers_;
+  std::vector<Tensor> tokens_;  // of this rank
   std::vector<std::pair<std::string, double>> terms_;
 };
 
@@ -55,7 +62,8 @@ double LayerLoad::max_over_mean() const {
 
 double LayerLoad::entropy() const {
   const double total = load_E.sum().item<double>();
-  if (total == 0 || load_E.size(0) < 2) return 1;
+  if (total == 0) return std::nan("");
+  if (load_E.size(0) < 2) return 1;
   const Tensor share_E = load_E / total;
   return -at::xlogy(share_E, share_E).sum().item<double>() /
          std::log(static_cast<double>(load_E.size(0)));
@@ -95,15 +103,18 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     (task + balance).backward();
     task_loss += task.item<double>();
     balance_loss += balance.item<double>();
-    totals.add(out, static_cast<int64_t>(micro_batches.size()));
+    totals.add(out, static_cast<int64_t>(micro_batches.size()), inputs.count_tokens);
   }
   parallel::reduce_gradients(parameters, inputs.group);
+  if (inputs.frozen) inputs.frozen->clear_gradients();
+  for (Tensor& tokens_E : totals.tokens_) inputs.group.all_reduce(tokens_E);
 
   StepResult result;
   result.task_loss = over_all_ranks(task_loss);
   result.loss = result.task_loss + balance_loss;
   result.balance = totals.terms_;
   result.layers = totals.layers_;
+  result.expert_tokens = totals.tokens_;
   result.gradient_norm = gradient_norm(parameters, inputs.group);
   result.finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   return result;

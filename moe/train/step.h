@@ -12,6 +12,8 @@
 
 namespace moe::train {
 
+class FrozenState;
+
 /// What one layer that routes did in a step, over all micro-batches and ranks.
 struct LayerLoad {
   int64_t layer = 0;
@@ -20,7 +22,7 @@ struct LayerLoad {
   double dropped = 0;
 
   double max_over_mean() const;
-  /// Of the load's distribution, in nats over ln E: 1 when even.
+  /// Of the load's distribution, in nats over ln E: 1 when even; NaN without pairs.
   double entropy() const;
   int64_t unused() const;
 };
@@ -34,6 +36,9 @@ struct StepResult {
   std::vector<std::pair<std::string, double>> balance;
   double gradient_norm = 0;
   std::vector<LayerLoad> layers;
+  /// (E,) int64 for each layer that routes, where they were to be counted: tokens that reached each
+  /// expert, those without room or whose expert sat out not among them.
+  std::vector<Tensor> expert_tokens;
   bool finite = true;
 };
 
@@ -45,6 +50,9 @@ struct StepInputs {
   uint64_t seed = 0;
   at::ScalarType compute = at::ScalarType::Undefined;
   models::Recompute recompute = models::Recompute::kNone;
+  /// Null: nothing is frozen but whole parameters.
+  const FrozenState* frozen = nullptr;
+  bool count_tokens = false;
 };
 
 /// Forward and backward over this rank's rows of the micro-batches of optimizer step `step`; leaves

@@ -8,6 +8,8 @@
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
 #include <moe/generation/generate.h>
+#include <moe/parameters/materialise.h>
+#include <moe/routing/router.h>
 #include <moe/train/clip.h>
 #include <moe/train/fit.h>
 #include <moe/train/groups.h>
@@ -21,25 +23,21 @@ namespace {
 
 constexpr const char* kConfigFile = "config.toml";
 
-CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset) {
-  CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))}};
+const PeriodicWarnings::Kind kSkipped = {"steps skipped, whose loss or gradient was not finite",
+                                         ""};
+const PeriodicWarnings::Kind kRolledBack = {"rollbacks, as loss or gradient was not finite", ""};
+const PeriodicWarnings::Kind kRevived = {"restarts of experts that got no tokens", ""};
+const PeriodicWarnings::Kind kNotRevived = {"experts without tokens that could not be restarted",
+                                            ""};
+
+CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset,
+                                 const data::SourceRecords& sources) {
+  CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))},
+                         {data::kSourcesFile, data::write_source_records(sources)}};
   if (const auto tokenizer = dataset.tokenizer())
     if (auto json = tokenizer->tokenizer_json(); !json.empty())
       out.emplace(data::kTokenizerFile, std::move(json));
   return out;
-}
-
-/// A model goes on with the tokens it began with.
-void check_same_tokenizer(const Path& checkpoint, const CheckpointTexts& texts,
-                          const std::string& name) {
-  const Path file = checkpoint / data::kTokenizerFile;
-  const auto now = texts.find(data::kTokenizerFile);
-  const std::string before =
-      real_files().exists(file) ? read_file(real_files(), file, uint64_t{1} << 28) : "";
-  check<ConfigError>(before == (now == texts.end() ? "" : now->second), "config",
-                     "expected data.tokenizer to be the tokenizer of ", checkpoint.string(),
-                     ", got '", name, "', which differs. Set data.tokenizer to ",
-                     before.empty() ? "byte" : file.string(), '.');
 }
 
 at::ScalarType compute_type(const TrainOptions& options) {
@@ -50,33 +48,55 @@ uint64_t seed_of(const TrainOptions& options) {
   return static_cast<uint64_t>(options.seed);
 }
 
+/// Why routers that are meant to learn cannot, each reason once.
+std::vector<std::string> untrained_routers(const models::Model& model) {
+  std::map<std::string, int64_t> layers;
+  for (const auto& module : model.modules(/*include_self=*/false)) {
+    const auto* router = dynamic_cast<const routing::Router*>(module.get());
+    if (!router || router->untrained().empty()) continue;
+    const auto parameters = router->parameters();
+    if (std::ranges::any_of(parameters, [](const Tensor& p) { return p.requires_grad(); }))
+      ++layers[router->untrained()];
+  }
+  std::vector<std::string> out;
+  for (const auto& [why, count] : layers)
+    out.push_back(count == 1 ? why : concat(why, " This holds in ", count, " layers."));
+  return out;
+}
+
 }  // namespace
 
-Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls)
+Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls,
+                 const data::SourceRecords& sources, Begin begin)
     : options_(options),
       folder_(folder),
       controls_(controls),
       group_(controls.group),
-      monitor_(options.train.monitor, /*warns=*/leads()) {
+      warnings_(options.train.monitor.every, /*speaks=*/leads()),
+      monitor_(options.train.monitor, &warnings_) {
   const auto& o = options.train;
   if (o.threads > 0) at::set_num_threads(static_cast<int>(o.threads));
   dataset_ = data::open_data(options.data, at::get_num_threads());
   source_ = dataset_->training(o.batch, seed_of(o));
   evaluation_ = dataset_->evaluation(o.batch, o.eval_batches);
-  texts_ = checkpoint_texts(options, *dataset_);
-  const auto traits = models::make_model(options.model, {.group = group_})->traits();
+  texts_ = checkpoint_texts(options, *dataset_, sources);
+  model_ = models::make_model(options.model, {.group = group_});
+  const auto traits = model_->traits();
   check_reads(traits, *dataset_);
   objective_ =
       o.objective.make(objectives::ObjectiveShape{.model = traits, .data = dataset_->traits()});
-  model_ = models::make_model(options.model, seed_of(o), {.group = group_}, controls.device,
-                              o.dtype == "float64" ? at::kDouble : at::kFloat);
-  const auto parameters = parameters_of(*model_);
-  const int64_t trained = freeze(parameters, o.optimizer.groups);
+  materialise(*model_, controls.device, o.dtype == "float64" ? at::kDouble : at::kFloat);
+  if (begin == Begin::kAnew) model_->draw(seed_of(o));
+  const auto parameters = parameters_of(*model_), tensors = tensors_of(*model_);
+  const int64_t trained = freeze(tensors, o.optimizer.groups, *group_);
+  frozen_ = FrozenState(tensors, o.optimizer.groups);
   int64_t all = 0;
   for (const auto& parameter : parameters) all += parameter.tensor.numel();
   if (trained < all)
     info(concat("training ", trained, " of ", all, " parameters; the others are frozen."));
+  for (const auto& why : untrained_routers(*model_)) warn(why);
   optimizer_ = make_optimizer(parameters, o.optimizer);
+  if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
 }
 
 void Trainer::info(std::string_view text) const {
@@ -94,8 +114,6 @@ int64_t Trainer::agreed(int64_t number) const {
 }
 
 void Trainer::restore(const Path& checkpoint) {
-  const auto tokenizer = dataset_->tokenizer();
-  check_same_tokenizer(checkpoint, texts_, tokenizer ? tokenizer->name() : "");
   record_ = load_checkpoint(checkpoint, *model_, *optimizer_, *group_);
   monitor_.restore(record_.unused_steps);
   saved_step_ = record_.step;
@@ -116,26 +134,59 @@ void Trainer::handle_bad_step(const StepResult& result) {
   ++record_.bad_steps;
   record_.bad_until = std::max(record_.bad_until, record_.step + 1);
   // A NaN has a sign, which says nothing; norms have none.
+  const int64_t step = record_.step + 1;
   const std::string found = concat("loss ", result.loss, " and gradient norm ",
-                                   std::abs(result.gradient_norm), " in step ", record_.step + 1);
-  check(o.on_nan != "stop" && record_.bad_steps <= o.max_bad_steps, "train",
-        "expected finite numbers, found ", found, " (", record_.bad_steps,
-        " such steps in a row). Lower the learning rate, or set train.optimizer.clip.");
-  const auto newest = o.on_nan == "rollback" ? newest_checkpoint(folder_, *group_) : std::nullopt;
-  if (!newest) {
-    warn(concat(found, ": the step is skipped."));
+                                   std::abs(result.gradient_norm), " in step ", step);
+  if (o.on_nan == "stop" || record_.bad_steps >= o.max_bad_steps) {
+    warnings_.finish();
+    const char* go_on = o.on_nan == "stop" ? ", or resume with train.on_nan = \"skip\"."
+                                           : ", or resume with a larger train.max_bad_steps.";
+    fail("train", "expected finite numbers, found ", found, " (", record_.bad_steps,
+         " such steps in a row). Start anew with a lower train.optimizer.lr or "
+         "train.optimizer.clip",
+         newest_checkpoint(folder_, *group_) ? go_on : ".");
+  }
+  // Only to where an uninterrupted run would have one.
+  const auto target = o.on_nan == "rollback"
+                          ? newest_checkpoint(folder_, *group_, o.checkpoint_every)
+                          : std::nullopt;
+  if (!target) {
+    count_event(kSkipped, [&] { return "the last with " + found; });
     ++record_.step;
     return;
   }
   // The same batches would end the same way: go on behind them.
   const RunRecord failed = record_;
-  restore(*newest);
+  restore(*target);
+  // What lies behind is of a run that is no more.
+  if (leads())
+    checkpoint::remove_behind(folder_ / kCheckpointsFolder, static_cast<uint64_t>(record_.step));
   record_.data_shift = failed.data_shift + failed.step + 1 - record_.step;
   record_.bad_steps = failed.bad_steps;
   record_.bad_until = failed.bad_until;
   record_.tokens = failed.tokens;
+  saved_step_ = -1;  // so that a run that ends here does not fail in the same way again
   if (metrics_) metrics_->keep_up_to(record_.step, record_.last_evaluation);
-  warn(concat(found, ": back to step ", record_.step, ", and on with other batches."));
+  count_event(kRolledBack, [&] {
+    return concat("the last with ", found, ", to step ", record_.step,
+                  ", and on with other batches");
+  });
+}
+
+std::vector<DeadExpert> Trainer::revived_of(const std::vector<DeadExpert>& dead) {
+  std::vector<DeadExpert> out;
+  if (!options_.train.monitor.revive) return out;
+  for (const auto& expert : dead) {
+    bool started = false;
+    const auto& layer = *model_->blocks().at(static_cast<size_t>(expert.layer));
+    const std::string done = revive(expert, layer, *optimizer_, *group_, seed_of(options_.train),
+                                    record_.step, &started);
+    count_event(started ? kRevived : kNotRevived, [&] {  // `done` ends with a point
+      return concat("the last in step ", record_.step, ": ", done.substr(0, done.size() - 1));
+    });
+    if (started) out.push_back(expert);
+  }
+  return out;
 }
 
 void Trainer::step(bool last) {
@@ -145,44 +196,50 @@ void Trainer::step(bool last) {
                           .group = *group_,
                           .seed = seed_of(o),
                           .compute = compute_type(o),
-                          .recompute = models::parse_recompute(o.recompute, "train.recompute")};
+                          .recompute = models::parse_recompute(o.recompute, "train.recompute"),
+                          .frozen = &frozen_,
+                          .count_tokens = expert_tokens_.has_value()};
+  // Routers, terms and modules of users move their state themselves.
+  const auto frozen_state = frozen_.copies();
   const StepResult result =
       forward_backward(inputs, batches(), record_.step, optimizer_->parameters());
   if (!result.finite) {
     optimizer_->zero_gradients();
+    frozen_.put_back(frozen_state);
     handle_bad_step(result);
     return;
   }
-  const double lr = o.optimizer.lr * learning_rate_share(o.schedule, record_.step, o.steps);
+  const double lr = learning_rate(o, record_.step);
   clip_gradients(optimizer_->parameters(), result.gradient_norm, o.optimizer.clip);
-  optimizer_->step(lr, record_.step);
+  optimizer_->step(
+      lr, record_.step,
+      expert_tokens_ ? expert_tokens_->by_parameter(result.expert_tokens) : ExpertTokens());
   optimizer_->zero_gradients();
 
   std::vector<StepStatistics> statistics;
   for (const auto& layer : result.layers)
     statistics.push_back({layer.load_E.to(at::kLong), record_.step});
   model_->end_step(statistics);
+  frozen_.put_back(frozen_state);
   ++record_.step;
   // Steps that a rollback repeats prove nothing: the count ends behind the one that failed.
   if (record_.step > record_.bad_until) record_.bad_steps = 0;
   record_.tokens += source_->tokens() * o.accumulation;
-  for (const auto& dead : monitor_.observe(result.layers, record_.step))
-    if (o.monitor.revive)
-      warn(concat("step ", record_.step, ": ",
-                  revive(dead, *model_->blocks().at(static_cast<size_t>(dead.layer)), *optimizer_,
-                         *group_, seed_of(o), record_.step)));
+  const auto revived = revived_of(monitor_.observe(result.layers, record_.step));
   progress_->step(record_.step, result);
-  if (record_.step % o.log_every == 0 || last) log_step(result, lr);
+  if (record_.step % o.log_every == 0 || last || !revived.empty()) log_step(result, lr, revived);
 }
 
-void Trainer::log_step(const StepResult& result, double lr) {
+void Trainer::log_step(const StepResult& result, double lr,
+                       const std::vector<DeadExpert>& revived) {
   if (metrics_)
     metrics_->step({.step = record_.step,
                     .tokens = record_.tokens,
                     .lr = lr,
                     .tokens_per_second = progress_->tokens_per_second(),
                     .seconds = seconds_before_ + progress_->seconds(),
-                    .result = result});
+                    .result = result,
+                    .news = monitor_.news(revived)});
 }
 
 bool Trainer::evaluate_once() {
@@ -221,8 +278,10 @@ void Trainer::log_sample() {
         {.max_tokens = o.sample_tokens, .temperature = 0.8, .seed = options_.train.seed});
     if (metrics_) metrics_->text(record_.step, "sample", o.sample_prompt + written.text);
   } catch (const Error& error) {
-    // A prompt too long, or capacity over groups that generation does not fill: no reason to stop.
-    warn(concat("no sample for TensorBoard: ", error.what()));
+    // A prompt too long, or capacity over groups that generation does not fill: no reason to stop,
+    // and the same each time.
+    if (!wrote_no_sample_) warn(concat("no sample for TensorBoard: ", error.what()));
+    wrote_no_sample_ = true;
   }
 }
 
@@ -238,7 +297,18 @@ void Trainer::save() {
   std::set<std::string> protect;
   if (options_.train.keep_best && record_.best_step >= 0)
     protect.insert(checkpoint::step_folder(static_cast<uint64_t>(record_.best_step)));
+  // Where a rollback goes, however many a stop or a better loss has written since.
+  if (const int64_t every = options_.train.checkpoint_every; every > 0)
+    protect.insert(checkpoint::step_folder(static_cast<uint64_t>(record_.step / every * every)));
   checkpoint::prune(checkpoints, static_cast<size_t>(options_.train.keep), protect);
+}
+
+void Trainer::save_if_due(bool best, int64_t last) {
+  const auto& o = options_.train;
+  const bool scheduled =
+      o.checkpoint_every > 0 && record_.step > 0 && record_.step % o.checkpoint_every == 0;
+  // The last checkpoint waits for the last evaluation, which belongs to its record.
+  if (record_.step < last && (scheduled || (best && o.keep_best))) save();
 }
 
 void Trainer::open_logs() {
@@ -271,17 +341,17 @@ RunSummary Trainer::train() {
   };
 
   RunSummary summary;
-  evaluate_if_due();  // a run that was stopped may owe the evaluation of its last step
+  // A run that was stopped may owe the evaluation of its last step, and its record in a checkpoint.
+  save_if_due(evaluate_if_due(), last);
   while (summary.stopped_by == 0 && record_.step < last) {
     summary.early_stopped = o.early_stop > 0 && record_.evaluations_since_best >= o.early_stop;
     if (summary.early_stopped) break;
     step(record_.step + 1 == last);
+    warnings_.end_step(record_.step);
     summary.stopped_by = static_cast<int>(agreed(leads() ? controls_.stop() : 0));
     record_.seconds = seconds_before_ + progress_->seconds();
     if (summary.stopped_by != 0) break;
-    const bool best = evaluate_if_due();
-    // The last checkpoint waits for the last evaluation, which belongs to its record.
-    if (record_.step < last && (every(o.checkpoint_every) || (best && o.keep_best))) save();
+    save_if_due(evaluate_if_due(), last);
     progress_->skip_time();
   }
   if (summary.early_stopped)
@@ -290,6 +360,7 @@ RunSummary Trainer::train() {
   record_.seconds = seconds_before_ + progress_->seconds();
   save();
   progress_->finish();
+  warnings_.finish();
   summary.record = record_;
   summary.final_loss = record_.last_loss;
   if (metrics_) summary.metrics = metrics_->summary();

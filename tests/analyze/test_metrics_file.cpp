@@ -114,6 +114,11 @@ TEST_F(MetricsFile, SummaryHasEveryMetric) {
                "layers.*.entropy          8       0.75    0.26726        0.5          1\n");
   EXPECT_PRED2(test::contains, table, "grad_norm            3+1nan          2");
   EXPECT_EQ(summary_table({}), "");
+  // A single value spreads by nothing that is known.
+  MetricSummary one;
+  one.add("loss", 2);
+  EXPECT_PRED2(test::contains, summary_table(one),
+               "loss            1          2          -          2          2          2");
 }
 
 TEST(Moments, MergeAsIfOneSawAll) {

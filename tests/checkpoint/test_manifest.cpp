@@ -141,6 +141,21 @@ TEST(Steps, NamesRoundTripAndNothingElseCounts) {
     EXPECT_FALSE(parse_step(name)) << name;
 }
 
+TEST(Steps, FoldersComeNewestFirstWhateverIsInThem) {
+  const TemporaryFolder folder;
+  EXPECT_TRUE(step_folders(folder / "none").empty());
+  for (const uint64_t step : {9, 1000000}) publish_two_files(folder / step_folder(step));
+  make_folders(real_files(), folder / "step-000010");
+  make_folders(real_files(), folder / ".old-step-000011");
+  make_folders(real_files(), folder / ".tmp-step-000012");
+  EXPECT_EQ(step_folders(folder.path()),
+            (std::vector<Path>{folder / "step-1000000", folder / ".old-step-000011",
+                               folder / "step-000010", folder / "step-000009"}));
+  EXPECT_EQ(step_of(folder / "step-1000000"), 1000000);
+  EXPECT_EQ(step_of(folder / ".old-step-000011"), 11);
+  EXPECT_ERROR(step_of(folder / "notes"), "expected a folder of a step");
+}
+
 TEST(Steps, LatestFallsBackOverDamagedOnesWithAWarning) {
   const TemporaryFolder folder;
   EXPECT_FALSE(latest_checkpoint(folder / "none"));
@@ -167,6 +182,27 @@ TEST(Steps, LatestFindsTheOldFolderOfAHalfDoneReplacement) {
   publish_two_files(folder / "step-000002");  // any publish puts it back
   EXPECT_EQ(real_files().list(folder.path()),
             (std::vector<std::string>{"step-000001", "step-000002"}));
+}
+
+TEST(Steps, LatestIsOfThoseWanted) {
+  const TemporaryFolder folder;
+  for (const uint64_t step : {3, 4, 6}) publish_two_files(folder / step_folder(step));
+  const auto even = [](uint64_t step) { return step % 4 == 0; };
+  EXPECT_EQ(latest_checkpoint(folder.path(), real_files(), even), folder / "step-000004");
+  EXPECT_FALSE(latest_checkpoint(folder.path(), real_files(), [](uint64_t) { return false; }));
+}
+
+TEST(Steps, RemoveBehindLeavesWhatIsNotBehind) {
+  const TemporaryFolder folder;
+  for (const uint64_t step : {3, 4, 6, 7}) publish_two_files(folder / step_folder(step));
+  std::filesystem::rename(folder / "step-000006", folder / ".old-step-000006");
+  make_folders(real_files(), folder / "notes");
+  EXPECT_EQ(remove_behind(folder.path(), 4),
+            (std::vector<std::string>{"step-000007", ".old-step-000006"}));
+  EXPECT_EQ(real_files().list(folder.path()),
+            (std::vector<std::string>{"notes", "step-000003", "step-000004"}));
+  EXPECT_TRUE(remove_behind(folder.path(), 4).empty());
+  EXPECT_TRUE(remove_behind(folder / "none", 4).empty());
 }
 
 TEST(Steps, PruneKeepsTheNewestWholeOnesAndTheProtected) {

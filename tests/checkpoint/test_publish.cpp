@@ -1,9 +1,11 @@
 // A checkpoint folder loads whole, old or new, when calls fail and when the process is killed.
 
+#include <atomic>
 #include <cerrno>
 #include <fstream>
 #include <set>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <tests/checkpoint/publishing.h>
 #include <tests/support/faulty_files.h>
@@ -82,11 +84,29 @@ TEST(Publish, AnyFailingCallLeavesAWholeCheckpointOnDisk) {
   fail_everywhere(on_disk, false);
 }
 
-/// Publishes new steps and replaces them until killed.
-[[noreturn]] void publish_forever(FileSystem& files, const Path& parent, uint64_t step) {
+/// A number that a process and its children see.
+class SharedCount {
+ public:
+  SharedCount()
+      : count_(static_cast<std::atomic<uint64_t>*>(mmap(nullptr, sizeof(std::atomic<uint64_t>),
+                                                        PROT_READ | PROT_WRITE,
+                                                        MAP_SHARED | MAP_ANONYMOUS, -1, 0))) {}
+  ~SharedCount() { munmap(count_, sizeof *count_); }
+  SharedCount(const SharedCount&) = delete;
+  SharedCount& operator=(const SharedCount&) = delete;
+  std::atomic<uint64_t>& operator*() { return *count_; }
+
+ private:
+  std::atomic<uint64_t>* count_;
+};
+
+/// Publishes new steps and replaces them until killed; counts the first publications of each.
+[[noreturn]] void publish_forever(FileSystem& files, const Path& parent, uint64_t step,
+                                  std::atomic<uint64_t>& published) {
   try {
     for (;; ++step) {
       publish(files, parent / step_folder(step), 2 * step);
+      ++published;
       publish(files, parent / step_folder(step), 2 * step + 1);
       prune(parent, 3, {}, files);
     }
@@ -104,9 +124,12 @@ TEST(Publish, AKilledProcessLeavesAWholeCheckpoint) {
     uint64_t last = 0;
     for (int kill = 0; kill < 120; ++kill) {
       SCOPED_TRACE(concat("kill ", kill, exchange ? " with exchange" : " with two renames"));
+      SharedCount published;
       const pid_t child = fork();
       ASSERT_GE(child, 0);
-      if (child == 0) publish_forever(files, folder.path(), last / 2 + 1);
+      if (child == 0) publish_forever(files, folder.path(), last / 2 + 1, *published);
+      // Every other one when it is through with something, however slow the machine is.
+      for (int wait = 0; kill % 2 == 0 && *published == 0 && wait < 10'000; ++wait) usleep(1000);
       usleep(static_cast<useconds_t>(random.below(kill, 15'000)));
       ASSERT_EQ(::kill(child, SIGKILL), 0);
       int status = 0;

@@ -95,6 +95,44 @@ TEST(Stacks, WithoutMemoryAreGivenIt) {
   });
 }
 
+TEST(State, WithoutRowsTakesAsManyAsTheCheckpointHasOrIsMadeAnew) {
+  const TemporaryFolder folder;
+  const ParameterInfo state{.role = Role::kState};
+  const Tensor table = at::arange(6, at::kLong).view({3, 2});
+  const auto save_with = [&](const std::string& name, const Parameters& tensors) {
+    checkpoint::Publication publication(folder.path() / name);
+    checkpoint::add_tensors(&publication, "model", tensors, *parallel::local());
+    publication.finish({});
+  };
+  const Parameter other{"other", at::full({2}, 5, at::kDouble), {}};
+  save_with("whole", {{"table", table, state}, other});
+  save_with("flat", {{"table", table.flatten(), state}, other});
+  save_with("none", {other});
+  const auto load = [&](const std::string& name, const Parameter& into,
+                        checkpoint::Missing missing = checkpoint::Missing::kRefuse) {
+    const Parameters found = {into, {"other", at::zeros({2}, at::kDouble), {}}};
+    checkpoint::load_tensors(folder.path() / name, "model", found, *parallel::local(), missing);
+    return found[0].tensor;
+  };
+  ParameterInfo made = state;
+  made.start = [](const Tensor& values, const RandomStream&) { values.resize_({1, 2}).fill_(9); };
+  for (const auto device : {at::kCPU, at::kMeta}) {
+    const auto empty = [&] {
+      return at::empty({0, 2}, at::TensorOptions(at::kLong).device(device));
+    };
+    EXPECT_TRUE(at::equal(load("whole", {"table", empty(), state}), table));
+    EXPECT_ERROR(load("flat", {"table", empty(), state}), "expected 2 dimensions, found [6]");
+    EXPECT_ERROR(load("none", {"table", empty(), state}), "--read-sources");
+    EXPECT_ERROR(load("none", {"table", empty(), made}), "missing: table [0, 2]");
+    EXPECT_TRUE(at::equal(load("none", {"table", empty(), made}, checkpoint::Missing::kMakeAnew),
+                          at::full({1, 2}, 9, at::kLong)));
+  }
+  // What has rows has so many.
+  EXPECT_ERROR(load("whole", {"table", at::zeros({4, 2}, at::kLong), state}), "expected 4");
+  EXPECT_ERROR(load("none", {"table", at::zeros({4, 2}, at::kLong), state}),
+               "Use the configuration the checkpoint was made with");
+}
+
 TEST(Stacks, OfAnotherNumberOfExpertsAreRefusedBeforeAnythingIsCopied) {
   const TemporaryFolder folder;
   save(folder.path() / "saved", 1);

@@ -179,7 +179,8 @@ int64_t targets_in(const Batch& batch) {
 
 TEST(PackedEvalPass, PredictsEveryTokenButTheFirstOfEachDocumentOnce) {
   const Tokens tokens = growing_tokens();
-  for (const int64_t S : {1, 2, 4, 5, 8, 20, 45, 60}) {
+  for (const int64_t S : {int64_t{1}, int64_t{2}, int64_t{4}, int64_t{5}, int64_t{8}, int64_t{20},
+                          int64_t{45}, int64_t{60}, INT64_MAX}) {
     const EvalPass pass(tokens, S, 3);
     int64_t targets = 0, inputs = 0;
     for (int64_t i = 0; i < pass.batches(); ++i) {

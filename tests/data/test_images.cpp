@@ -69,6 +69,14 @@ TEST_F(ImageFiles, SaysWhatItHolds) {
   EXPECT_EQ(data->training(6, 1)->tokens(), 6);
 }
 
+TEST_F(ImageFiles, NumbersStayBelow2To63OrAreRefused) {
+  const auto source = open_data({.domains = {domain("a", 7, 0, 4)}}, 1)->training(1 << 24, 1);
+  EXPECT_ERROR(source->batch(int64_t{1} << 40, 0, int64_t{1} << 18, {0, 1}),
+               "expected fewer than 2^63 tokens up to step 1099511627776");
+  EXPECT_EQ(source->batch((int64_t{1} << 38) - 1, 0, 1, {5, 6}).inputs.tokens.first_token,
+            (int64_t{1} << 62) - (int64_t{1} << 24) + 5);
+}
+
 TEST_F(ImageFiles, EvaluationShowsEveryImageOnceInOrder) {
   const auto data = open_data({.domains = {domain("a", 7, 0, 4, 5)}}, 1);
   const auto sets = data->evaluation(2, -1);

@@ -13,6 +13,7 @@
 #include <moe/data/loader.h>
 
 #include "tests/data/numbers.h"
+#include "tests/support/message_of.h"
 
 namespace moe::data {
 namespace {
@@ -132,6 +133,36 @@ TEST_F(LoaderFiles, RanksTogetherSeeTheGlobalBatch) {
   EXPECT_THROW(loader.batch(0, 1, 1), Error);
   EXPECT_THROW(rank_rows(7, 3, 3), Error);
   EXPECT_THROW(Loader(corpus(), {.batch = 0}), ConfigError);
+}
+
+TEST_F(LoaderFiles, NumbersOfTokensStayBelow2To63OrAreRefused) {
+  const Loader loader(corpus(), {.batch = int64_t{1} << 24});
+  const int64_t steps = int64_t{1} << 40, accumulation = int64_t{1} << 18;
+  EXPECT_ERROR(loader.batch(steps, accumulation - 1, accumulation, {0, 1}),
+               "expected fewer than 2^63 tokens up to step 1099511627776");
+  EXPECT_ERROR(loader.batch(INT64_MAX, 0, 1, {0, 0}), "expected fewer than 2^63 tokens");
+  // 2^35 steps of 2^24 rows of 8 tokens are 2^62.
+  const Batch last = loader.batch((int64_t{1} << 35) - 1, 0, 1, {2, 3});
+  EXPECT_EQ(last.inputs.tokens.first_token, (int64_t{1} << 62) - (int64_t{1} << 27) + 2 * 8);
+  // The last number of all is 2^63 - 9: one row more would not fit.
+  const MicroBatch full{
+      .step = (int64_t{1} << 60) - 2, .micro = 0, .accumulation = 1, .rows = 1, .row_tokens = 8};
+  EXPECT_EQ(first_token_of_row(full, 0), INT64_MAX - 15);
+  EXPECT_EQ(first_token_of_row(full, 1), INT64_MAX - 7);
+  EXPECT_ERROR(first_token_of_row({full.step + 1, 0, 1, 1, 8}, 0), "fewer than 2^63 tokens");
+}
+
+TEST(RankRows, AreThoseOfTheFormulaForAnyBatch) {
+  for (const int64_t batch : {int64_t{0}, int64_t{7}, int64_t{1} << 24, INT64_MAX - 1, INT64_MAX})
+    for (const int64_t world : {1, 3, 64})
+      for (int64_t rank = 0; rank < world; ++rank) {
+        const auto begin = [&](int64_t r) {
+          return static_cast<int64_t>(static_cast<__int128>(batch) * r / world);
+        };
+        const RowRange rows = rank_rows(batch, rank, world);
+        EXPECT_EQ(rows.begin, begin(rank));
+        EXPECT_EQ(rows.end, begin(rank + 1));
+      }
 }
 
 TEST_F(LoaderFiles, ADomainOfOneRowHasOneWindow) {

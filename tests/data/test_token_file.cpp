@@ -24,6 +24,9 @@ class WideTokenizer final : public Tokenizer {
   int64_t vocabulary() const override { return 100000; }
   std::vector<int64_t> encode(std::string_view) const override { return {}; }
   std::string decode(std::span<const int64_t>) const override { return ""; }
+  std::shared_ptr<const Tokenizer> without_special() const override {
+    return std::make_shared<WideTokenizer>();
+  }
 };
 
 void expect_same(const Tokens& a, const Tokens& b) {

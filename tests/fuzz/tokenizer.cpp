@@ -69,6 +69,16 @@ void tokenizer(Bytes input) {
   require(!accepts([&] { tokenizer.decode(std::vector<int64_t>{tokenizer.vocabulary()}); }),
           "an id that is none was decoded");
 
+  std::shared_ptr<const data::Tokenizer> plain;
+  if (accepts([&] { plain = tokenizer.without_special(); })) {
+    const auto as_text = plain->encode(text);
+    for (const auto& token : model.added)
+      for (const int64_t id : as_text)
+        require(!token.special || id != token.id, "text became the special token ", id);
+    require(model.add_prefix_space || plain->decode(as_text) == text,
+            "decode(encode(text)) is another text without special tokens");
+  }
+
   const std::string written = tokenizer.tokenizer_json();
   const data::BpeTokenizer again(data::parse_tokenizer_json(written, "written"), "written");
   require(again.tokenizer_json() == written, "the tokenizer changed when written twice");

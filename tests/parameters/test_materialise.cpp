@@ -37,6 +37,21 @@ TEST(Materialise, TakesTheTypeForParametersAndLeavesBuffers) {
   }
 }
 
+TEST(Materialise, OfRoutersNarrowsMatricesAlone) {
+  for (const auto type : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble}) {
+    Leaf router(at::kMeta, Part::kRouter);
+    materialise(router, at::kCPU, type);
+    const auto wide = type == at::kDouble ? at::kDouble : at::kFloat;
+    const auto parameters = router.named_parameters();
+    EXPECT_EQ(parameters["scores"].scalar_type(), type);
+    EXPECT_EQ(parameters["matrix"].scalar_type(), type);
+    EXPECT_EQ(parameters["offset"].scalar_type(), wide);
+    EXPECT_EQ(parameters["gain"].scalar_type(), wide);
+    EXPECT_EQ(router.named_buffers()["drift"].scalar_type(), wide);
+    EXPECT_EQ(router.named_buffers()["counts"].scalar_type(), at::kLong);
+  }
+}
+
 TEST(Materialise, LeavesWhatHasMemoryAlone) {
   Leaf leaf;
   const void* const before = leaf.named_parameters()["matrix"].const_data_ptr();

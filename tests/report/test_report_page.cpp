@@ -173,6 +173,34 @@ TEST_F(TinyPage, OfAPairShowsBoth) {
   EXPECT_FALSE(std::filesystem::exists(run / "moe" / "report.html"));
 }
 
+TEST_F(TinyPage, OfAPairWithoutEvaluationsBetweenSaysWhatIsNotMeasured) {
+  options.train.steps = 4;
+  options.train.eval_every = 0;
+  train::compare_pair(options, run, 1, {});
+  const auto found = data();
+  const std::string page = report::render(found);
+  expect_whole(page);
+  EXPECT_PRED2(contains, page, "its dense twin of equal active FLOPs at equal steps");
+  EXPECT_PRED2(contains, page, "; at equal wall time it was not measured");
+  EXPECT_EQ(page.find("it at equal wall time"), std::string::npos);
+}
+
+TEST_F(TinyPage, OfAPairOfWhichOneIsUnfinishedComparesTheStepsThatBothHave) {
+  train::RunOptions dense = options;
+  dense.model = train::dense_twin(options.model);
+  train::Run(options, run / "moe").start();
+  train::Run(dense, run / "dense").start({.max_steps = 7});
+  const auto found = data();
+  ASSERT_TRUE(found.twin);
+  const auto ours = found.run.log.loss_points(), theirs = found.twin->log.loss_points();
+  ASSERT_EQ(theirs.size(), 1u);  // of step 5
+  const double difference = ours[0].loss - theirs[0].loss;
+  EXPECT_PRED2(
+      contains, report::render(found),
+      concat("<b>", report::fixed(std::abs(difference), 4), difference < 0 ? " below" : " above",
+             "</b> its dense twin of equal active FLOPs at equal steps"));
+}
+
 TEST_F(TinyPage, OfSeveralSeedsListsThem) {
   options.train.steps = 5;
   for (const int64_t seed : {1, 2})
@@ -180,6 +208,7 @@ TEST_F(TinyPage, OfSeveralSeedsListsThem) {
   const auto found = data();
   ASSERT_EQ(found.seeds.size(), 2u);
   EXPECT_EQ(found.seeds[0].moe, found.run.best()->loss);
+  EXPECT_EQ(found.seeds[0].difference, found.seeds[0].moe - found.seeds[0].dense);
   EXPECT_PRED2(contains, report::render(found), "Best validation losses by seed");
 }
 
@@ -259,6 +288,39 @@ TEST(ReportPage, OfAModelOfImagesNamesItsMetricsAndNoNats) {
   EXPECT_PRED2(contains, page, "images/s, median");
   EXPECT_EQ(page.find("nats a token"), std::string::npos);
   EXPECT_EQ(page.find("<img"), std::string::npos);
+}
+
+/// A report claims nothing that the files do not tell.
+TEST(ReportPage, WhatIsNotLoggedIsNoZero) {
+  auto data = made_up_report(10, 1, 3);
+  const std::string whole = report::render(data);
+  EXPECT_PRED2(contains, whole, "last step · 1 expert unused");
+  EXPECT_EQ(whole.find("No expert turned a token away"), std::string::npos);
+  for (auto& step : data.run.log.steps)
+    for (auto& layer : step.layers) layer.dropped = 0;
+  EXPECT_PRED2(contains, report::render(data), "No expert turned a token away");
+  for (auto& step : data.run.log.steps)
+    for (auto& layer : step.layers) layer.dropped = layer.unused = analyze::kNotLogged;
+  data.run.log.steps.back().layers.clear();  // the last tenth does not tell who is unused
+  for (auto& layer : data.study->specialisation.layers) layer.percentile_99 = analyze::kNotLogged;
+  data.study->specialisation.permutations = 20;
+  const std::string page = report::render(data);
+  expect_whole(page);
+  for (const char* claim :
+       {"none unused", "No expert turned a token away",
+        "Every expert got a token in every logged step", "more than chance", "settles 0.0 %"})
+    EXPECT_EQ(page.find(claim), std::string::npos) << claim;
+  EXPECT_PRED2(contains, page, "20 permutations cannot tell that from chance, which takes 99");
+}
+
+TEST(ReportPage, OfSeedsThatShareNoStepHasNoMean) {
+  auto data = made_up_report(10, 1, 3);
+  data.seeds = {{"seed-1", 1, 2, -1}, {"seed-2", 1, 2}};
+  const std::string page = report::render(data);
+  expect_whole(page);
+  EXPECT_PRED2(contains, page, "<th scope=\"row\">mean</th><td></td><td></td><td>–</td>");
+  data.seeds[1].difference = -2;
+  EXPECT_PRED2(contains, report::render(data), "−1.5000</td>");
 }
 
 TEST(ReportPage, StaysSmallAndFastForManyExpertsAndSteps) {

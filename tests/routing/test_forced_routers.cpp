@@ -121,6 +121,28 @@ TEST(ReplayRouter, ReadsTheFileThatWriteRecordingWrote) {
   EXPECT_ERROR(make("replay", 5, 2, replay_settings), "a recording for 5 experts, got 4");
 }
 
+TEST(ReplayRouter, HoldsItsRecordingItself) {
+  const test::TemporaryFolder folder;
+  const Path path = folder.path() / "routing.safetensors";
+  const Tensor x_TD = normal({8, kWidth}, 1).to(at::kFloat);
+  const Routing routing = make("expert_choice", 4, 2)->forward(x_TD, {{}, {.first_token = 3}});
+  write_recording(real_files(), path, routing);
+  Table settings;
+  settings.set("path", path.string());
+  const auto router = make("replay", 4, 2, settings);
+  std::filesystem::remove(path);
+  const LayerContext context{{}, {.first_token = 3}};
+  expect_same_pairs(recorded(router->forward(x_TD, context)), recorded(routing));
+
+  // What a checkpoint holds is enough for one that has seen no file.
+  const auto other = make("replay", 4, 2);
+  for (const auto& item : router->named_buffers())
+    other->named_buffers()[item.key()].resize_(item.value().sizes()).copy_(item.value());
+  expect_same_pairs(recorded(other->forward(x_TD, context)), recorded(routing));
+  other->named_buffers()["experts"].fill_(7);
+  EXPECT_ERROR(other->forward(x_TD, context), "expert ids in [0, 4], got others");
+}
+
 TEST(ReplayRouter, RefusesRecordingsThatAreNone) {
   Replay router({.d_model = kWidth, .num_experts = 4, .top_k = 2}, ReplayRouter{});
   const Tensor x_TD = at::zeros({2, kWidth});

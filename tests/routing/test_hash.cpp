@@ -1,4 +1,5 @@
 // Hash routing against loops. T tokens, V vocabulary, E experts, K choices per token.
+#include <filesystem>
 #include <limits>
 #include <map>
 #include <set>
@@ -197,6 +198,38 @@ TEST(HashRouter, ReadsCountsFromAFile) {
   EXPECT_ERROR(make(2, from_file), "expected an int64 tensor 'counts'");
   formats::write_safetensors(real_files(), path, {{"count", ids_of(counts)}});
   EXPECT_ERROR(make(2, from_file), "counts");
+}
+
+TEST(HashRouter, NeedsItsFileWhenAModelStartsAndNotAgain) {
+  const test::TemporaryFolder folder;
+  const Path path = folder / "counts.safetensors";
+  const auto settings = settings_of({{"table", "balanced"}, {"counts_file", path.string()}});
+  const RouterShape shape{
+      .d_model = kWidth, .num_experts = kExperts, .top_k = 2, .tensors = at::kMeta};
+  EXPECT_EQ(state_of(*routers().at("hash").make(shape, settings), "table").size(0), 0);
+  EXPECT_ERROR(make(2, settings), path.string());
+
+  const Ids counts = zipf_counts(40);
+  formats::write_safetensors(real_files(), path, {{"counts", ids_of(counts)}});
+  const auto router = make(2, settings);
+  const Tensor ids_T = at::arange(40, at::kLong);
+  const auto before = choose(*router, ids_T);
+  std::filesystem::remove(path);
+  EXPECT_EQ(choose(*router, ids_T), before);
+  EXPECT_EQ(state_of(*router, "table").sizes(), (std::vector<int64_t>{40, 2}));
+}
+
+TEST(HashRouter, RefusesTablesThatAreNone) {
+  const auto router = make(2, balanced({5, 4, 3}));
+  const Tensor table_VK = state_of(*router, "table");
+  for (const int64_t wrong : {int64_t{-1}, kExperts}) {
+    table_VK[1][1] = wrong;
+    EXPECT_ERROR(choose(*router, ids_of({0, 1})), "expected a table of experts in [0, 6)");
+  }
+  table_VK.resize_({3, 1});
+  EXPECT_ERROR(choose(*router, ids_of({0})), "expected at most the 1 experts an id");
+  table_VK.resize_({0, 2});
+  EXPECT_ERROR(choose(*router, ids_of({0})), "got an empty one");
 }
 
 TEST(HashRouter, TheBalancedTableIsABufferThatMayBecomeWideButNotNarrow) {

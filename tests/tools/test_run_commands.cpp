@@ -47,6 +47,26 @@ TEST_F(RunCommands, TrainSaysWhatItReached) {
   EXPECT_PRED2(contains, again.err, "Pass --resume to go on");
 }
 
+/// The remedy of the refusal is applied as it is named.
+TEST_F(RunCommands, TrainRefusesChangedDataAndGoesOnWhenTold) {
+  run({"train", config_.string(), "--out", out("a"), "--max-steps", "2"});
+  std::vector<std::string> words = {"train", config_.string(), "--out", out("a"), "--resume"};
+  const auto refused = [&](const std::string& part) {
+    const auto result = run_program(words);
+    EXPECT_EQ(result.status, 2);
+    EXPECT_PRED2(contains, result.err, part);
+  };
+  std::ofstream(folder_ / "arithmetic.train", std::ios::app) << "1 + 1 = 3\n";
+  refused("\n  data.domains[1].train: was");
+  refused("go on with what is there now: --allow-changed-data.");
+  words.back() = "--allow-changed-data";
+  refused("[--allow-changed-data] expected --resume beside it");
+  words.push_back("--resume");
+  EXPECT_PRED2(contains, run(words).err, "with other data than before");
+  words.erase(words.end() - 2);
+  EXPECT_FALSE(contains(run(words).err, "other data"));
+}
+
 TEST_F(RunCommands, TrainTakesItsSeedTypeAndDeviceAsOptions) {
   const auto trained = [&](const std::string& name, std::vector<std::string> more) {
     more.insert(more.begin(), {"train", config_.string(), "--out", out(name)});
@@ -109,7 +129,11 @@ TEST_F(RunCommands, ARunItsCheckpointAndItsConfigurationAreTheSameModel) {
   const auto inspected = [](const std::string& model) {
     const auto result = run_program({"inspect", model, "--json"});
     EXPECT_EQ(result.status, 0) << result.err;
-    return nlohmann::json::parse(result.out);
+    auto found = nlohmann::json::parse(result.out);
+    // What says where it comes from is a checkpoint's alone.
+    EXPECT_EQ(found.value("step", 1), 1);
+    for (const char* source : {"checkpoint", "step"}) found.erase(source);
+    return found;
   };
   const auto expected = inspected(config_.string());
   for (const auto& model :

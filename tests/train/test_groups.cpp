@@ -41,6 +41,18 @@ TEST(Groups, TheLastThatFitsCounts) {
   EXPECT_EQ(train::group_of(groups, "layers.0.moe.router.weight")->lr_factor, 3);
 }
 
+TEST(Groups, NameModulesOrParametersOrSingleExperts) {
+  const std::vector<train::ParameterGroup> groups = {
+      {.match = "layers.1", .lr_factor = 2},
+      {.match = "layers.1.moe.experts", .experts = {2, 5}, .lr_factor = 3}};
+  EXPECT_EQ(train::group_of(groups, "layers.10.norm"), nullptr);
+  EXPECT_EQ(train::group_of(groups, "layers.1"), &groups[0]);
+  EXPECT_EQ(train::group_of(groups, "layers.1.moe.experts.w_in"), &groups[0]);
+  EXPECT_EQ(train::group_of(groups, "layers.1.moe.experts.w_in", 4), &groups[0]);
+  EXPECT_EQ(train::group_of(groups, "layers.1.moe.experts.w_in", 5), &groups[1]);
+  EXPECT_EQ(train::group_of(groups, "layers.1.moe.router.weight", 5), &groups[0]);
+}
+
 TEST(Groups, MultiplyTheRatesOfRoutersAndExpertsAndReplaceTheDecay) {
   train::OptimizerOptions plain;
   plain.router_lr_factor = 0.5;

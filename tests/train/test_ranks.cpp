@@ -23,7 +23,8 @@ using Group = std::shared_ptr<parallel::Communicator>;
 constexpr double kTolerance = 1e-10;
 
 /// Twenty steps in float64 with everything that could depend on who has which rows: accumulation,
-/// capacity, a bias that balances without a loss, dropout, clipping, evaluation.
+/// capacity, a bias that balances without a loss, dropout, clipping, evaluation, frozen experts and
+/// idle ones that do not decay.
 train::RunOptions run_of(const Path& folder, const std::string& optimizer) {
   auto run = tiny_run(folder, "float64");
   change_model(run, [](auto& model) {
@@ -41,6 +42,10 @@ train::RunOptions run_of(const Path& folder, const std::string& optimizer) {
   run.train.optimizer.rule.kind = optimizer;
   run.train.optimizer.clip = 0.1;
   run.train.optimizer.router_warmup = 4;
+  run.train.optimizer.decay_idle_experts = false;
+  run.train.optimizer.groups = {
+      {.match = "layers.1.moe", .experts = {0, 1, 6}, .frozen = true},
+      {.match = "layers.1.moe.experts", .experts = {3}, .lr_factor = 0.5, .weight_decay = 0.3}};
   run.train.tensorboard.enabled = false;
   return run;
 }

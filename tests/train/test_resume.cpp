@@ -8,26 +8,15 @@
 
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
+#include <moe/formats/safetensors.h>
+#include <moe/routing/routers.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/python.h"
-#include "tests/train/tiny_run.h"
+#include "tests/train/run_files.h"
 
 namespace moe::test {
 namespace {
-
-/// metrics.jsonl without what depends on time.
-std::vector<nlohmann::json> metrics_without_times(const Path& run) {
-  std::ifstream in(run / "metrics.jsonl");
-  std::vector<nlohmann::json> out;
-  for (std::string line; std::getline(in, line);) {
-    auto object = nlohmann::json::parse(line);
-    object.erase("tokens_per_second");
-    object.erase("seconds");
-    out.push_back(object);
-  }
-  return out;
-}
 
 class Resume : public testing::TestWithParam<std::string> {};
 
@@ -86,6 +75,54 @@ TEST(ResumeAfterKill, ContinuesFromTheLastCheckpointBitForBit) {
   EXPECT_EQ(tensor_files(folder.path() / "whole"), tensor_files(folder.path() / "cut"));
   EXPECT_EQ(metrics_without_times(folder.path() / "whole"),
             metrics_without_times(folder.path() / "cut"));
+}
+
+TEST(ResumeWithoutSources, GoesOnAsIfTheyWereThereAndAsTheyWere) {
+  const TemporaryFolder folder;
+  const Path counts = folder.path() / "counts.safetensors";
+  const auto write_counts = [&](int64_t first) {
+    formats::write_safetensors(real_files(), counts,
+                               {{"counts", (at::arange(256, at::kLong) + first).remainder(256)}});
+  };
+  auto options = tiny_run(folder.path());
+  change_model(options, [&](auto& model) {
+    model.uniform.moe.router = HashRouter{.table = "balanced", .counts_file = counts.string()};
+  });
+  write_counts(0);
+  train::Run(options, folder.path() / "whole").start();
+  for (const bool gone : {false, true}) {
+    SCOPED_TRACE(gone);
+    const Path name = folder.path() / (gone ? "gone" : "other");
+    write_counts(0);
+    train::Run(options, name).start({.max_steps = 7});
+    write_counts(100);
+    if (gone) std::filesystem::remove(counts);
+    EXPECT_EQ(train::Run(options, name).resume().resumed_from, 7);
+    EXPECT_EQ(tensor_files(name), tensor_files(folder.path() / "whole"));
+  }
+}
+
+TEST(Run, GoesBackOverDamagedCheckpointsOnlyToGoOnAndSaysSo) {
+  const TemporaryFolder folder;
+  const auto options = tiny_run(folder.path());
+  const Path run = folder.path() / "run";
+  EXPECT_EQ(train::Run(options, run).start({.max_steps = 10}).resumed_from, -1);
+  const auto damage = [&](const char* step) {
+    std::ofstream(run / "checkpoints" / step / "model.safetensors", std::ios::app) << 'x';
+  };
+  damage("step-000010");
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(train::Run(options, run).resume({.max_steps = 9}).resumed_from, 8);
+  const std::string said = testing::internal::GetCapturedStderr();
+  EXPECT_PRED2(contains, said, "passing over a damaged checkpoint");
+  EXPECT_PRED2(contains, said, "going on from " + (run / "checkpoints" / "step-000008").string());
+  for (const char* step : {"step-000008", "step-000009", "step-000010"})
+    if (std::filesystem::exists(run / "checkpoints" / step)) damage(step);
+  // To begin anew would write over what may be mended.
+  train::Run again(options, run);
+  EXPECT_ERROR(again.resume(), "found damaged ones only");
+  EXPECT_ERROR(again.start(), "found damaged ones only");
+  EXPECT_ERROR(again.resume_or_start(), "found damaged ones only");
 }
 
 TEST(Run, RefusesToStartOverAnotherRunAndToResumeNothing) {

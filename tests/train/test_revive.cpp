@@ -8,6 +8,7 @@
 
 #include <moe/experts/modules.h>
 #include <moe/parallel/threads.h>
+#include <moe/train/groups.h>
 #include <moe/train/revive.h>
 
 #include "tests/train/tiny_run.h"
@@ -35,9 +36,13 @@ models::ModelSpec model_of(const std::string& router, const std::string& dispatc
 
 /// A model after one step, and what reviving an expert did to it.
 struct Revived {
-  Revived(const models::ModelSpec& spec, const Group& group)
-      : model(models::make_model(spec, 1, {.group = group})),
-        optimizer(train::make_optimizer(parameters_of(*model), {})) {
+  Revived(const models::ModelSpec& spec, const Group& group,
+          const std::vector<train::ParameterGroup>& groups = {})
+      : model(models::make_model(spec, 1, {.group = group})) {
+    train::freeze(tensors_of(*model), groups, *group);
+    train::OptimizerOptions options;
+    options.groups = groups;
+    optimizer = train::make_optimizer(parameters_of(*model), options);
     for (const auto& parameter : optimizer->parameters())
       parameter.tensor.mutable_grad() = at::ones_like(parameter.tensor).detach();
     optimizer->step(0.01, 0);
@@ -81,6 +86,30 @@ TEST(Revive, TakesRowsOfItsLayersExpertsAndLeavesWhatExpertsShare) {
     // w_in and w_out of the experts, and what scores them.
     EXPECT_EQ(changed, router == std::string("mlp") ? 4 : 3);
   }
+}
+
+TEST(Revive, LeavesWhatIsFrozen) {
+  const std::vector<train::ParameterGroup> cases = {
+      {.match = "layers.1.moe.experts", .experts = {3}, .frozen = true},
+      {.match = "layers.1.moe.router", .experts = {3}, .frozen = true},
+      {.match = "layers.1.moe.router", .frozen = true},
+      {.match = "layers.1.moe.experts.w_out", .frozen = true},
+      {.match = "layers.1", .frozen = true}};
+  for (const auto& frozen : cases)
+    for (const int64_t ranks : {1, 2}) {
+      SCOPED_TRACE(frozen.match);
+      parallel::run_ranks(ranks, [&](const Group& group) {
+        const Revived found(model_of("topk", "all_to_all"), group, {frozen});
+        EXPECT_EQ(found.message,
+                  "expert 3 of layer 1 stays as it is: it, or its row of the router, is frozen.");
+        for (const auto& [name, tensor, info] : found.optimizer->parameters())
+          EXPECT_TRUE(tensor.equal(found.before.at(name))) << name;
+      });
+    }
+  // That others are frozen, the busiest among them, changes nothing.
+  const Revived found(model_of("topk", "local"), parallel::local(),
+                      {{.match = "layers.1.moe", .experts = {0, 1, 2}, .frozen = true}});
+  EXPECT_EQ(found.message, "expert 3 of layer 1 starts again from expert 1.");
 }
 
 TEST(Revive, GivesTheSameNumbersOnAnyNumberOfRanks) {

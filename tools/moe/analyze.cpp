@@ -2,6 +2,7 @@
 // take and which of them go together; as text, JSON, or the report of the run.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <optional>
 
@@ -12,6 +13,7 @@
 
 #include "tools/moe/analyze_source.h"
 #include "tools/moe/analyze_statistics.h"
+#include "tools/moe/model_argument.h"
 
 namespace moe::tools {
 
@@ -27,6 +29,8 @@ struct AnalyzeCommand {
   ListLengths lengths;
   analyze::PermutationOptions test;
   int64_t seed = 1, threads = 0;
+  std::optional<int64_t> top_k;
+  bool no_verify = false;
   bool json = false;
 };
 
@@ -60,6 +64,8 @@ void setup_analyze(CLI::App& app, AnalyzeCommand& o) {
       ->capture_default_str();
   add_seed(app, o.seed);
   add_set(app, o.settings);
+  add_set_moe(app, o.top_k);
+  add_no_verify(app, o.no_verify);
   add_threads(app, o.threads);
   add_json(app, o.json);
 }
@@ -68,14 +74,14 @@ Json division_json(const analyze::LayerSpecialisation& layer, bool tested) {
   Json out;
   out["layer"] = layer.layer;
   out["load"] = layer.load_E;
-  out["entropy"] = layer.load_entropy;
+  out["entropy"] = layer.load_entropy;  // not a number without pairs, which is written as null
   out["counts"] = layer.counts_DE;
   if (!tested) return out;
   out["mutual_information"] = layer.mutual_information;
   out["specialisation"] = layer.normalised;
   out["percentile_99"] = layer.percentile_99;
   out["p_value"] = layer.p_value;
-  out["above"] = layer.above;
+  out["above"] = std::isnan(layer.percentile_99) ? Json() : Json(layer.above);
   return out;
 }
 
@@ -99,8 +105,11 @@ void print_shares(const analyze::Specialisation& found, const analyze::LayerSpec
     for (size_t d = 0; d < found.domains.size(); ++d) {
       double all = 0;
       for (const int64_t n : layer.counts_DE[d]) all += static_cast<double>(n);
-      const double share = all > 0 ? static_cast<double>(layer.counts_DE[d][e]) / all : 0;
-      std::printf("  %*.1f%%", width(found.domains[d]) - 1, 100 * share);
+      if (all == 0)
+        std::printf("  %*s", width(found.domains[d]), "-");
+      else
+        std::printf("  %*.1f%%", width(found.domains[d]) - 1,
+                    100 * static_cast<double>(layer.counts_DE[d][e]) / all);
     }
     std::printf("\n");
   }
@@ -114,12 +123,16 @@ void print_comparison(const analyze::Specialisation& found) {
                 static_cast<long long>(layer.layer), layer.load_entropy);
     print_shares(found, layer);
     if (!tested) continue;
-    std::printf(
-        "  specialisation %.4f of 1 (%.4f nats); 99 %% of %s permutations stay within %.4f: "
-        "%s, p = %.3g\n",
-        layer.normalised, layer.mutual_information, grouped(found.permutations).c_str(),
-        layer.percentile_99, layer.above ? "more than chance" : "no more than chance",
-        layer.p_value);
+    std::printf("  specialisation %.4f of 1 (%.4f nats); ", layer.normalised,
+                layer.mutual_information);
+    if (std::isnan(layer.percentile_99))
+      std::printf("%s permutations cannot tell it from chance, which takes %s, p = %.3g\n",
+                  grouped(found.permutations).c_str(),
+                  grouped(analyze::kFewestPermutations).c_str(), layer.p_value);
+    else
+      std::printf("99 %% of %s permutations stay within %.4f: %s, p = %.3g\n",
+                  grouped(found.permutations).c_str(), layer.percentile_99,
+                  layer.above ? "more than chance" : "no more than chance", layer.p_value);
   }
   std::fflush(stdout);
 }
@@ -159,6 +172,7 @@ void write_report(const AnalyzeCommand& o) {
   report::GatherOptions options;
   options.permutations = o.test.permutations;
   options.seed = static_cast<uint64_t>(o.seed);
+  options.verify = !o.no_verify;
   if (real_files().exists(folder / checkpoint::kManifestName)) {
     options.checkpoint = folder;
     if (const auto run = run_of_checkpoint(folder)) folder = *run;
@@ -181,10 +195,17 @@ int run_analyze(const AnalyzeCommand& o) {
                        "expected no --set and --domains beside --out, got ",
                        join(o.settings.empty() ? o.domains : o.settings),
                        ". A report shows the run as it was: leave them out.");
+    check<ConfigError>(!o.top_k, "analyze",
+                       "expected no --set-moe beside --out, got top_k=", o.top_k.value_or(0),
+                       ". A report shows the run as it was: leave it out.");
     write_report(o);
     if (!o.json && o.trace.empty()) return 0;
   }
-  const AnalyzeSource source = open_source(o.model, o.settings);
+  SourceOptions how;
+  how.settings = o.settings;
+  how.top_k = o.top_k;
+  how.verify = !o.no_verify;
+  const AnalyzeSource source = open_source(o.model, how);
   auto test = o.test;
   test.seed = static_cast<uint64_t>(o.seed);
 
@@ -197,6 +218,7 @@ int run_analyze(const AnalyzeCommand& o) {
     Json document = {{"checkpoint", source.info.model},   {"step", source.info.step},
                      {"tokens", counts.tokens},           {"choices", o.choices},
                      {"permutations", test.permutations}, {"seed", o.seed}};
+    add_set_moe(document, o.top_k);
     document.update(comparison_json(all));
     if (found.size() > 1) document["chosen"] = comparison_json(found[1]);
     document["statistics"] = statistics_json(statistics, *source.tokenizer, o.lengths);

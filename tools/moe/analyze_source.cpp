@@ -5,6 +5,7 @@
 #include <moe/analyze/trace_file.h>
 #include <moe/checkpoint/checksum.h>
 #include <moe/checkpoint/manifest.h>
+#include <moe/data/source_record.h>
 #include <moe/models/load.h>
 
 #include "tools/moe/common.h"
@@ -15,10 +16,13 @@ namespace {
 
 constexpr uint64_t kLargestManifest = uint64_t{64} << 20;
 
-AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>& settings) {
-  check<ConfigError>(settings.empty(), "analyze", "expected no --set for the trace ", path,
-                     ", got ", join(settings),
+AnalyzeSource open_trace(const std::string& path, const SourceOptions& options) {
+  check<ConfigError>(options.settings.empty(), "analyze", "expected no --set for the trace ", path,
+                     ", got ", join(options.settings),
                      ". A trace has its data in it: name the run instead.");
+  check<ConfigError>(!options.top_k, "analyze", "expected no --set-moe for the trace ", path,
+                     ", got top_k=", options.top_k.value_or(0),
+                     ". A trace has its routing in it: name the run instead.");
   auto file = std::make_shared<const analyze::TraceFile>(analyze::TraceFile::open(path));
   AnalyzeSource out;
   out.info = file->info();
@@ -29,11 +33,15 @@ AnalyzeSource open_trace(const std::string& path, const std::vector<std::string>
   return out;
 }
 
-AnalyzeSource open_run(const std::string& path, const std::vector<std::string>& settings) {
-  auto loaded = models::load(path);
-  apply_settings(loaded.config, settings);
-  const auto corpus =
-      std::make_shared<const data::Corpus>(models::data_options_of(loaded), at::get_num_threads());
+AnalyzeSource open_run(const std::string& path, const SourceOptions& options) {
+  models::LoadOptions load;
+  load.verify = options.verify;
+  load.top_k = options.top_k;
+  auto loaded = models::load(path, load);
+  apply_settings(loaded.config, options.settings);
+  const auto read_by_run = models::data_options_of(loaded);
+  data::warn_of_changed_sources(read_by_run, loaded.folder);
+  const auto corpus = std::make_shared<const data::Corpus>(read_by_run, at::get_num_threads());
   const Path manifest = loaded.folder / checkpoint::kManifestName;
   AnalyzeSource out;
   out.info = {.domains = analyze::validated_domains(*corpus),
@@ -62,10 +70,10 @@ std::optional<Path> run_of_checkpoint(const Path& checkpoint) {
   return real_files().exists(run / "metrics.jsonl") ? std::optional(run) : std::nullopt;
 }
 
-AnalyzeSource open_source(const std::string& path, const std::vector<std::string>& settings) {
+AnalyzeSource open_source(const std::string& path, const SourceOptions& options) {
   std::error_code error;
-  return std::filesystem::is_regular_file(path, error) ? open_trace(path, settings)
-                                                       : open_run(path, settings);
+  return std::filesystem::is_regular_file(path, error) ? open_trace(path, options)
+                                                       : open_run(path, options);
 }
 
 }  // namespace moe::tools

@@ -21,9 +21,17 @@ struct AnalyzeSource {
   std::function<void(const analyze::RowOptions& options, const analyze::TakeRows& take)> rows;
 };
 
-/// A file is a trace, a folder a run or checkpoint. `settings` are those of --set, for a run's
-/// data.
-AnalyzeSource open_source(const std::string& path, const std::vector<std::string>& settings);
+/// How a run or checkpoint is opened; a trace has everything in it.
+struct SourceOptions {
+  /// Those of --set, for a run's data.
+  std::vector<std::string> settings;
+  std::optional<int64_t> top_k = {};
+  bool verify = true;
+};
+
+/// A file is a trace, a folder a run or checkpoint. Throws ConfigError for settings and top_k
+/// beside a trace.
+AnalyzeSource open_source(const std::string& path, const SourceOptions& options);
 
 /// The run whose checkpoint this folder is: where its metrics.jsonl stands. Nothing for a
 /// checkpoint that was copied elsewhere.

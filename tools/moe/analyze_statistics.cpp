@@ -41,16 +41,28 @@ Json number(double value) {
   return std::isfinite(value) ? Json(value) : Json();
 }
 
+/// One number has no deviation.
 Json moments_json(const Moments& moments) {
-  return {{"count", moments.count()},           {"mean", number(moments.mean())},
-          {"std", number(moments.deviation())}, {"min", number(moments.min())},
-          {"max", number(moments.max())},       {"not_finite", moments.not_finite()}};
+  return {{"count", moments.count()},
+          {"mean", number(moments.mean())},
+          {"std", moments.count() > 1 ? number(moments.deviation()) : Json()},
+          {"min", number(moments.min())},
+          {"max", number(moments.max())},
+          {"not_finite", moments.not_finite()}};
+}
+
+/// A share of nothing is null.
+Json share_json(double share, double of) {
+  return of > 0 ? Json(share) : Json();
 }
 
 Json association_json(const Association& found) {
-  return {{"information", found.information},       {"corrected", found.corrected},
-          {"expert_entropy", found.expert_entropy}, {"label_entropy", found.label_entropy},
-          {"of_expert", found.of_expert},           {"of_label", found.of_label}};
+  return {{"information", found.information},
+          {"corrected", found.corrected},
+          {"expert_entropy", found.expert_entropy},
+          {"label_entropy", found.label_entropy},
+          {"of_expert", share_json(found.of_expert, found.expert_entropy)},
+          {"of_label", share_json(found.of_label, found.label_entropy)}};
 }
 
 Json tokens_json(const std::vector<TokenOfExpert>& tokens, const data::Tokenizer& tokenizer) {
@@ -75,7 +87,7 @@ Json pairs_json(const std::vector<ExpertPair>& pairs, int64_t most) {
   return {{"seen", pairs.size()}, {"strongest", std::move(list)}};
 }
 
-/// Share of expert e's pairs in each part of the sequence.
+/// Share of expert e's pairs in each part of the sequence; NaN for an expert without pairs.
 std::vector<double> shares_of_positions(const analyze::CountTable& counts_EP, int64_t expert) {
   std::vector<double> out;
   double all = 0;
@@ -83,7 +95,7 @@ std::vector<double> shares_of_positions(const analyze::CountTable& counts_EP, in
     out.push_back(static_cast<double>(counts_EP.at(expert, p)));
     all += out.back();
   }
-  for (auto& share : out) share = all > 0 ? share / all : 0;
+  for (auto& share : out) share /= all;
   return out;
 }
 
@@ -101,8 +113,8 @@ Json layer_json(const analyze::LayerStatistics& layer, const data::Tokenizer& to
          {"positions", shares_of_positions(layer.counts_EP, static_cast<int64_t>(e))}});
   return {{"layer", layer.layer},
           {"dropped", layer.dropped},
-          {"load_entropy", layer.load_entropy},
-          {"load_evenness", layer.load_evenness},
+          {"load_entropy", number(layer.load_entropy)},
+          {"load_evenness", number(layer.load_evenness)},
           {"weight_entropy", moments_json(layer.weight_entropy)},
           {"score_entropy", moments_json(layer.score_entropy)},
           {"token", association_json(layer.token)},
@@ -139,17 +151,20 @@ void print_layer(const analyze::LayerStatistics& layer, const data::Tokenizer& t
                  const ListLengths& lengths) {
   std::printf("\nlayer %lld\n", static_cast<long long>(layer.layer));
   const auto print_entropy = [](const char* of, const Moments& moments) {
-    if (moments.count() > 0)
+    if (moments.count() > 1)
       std::printf("  entropy of a token's %s %.3f +- %.3f nats, %.3f to %.3f\n", of, moments.mean(),
                   moments.deviation(), moments.min(), moments.max());
   };
   print_entropy("weights", layer.weight_entropy);
   print_entropy("scores of all experts", layer.score_entropy);
-  std::printf(
-      "  the token id settles %.1f %% of the expert's entropy (%.3f nats, %.3f without "
-      "chance), its place %.1f %%\n",
-      100 * layer.token.of_expert, layer.token.information, layer.token.corrected,
-      100 * layer.position.of_expert);
+  if (layer.token.expert_entropy > 0)
+    std::printf(
+        "  the token id settles %.1f %% of the expert's entropy (%.3f nats, %.3f without "
+        "chance), its place %.1f %%\n",
+        100 * layer.token.of_expert, layer.token.information, layer.token.corrected,
+        100 * layer.position.of_expert);
+  else
+    std::printf("  at most one expert got tokens, so nothing of it is left to settle\n");
   const auto tokens_E = analyze::tokens_of_experts(layer.counts_EV, lengths.tokens);
   for (size_t e = 0; e < tokens_E.size() && lengths.tokens > 0; ++e) {
     std::printf("  expert %zu:", e);
@@ -186,6 +201,7 @@ void print_statistics(const analyze::RoutingStatistics& statistics,
       "share of all (x).\n");
   for (const auto& layer : statistics.layers) print_layer(layer, tokenizer, lengths);
   for (const auto& flow : statistics.flows) {
+    if (flow.association.label_entropy == 0) continue;  // at most one expert: nothing to settle
     std::printf("\nlayer %lld to %lld: the expert settles %.1f %% of the next one's entropy\n",
                 static_cast<long long>(flow.from), static_cast<long long>(flow.to),
                 100 * flow.association.of_label);

@@ -23,6 +23,7 @@ struct TokenizeBench {
   int64_t threads = 1;
   int64_t repeat = 10;
   int64_t warmup = 2;
+  bool no_verify = false;
   bool json = false;
 };
 
@@ -51,7 +52,7 @@ int bench_tokenize(const TokenizeBench& o) {
   const auto file = open_text(o.text);
   const std::string_view text(reinterpret_cast<const char*>(file->bytes().data()),
                               file->bytes().size());
-  const auto tokenizer = models::load_tokenizer(o.tokenizer);
+  const auto tokenizer = models::load_tokenizer(o.tokenizer, !o.no_verify);
   int64_t tokens = 0;
   const auto encode = [&] {
     tokens = 0;
@@ -93,6 +94,7 @@ int bench_tokenize(const TokenizeBench& o) {
 void setup_bench_tokenize(CLI::App& app, TokenizeBench& o) {
   app.add_option("TEXT", o.text, "file of text to encode")->required();
   app.add_option("--tokenizer", o.tokenizer, "a tokenizer.json, a run or a checkpoint")->required();
+  add_no_verify(app, o.no_verify);
   app.add_option("--threads", o.threads, "threads that encode")->capture_default_str();
   app.add_option("--repeat", o.repeat, "timed repetitions")->capture_default_str();
   app.add_option("--warmup", o.warmup, "repetitions before these")->capture_default_str();

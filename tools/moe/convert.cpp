@@ -6,7 +6,7 @@
 #include <moe/models/family.h>
 #include <moe/models/save.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/model_argument.h"
 
 namespace moe::tools {
 
@@ -19,6 +19,8 @@ struct ConvertCommand {
   std::string dtype;
   std::string quantize;
   int64_t threads = 0;
+  bool no_verify = false;
+  bool read_sources = false;
 };
 
 /// The family whose config.json can describe the model.
@@ -46,8 +48,11 @@ int run_convert(const ConvertCommand& o) {
   if (!o.to.empty()) check_one_of("convert", "--to", o.to, {"huggingface", "native"});
   if (!o.family.empty()) models::families().at(o.family);
   use_threads(o.threads);
-  const auto dtype = o.dtype.empty() ? models::stored_type(o.source) : parse_dtype(o.dtype);
-  const auto model = models::load(o.source, dtype);
+  models::LoadOptions options;
+  options.dtype = o.dtype.empty() ? models::stored_type(o.source) : parse_dtype(o.dtype);
+  options.verify = !o.no_verify;
+  options.read_sources = o.read_sources;
+  const auto model = models::load(o.source, options);
   const std::string to = !o.to.empty() ? o.to : model.family.empty() ? "huggingface" : "native";
   check<ConfigError>(o.family.empty() || to == "huggingface", "--family",
                      "expected a family beside --to huggingface only, got '", o.family,
@@ -58,7 +63,7 @@ int run_convert(const ConvertCommand& o) {
     models::save_hugging_face(model, o.target, o.family);
   else
     models::save_hugging_face(model, o.target, family_for(model.spec()));
-  std::cout << o.target << '\n';
+  std::cout << o.target << '\n' << source_line(model);
   return 0;
 }
 
@@ -81,6 +86,11 @@ void setup_convert(CLI::App& app, ConvertCommand& o) {
       ->type_name("TYPE");
   app.add_option("--quantize", o.quantize, "int8 or int4 (not there yet)")->type_name("FORMAT");
   add_threads(app, o.threads);
+  add_no_verify(app, o.no_verify);
+  app.add_flag(
+      "--read-sources", o.read_sources,
+      "of a checkpoint of an older version: make what it lacks (the table of a hash router, "
+      "a recording) from the files that its configuration names");
 }
 
 }  // namespace

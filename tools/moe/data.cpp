@@ -8,7 +8,7 @@
 #include <moe/data/token_file.h>
 #include <moe/models/load.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/model_argument.h"
 
 namespace moe::tools {
 
@@ -44,14 +44,17 @@ struct TokenizeCommand {
   std::string out;
   std::string format = "text";
   data::PackingOptions packing;
+  bool no_special = false;
   int64_t threads = 0;
+  bool no_verify = false;
 };
 
 int tokenize_files(const TokenizeCommand& o) {
   check_one_of("data tokenize", "--format", o.format,
                {"text", "jsonl_text", "jsonl_prompt_completion"});
   o.packing.validate("data tokenize");
-  const auto tokenizer = models::load_tokenizer(o.tokenizer);
+  auto tokenizer = models::load_tokenizer(o.tokenizer, !o.no_verify);
+  if (o.no_special) tokenizer = tokenizer->without_special();
   auto layout =
       data::make_layout(o.packing, *tokenizer, o.threads != 0 ? o.threads : usable_cores());
   // Where documents begin is kept; a run may still read them as one stream.
@@ -89,7 +92,10 @@ void setup_tokenize_files(CLI::App& app, TokenizeCommand& o) {
                  "the string behind each document, for --documents separator");
   app.add_flag("--end-of-text", o.packing.end_of_text,
                "put the tokenizer's end-of-text token behind each document");
+  app.add_flag("--no-special", o.no_special,
+               "text that reads like a special token (<|endoftext|>) is the text that it is");
   add_threads(app, o.threads);
+  add_no_verify(app, o.no_verify);
 }
 
 }  // namespace

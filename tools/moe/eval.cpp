@@ -1,5 +1,6 @@
 // moe eval: how well a model predicts files of text.
 
+#include <algorithm>
 #include <iostream>
 
 #include <ATen/Parallel.h>
@@ -17,6 +18,7 @@ struct EvalCommand {
   std::vector<std::string> data;
   std::string format = "text";
   std::string documents = "run";
+  bool no_special = false;
   bool json = false;
 };
 
@@ -33,14 +35,25 @@ std::string evaluation_line(const std::string& name, const objectives::TextLoss&
                 result.bits_per_byte(), " bits per byte, ", grouped(result.tokens), " tokens\n");
 }
 
+/// Whether text of the files that reads like a special token is that token: not where none of the
+/// run's own text was read so.
+bool reads_special(const EvalCommand& o, const data::DataOptions& run) {
+  const auto reads = [](const data::DomainOptions& domain) { return domain.special; };
+  return !o.no_special && (run.domains.empty() || std::ranges::any_of(run.domains, reads));
+}
+
 int run_eval(const EvalCommand& o) {
   check_one_of("eval", "--documents", o.documents, {"run", "stream"});
+  check<ConfigError>(!o.no_special || o.format != "tokens", "--no-special",
+                     "expected text, got --format tokens, which is encoded. Leave it out.");
   for (const auto& path : o.data) check_input_file("--data", path);
-  const auto model = load_model(o.model);
+  auto model = load_model(o.model);
   // Models of other programs, and converted ones, had no run.
-  const bool has_run = model.config.find("data") != nullptr;
-  const auto packing = o.documents == "run" && has_run ? models::data_options_of(model).packing
-                                                       : data::PackingOptions();
+  const auto run = model.config.find("data") ? models::data_options_of(model) : data::DataOptions();
+  const auto packing = o.documents == "run" ? run.packing : data::PackingOptions();
+  if (model.tokenizer && !reads_special(o, run))
+    model.tokenizer = model.tokenizer->without_special();
+  if (!o.json) std::cout << source_line(model);
   objectives::TextLoss total;
   Json files = Json::array();
   for (const auto& path : o.data) {
@@ -56,7 +69,8 @@ int run_eval(const EvalCommand& o) {
     return 0;
   }
   Json out = evaluation_json(total);
-  out["step"] = model.step;
+  add_source(out, model);
+  add_set_moe(out, o.model.top_k);
   out["threads"] = at::get_num_threads();
   out["files"] = std::move(files);
   print_json(out);
@@ -79,6 +93,9 @@ void setup_eval(CLI::App& app, EvalCommand& o) {
                  "file is one text")
       ->type_name("NAME")
       ->capture_default_str();
+  app.add_flag("--no-special", o.no_special,
+               "text that reads like a special token (<|endoftext|>) is the text that it is; so it "
+               "is anyway when every domain of the run has special = false");
   add_json(app, o.json);
 }
 

@@ -39,7 +39,7 @@ int run_forward(const ForwardCommand& o) {
   }
   formats::write_safetensors(real_files(), o.out,
                              models::forward_pass(*loaded.model, rows, request));
-  std::cout << o.out << '\n';
+  std::cout << o.out << '\n' << source_line(loaded);
   return 0;
 }
 

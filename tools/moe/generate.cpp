@@ -6,6 +6,7 @@
 #include <optional>
 #include <unistd.h>
 
+#include <moe/base/log.h>
 #include <moe/generation/generate.h>
 
 #include "tools/moe/model_argument.h"
@@ -21,7 +22,8 @@ struct GenerateCommand {
   bool json = false;
 };
 
-/// A field as an option: max_tokens becomes --max-tokens.
+/// A field as an option: max_tokens becomes --max-tokens; what is done unless it is switched off
+/// becomes --no-NAME.
 struct FieldOptions {
   CLI::App& app;
 
@@ -32,7 +34,11 @@ struct FieldOptions {
   }
   void operator()(std::string name, bool& field, const char* help) {
     std::replace(name.begin(), name.end(), '_', '-');
-    app.add_flag("--" + name, field, help);
+    if (!field)
+      app.add_flag("--" + name, field, help);
+    else
+      app.add_flag_callback(
+          "--no-" + name, [&field] { field = false; }, concat("do not ", help));
   }
   void operator()(const std::string& name, std::vector<std::string>& field, const char* help) {
     app.add_option("--" + name, field, concat(help, "; may be repeated"))->allow_extra_args(false);
@@ -48,6 +54,9 @@ int run_generate(const GenerateCommand& o) {
   const auto model = load_model(o.model);
   const std::string prompt = o.prompt ? *o.prompt : read_stdin();
   if (!o.json) {
+    // Standard output is the text and nothing else.
+    if (const auto line = source_line(model); !line.empty())
+      log::info(line.substr(0, line.size() - 1));
     generate(model, prompt, o.options,
              [](std::string_view text) { std::cout << text << std::flush; });
     // Only for people: a program gets the text as it is.
@@ -55,11 +64,14 @@ int run_generate(const GenerateCommand& o) {
     return 0;
   }
   const auto result = generate(model, prompt, o.options);
-  print_json({{"text", result.text},
+  Json out = {{"text", result.text},
               {"tokens", result.tokens},
               {"finish_reason", result.finish_reason},
               {"tokens_per_second", result.tokens_per_second},
-              {"prompt_tokens", result.prompt_tokens}});
+              {"prompt_tokens", result.prompt_tokens}};
+  add_source(out, model);
+  add_set_moe(out, o.model.top_k);
+  print_json(out);
   return 0;
 }
 

@@ -1,6 +1,7 @@
 // moe inspect: what a model is and costs, without allocating it.
 
 #include <iostream>
+#include <optional>
 
 #include <moe/balance/term.h>
 #include <moe/base/files.h>
@@ -16,7 +17,7 @@
 #include <moe/train/optimizer.h>
 #include <moe/train/options.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/model_argument.h"
 
 namespace moe::tools {
 
@@ -29,6 +30,7 @@ struct InspectOptions {
   bool json = false;
   std::string dtype = "float32";
   std::vector<std::string> settings;
+  bool no_verify = false;
 };
 
 /// One registered kind.
@@ -99,12 +101,14 @@ void print_listing(const std::vector<ListedRegistry>& registries) {
   }
 }
 
-/// The configuration that `target` stands for: a TOML file's, or that of a run or checkpoint.
+/// The configuration that `target` stands for: a TOML file's, or that of a model's folder, whose
+/// files have been looked at already.
 Table configuration(const std::string& target) {
   auto& files = real_files();
   const bool toml = target.size() > 5 && target.compare(target.size() - 5, 5, ".toml") == 0;
   std::error_code ignored;
-  if (std::filesystem::is_directory(target, ignored)) return models::load_config(target);
+  if (std::filesystem::is_directory(target, ignored))
+    return models::load_config(target, /*verify=*/false);
   if (toml || files.exists(target)) return config::read_toml(target);
   fail<ConfigError>("inspect",
                     "expected a model folder, a CONFIG.toml or the name of a known model, "
@@ -118,18 +122,21 @@ struct Subject {
   /// Of another program's model its family, of ours the architecture.
   std::string family;
   models::ModelSpec spec;
+  /// Where it is one of ours.
+  std::optional<models::OpenedCheckpoint> checkpoint = {};
 };
 
 Subject subject_of(const InspectOptions& o) {
   std::error_code ignored;
-  const bool foreign =
-      std::filesystem::is_directory(o.target, ignored) && models::is_foreign(o.target);
-  Table table = configuration(o.target);
+  const bool folder = std::filesystem::is_directory(o.target, ignored);
+  const bool foreign = folder && models::is_foreign(o.target);
+  Subject out;
+  if (folder && !foreign) out.checkpoint = models::open_checkpoint(o.target, !o.no_verify);
+  Table table = configuration(out.checkpoint ? out.checkpoint->folder.string() : o.target);
   apply_settings(table, o.settings);
   const Value* section = table.find("model");
   check<ConfigError>(section && section->as<Table>(), "inspect", "expected a [model] section in '",
                      o.target, "', found none. Name the configuration of a run.");
-  Subject out;
   if (table.find("data")) {  // a run's configuration: refuse whatever training would refuse
     train::RunOptions run;
     read_fields(run, table, "");
@@ -149,6 +156,7 @@ Json facts(const Subject& subject, at::ScalarType dtype) {
   Json out;
   out["family"] = subject.family;
   out["architecture"] = subject.spec.architecture;
+  if (subject.checkpoint) add_source(out, *subject.checkpoint);
   out["parameters"] = {{"total", counts.total},
                        {"active", counts.active},
                        {"active_without_input_embedding", counts.active_without_input_embedding},
@@ -171,7 +179,11 @@ void print_facts(const Json& f, const std::string& dtype) {
   const auto family = f["family"].get<std::string>(),
              architecture = f["architecture"].get<std::string>();
   if (family != architecture) std::cout << "family " << family << '\n';
-  std::cout << "architecture " << architecture << "\nparameters\n";
+  std::cout << "architecture " << architecture << '\n';
+  if (f.contains("step") && !f["step"].is_null())
+    std::cout << "step " << grouped(f["step"].get<int64_t>()) << " of "
+              << f["checkpoint"].get<std::string>() << '\n';
+  std::cout << "parameters\n";
   for (const auto& [name, value] : f["parameters"].items()) row(name, value, "");
   std::cout << "one token\n";
   row("flops_per_token", f["flops_per_token"],
@@ -220,6 +232,7 @@ void setup_inspect(CLI::App& app, InspectOptions& o) {
       ->type_name("[KIND]");
   add_dtype(app, o.dtype);
   add_set(app, o.settings);
+  add_no_verify(app, o.no_verify);
   add_json(app, o.json);
 }
 

@@ -15,6 +15,10 @@ void add_run(CLI::App& app, RunArgument& o) {
       ->type_name("DEVICE")
       ->capture_default_str();
   add_threads(app, o.threads);
+  app.add_flag(
+      "--allow-changed-data", o.allow_changed_data,
+      "go on from a checkpoint although files hold other data than it was trained on (above "
+      "1 GiB that is told by their size and samples)");
 }
 
 train::Run open_run(const RunArgument& o) {

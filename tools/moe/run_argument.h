@@ -17,9 +17,10 @@ struct RunArgument {
   std::string dtype;
   std::string device = "cpu";
   int64_t threads = 0;
+  bool allow_changed_data = false;
 };
 
-/// CONFIG.toml, --out, --set, --dtype, --device and --threads.
+/// CONFIG.toml, --out, --set, --dtype, --device, --threads and --allow-changed-data.
 void add_run(CLI::App& app, RunArgument& o);
 /// Reads the configuration with what the options change in it, `--set` first, and sets the
 /// process's threads. Throws ConfigError for what does not fit.

@@ -9,7 +9,7 @@
 #include <moe/data/tokenizer.h>
 #include <moe/models/load.h>
 
-#include "tools/moe/common.h"
+#include "tools/moe/model_argument.h"
 
 namespace moe::tools {
 
@@ -19,16 +19,19 @@ struct TokenizeOptions {
   std::vector<std::string> inputs;
   bool decode = false;
   bool no_special = false;
+  bool no_verify = false;
   bool train = false;
   data::BpeTrainerOptions trainer;
   std::string out;
 };
 
 /// The tokenizer of a model; without a model the bytes themselves.
-std::shared_ptr<const data::Tokenizer> tokenizer_of(const std::vector<std::string>& inputs) {
+std::shared_ptr<const data::Tokenizer> tokenizer_of(const TokenizeOptions& o) {
+  const auto& inputs = o.inputs;
   check<ConfigError>(inputs.size() <= 1, "tokenize", "expected one MODEL, got ", inputs.size(),
                      " names. Text comes on standard input; files are for --train.");
-  return inputs.empty() ? data::make_tokenizer("byte") : models::load_tokenizer(inputs[0]);
+  return inputs.empty() ? data::make_tokenizer("byte")
+                        : models::load_tokenizer(inputs[0], !o.no_verify);
 }
 
 Json read_line(const std::string& line, int64_t number, bool decode) {
@@ -89,7 +92,8 @@ int tokenize(const TokenizeOptions& o) {
   check<ConfigError>(o.out.empty() && o.trainer.special.empty(), "tokenize",
                      "expected --train beside --out and --special, got none. Add it, or leave "
                      "them out.");
-  const auto tokenizer = tokenizer_of(o.inputs);
+  auto tokenizer = tokenizer_of(o);
+  if (o.no_special && !o.decode) tokenizer = tokenizer->without_special();
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     if (line.empty()) continue;
@@ -106,7 +110,9 @@ void setup_tokenize(CLI::App& app, TokenizeOptions& o) {
                  "With --train: files of text");
   app.add_flag("--decode", o.decode, "from ids to text");
   app.add_flag("--no-special", o.no_special,
-               "plain text, without special tokens; encoding adds none in any case");
+               "--decode: plain text, without special tokens. Encoding: text that reads like one "
+               "(<|endoftext|>) is the text that it is; none is added in any case");
+  add_no_verify(app, o.no_verify);
   app.add_flag("--train", o.train, "learn a byte-level BPE vocabulary from files of text");
   app.add_option("--vocabulary", o.trainer.vocabulary,
                  "tokens to learn, with the 256 bytes and special tokens")

@@ -51,13 +51,17 @@ void announce(const train::Run& run) {
 }
 
 int run_train(const TrainCommand& o) {
+  check<ConfigError>(o.resume || !o.run.allow_changed_data, "--allow-changed-data",
+                     "expected --resume beside it, got none. Add it, or leave both out.");
   auto argument = o.run;
   if (o.seed) argument.settings.push_back(concat("train.seed=", *o.seed));
   auto run = open_run(argument);
   announce(run);
   catch_stop_signals();
-  const train::RunControls controls{
-      .stop = caught_signal, .max_steps = o.max_steps, .label = "train"};
+  const train::RunControls controls{.stop = caught_signal,
+                                    .max_steps = o.max_steps,
+                                    .allow_changed_data = o.run.allow_changed_data,
+                                    .label = "train"};
   const auto summary = o.resume ? run.resume(controls) : run.start(controls);
   // The trainer is gone: its memory is free for the checkpoint that the report looks at.
   report::try_write_report(run.folder());
@@ -66,16 +70,21 @@ int run_train(const TrainCommand& o) {
   const bool evaluated = record.best_step >= 0;
   if (o.json) {
     print_json({{"steps", record.step},
+                {"resumed_from", summary.resumed_from < 0 ? Json() : Json(summary.resumed_from)},
                 {"tokens", record.tokens},
                 {"seconds", record.seconds},
                 {"loss", evaluated ? Json(summary.final_loss) : Json()},
+                {"loss_step", evaluated ? Json(record.last_evaluation) : Json()},
                 {"best_loss", evaluated ? Json(record.best_loss) : Json()},
                 {"best_step", evaluated ? Json(record.best_step) : Json()}});
   } else {
     std::cout << "step " << record.step << " after " << clock_text(record.seconds);
-    if (evaluated)
-      std::cout << ", validation loss " << summary.final_loss << " (best " << record.best_loss
-                << " at step " << record.best_step << ")";
+    if (summary.resumed_from >= 0) std::cout << ", resumed from step " << summary.resumed_from;
+    if (evaluated) {
+      std::cout << ", validation loss " << summary.final_loss;
+      if (record.last_evaluation != record.step) std::cout << " at step " << record.last_evaluation;
+      std::cout << " (best " << record.best_loss << " at step " << record.best_step << ")";
+    }
     std::cout << "\n";
   }
   if (summary.stopped_by == 0) return 0;

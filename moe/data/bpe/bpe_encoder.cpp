@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <moe/base/threads.h>
 #include <moe/data/bpe/bpe_encoder.h>
 #include <moe/data/bpe/gpt2_words.h>
@@ -58,10 +60,13 @@ void encode_in_parallel(const BpeTokenizer& tokenizer, std::string_view text, in
                         const Tokenizer::TakeIds& take, size_t chunk_bytes) {
   std::vector<std::vector<BpePiece>> chunks(1);
   size_t bytes = 0;  // of the last chunk
-  std::vector<WordCache> caches(static_cast<size_t>(threads));
+  // A cache takes 2 MiB: none for threads that would find nothing to do.
+  const auto most_chunks = static_cast<int64_t>(text.size() / std::max<size_t>(chunk_bytes, 1)) + 1;
+  std::vector<WordCache> caches(static_cast<size_t>(std::clamp<int64_t>(threads, 1, most_chunks)));
   const auto encode_chunks = [&] {
     std::vector<std::vector<int64_t>> ids(chunks.size());
-    in_parallel(static_cast<int64_t>(chunks.size()), threads, [&](int64_t index, size_t worker) {
+    const auto workers = static_cast<int64_t>(caches.size());
+    in_parallel(static_cast<int64_t>(chunks.size()), workers, [&](int64_t index, size_t worker) {
       auto& out = ids[static_cast<size_t>(index)];
       const Tokenizer::TakeIds keep = [&](std::span<const int64_t> part) {
         out.insert(out.end(), part.begin(), part.end());

@@ -43,9 +43,9 @@ class BpeEncoder {
 };
 
 /// The ids of `text` in order, encoded by up to `threads` threads: those of one thread, as text is
-/// cut at added tokens and where a word begins for certain (gpt2_word_border). `take` is called on
-/// this thread. A thread's turn is at least `chunk_bytes` of text (long against the making of a
-/// task, short against a file); the ids of some 16 turns a thread are held at once.
+/// cut at added tokens and where the words on both sides stay what they are (gpt2_word_border).
+/// `take` is called on this thread. A thread's turn is at least `chunk_bytes` of text (long against
+/// the making of a task, short against a file); the ids of some 16 turns a thread are held at once.
 void encode_in_parallel(const BpeTokenizer& tokenizer, std::string_view text, int64_t threads,
                         const Tokenizer::TakeIds& take, size_t chunk_bytes = size_t{1} << 18);
 

@@ -23,21 +23,59 @@ WordCache& cache_of_thread() {
   return cache;
 }
 
+/// Whether each id is a special token.
+std::vector<bool> special_ids(const BpeModel& model) {
+  std::vector<bool> out(model.tokens.size(), false);
+  for (const auto& token : model.added) out[token.id] = token.special;
+  return out;
+}
+
+std::vector<BpeMerge> merges_for(const BpeModel& model, SpecialText special_text) {
+  if (special_text == SpecialText::kToken) return model.merges;
+  const std::vector<bool> special = special_ids(model);
+  std::vector<BpeMerge> out;
+  for (const auto& merge : model.merges)
+    if (!special[merge.result]) out.push_back(merge);
+  return out;
+}
+
+std::vector<AddedToken> added_for(const BpeModel& model, SpecialText special_text) {
+  std::vector<AddedToken> out;
+  for (const auto& token : model.added)
+    if (special_text == SpecialText::kToken || !token.special) out.push_back(token);
+  return out;
+}
+
 }  // namespace
 
-BpeTokenizer::BpeTokenizer(BpeModel model, std::string name)
+BpeTokenizer::BpeTokenizer(BpeModel model, std::string name, SpecialText special_text)
     : model_((model.validate(concat('\'', name, '\'')), std::move(model))),
       name_(std::move(name)),
       serial_(next_serial()),
       byte_ids_(model_.byte_ids()),
-      special_(model_.tokens.size(), false),
-      merges_(model_.merges),
-      added_(model_.added) {
-  for (const auto& token : model_.added) special_[token.id] = token.special;
+      special_(special_ids(model_)),
+      merges_(merges_for(model_, special_text)),
+      added_(added_for(model_, special_text)) {
+  if (special_text == SpecialText::kText) check_bytes_are_not_special();
   if (!model_.ignore_merges) return;
   const std::vector<bool> added = model_.is_added();
   for (size_t id = 0; id < model_.tokens.size(); ++id)
     if (!added[id]) whole_words_.emplace(model_.tokens[id], static_cast<uint32_t>(id));
+}
+
+void BpeTokenizer::check_bytes_are_not_special() const {
+  for (size_t byte = 0; byte < byte_ids_.size(); ++byte)
+    if (special_[byte_ids_[byte]])
+      fail("data/tokenizer", "expected a token that is not special for every byte in '", name_,
+           "', to encode text without special tokens, got only a special one for byte ", byte,
+           ". Read special tokens in text, or train another tokenizer.");
+}
+
+std::shared_ptr<const Tokenizer> BpeTokenizer::without_special() const {
+  std::call_once(without_special_made_, [&] {
+    without_special_ = std::make_shared<BpeTokenizer>(model_, name_, SpecialText::kText);
+  });
+  return without_special_;
 }
 
 std::vector<int64_t> BpeTokenizer::encode(std::string_view text) const {

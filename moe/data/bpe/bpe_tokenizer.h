@@ -1,5 +1,7 @@
 #pragma once
 
+#include <memory>
+#include <mutex>
 #include <string_view>
 #include <unordered_map>
 
@@ -11,6 +13,9 @@
 
 namespace moe::data {
 
+/// What text becomes that reads like a special token.
+enum class SpecialText { kToken, kText };
+
 /// Byte-level BPE as GPT-2 has it: added tokens are found first, the rest is divided into words,
 /// and the bytes of a word are merged by rank. The ids are those of the Python package `tokenizers`
 /// for the same tokenizer.json and text. Text need not be UTF-8: bytes that are none stay what they
@@ -19,8 +24,11 @@ namespace moe::data {
 /// add_prefix_space.
 class BpeTokenizer final : public Tokenizer {
  public:
-  /// `name` is what messages call it. Throws Error for a model that does not validate.
-  BpeTokenizer(BpeModel model, std::string name);
+  /// `name` is what messages call it. Throws Error for a model that does not validate. With kText
+  /// no text gives the id of a special token: they are not looked for, and no merge makes one;
+  /// added tokens that are not special are found all the same. Throws Error then when a byte has no
+  /// other token.
+  BpeTokenizer(BpeModel model, std::string name, SpecialText special_text = SpecialText::kToken);
   BpeTokenizer(const BpeTokenizer&) = delete;
   BpeTokenizer& operator=(const BpeTokenizer&) = delete;
 
@@ -30,6 +38,8 @@ class BpeTokenizer final : public Tokenizer {
   void encode_in_parts(std::string_view text, int64_t threads, const TakeIds& take) const override;
   std::string decode(std::span<const int64_t> tokens) const override;
   std::string decode_plain(std::span<const int64_t> tokens) const override;
+  /// Made by the first call, which takes as long as making this one.
+  std::shared_ptr<const Tokenizer> without_special() const override;
   std::string tokenizer_json() const override { return write_tokenizer_json(model_); }
 
   /// The special token <|endoftext|>, <|end_of_text|>, </s> or <eos>, the first of these it has.
@@ -43,6 +53,7 @@ class BpeTokenizer final : public Tokenizer {
 
  private:
   std::string decode(std::span<const int64_t> tokens, bool with_special) const;
+  void check_bytes_are_not_special() const;
 
   BpeModel model_;
   std::string name_;
@@ -53,6 +64,8 @@ class BpeTokenizer final : public Tokenizer {
   AddedTokenFinder added_;
   /// Tokens by their bytes; empty unless the model ignores merges.
   std::unordered_map<std::string_view, uint32_t> whole_words_;
+  mutable std::once_flag without_special_made_;
+  mutable std::shared_ptr<const Tokenizer> without_special_;
 
   friend class BpeEncoder;
 };

@@ -91,6 +91,15 @@ size_t space_length(std::string_view text) {
   return end;
 }
 
+/// What the character is that ends before `end`, which is not 0 and where a character begins.
+CharacterClass class_before(std::string_view text, size_t end) {
+  size_t begin = end - 1;
+  while (begin > 0 && end - begin < 4 && (static_cast<unsigned char>(text[begin]) & 0xC0) == 0x80)
+    --begin;
+  const ScannedCharacter found = scan_character(text.substr(begin, end - begin));
+  return found.length == end - begin ? found.kind : CharacterClass::kOther;  // else it is no UTF-8
+}
+
 }  // namespace
 
 size_t gpt2_word_length(std::string_view text) {
@@ -107,11 +116,9 @@ size_t gpt2_word_length(std::string_view text) {
 
 size_t gpt2_word_border(std::string_view text, size_t from) {
   for (size_t i = std::max<size_t>(from, 1); i < text.size(); ++i) {
-    const auto before = static_cast<unsigned char>(text[i - 1]);
     const auto here = static_cast<unsigned char>(text[i]);
     const bool is_space = here < 0x80 && kAsciiClasses[here] == CharacterClass::kSpace;
-    if (is_space && before < 0x80 && kAsciiClasses[before] != CharacterClass::kSpace) return i;
-    if (before == '\n' && scan_character(text.substr(i)).kind != CharacterClass::kSpace) return i;
+    if (is_space && class_before(text, i) != CharacterClass::kSpace) return i;
   }
   return text.size();
 }

@@ -13,9 +13,10 @@ namespace moe::data {
 /// the words of a text are found one after another in time linear in its length.
 size_t gpt2_word_length(std::string_view text);
 
-/// The first place at or behind `from`, and behind 0, where a word of `text` begins whatever stands
-/// before it and may be scanned alone: white space behind another ASCII character, or a character
-/// that is no white space behind a newline. The end of `text` when there is none.
+/// The first place at or behind `from`, and behind 0, where `text` can be cut, so that the words of
+/// the two parts, each found by itself, are those of the whole: at ASCII white space behind a
+/// character that is none. Behind white space there is no such place: what follows a run of it
+/// decides how the run is divided. The end of `text` when there is none.
 size_t gpt2_word_border(std::string_view text, size_t from);
 
 }  // namespace moe::data

@@ -17,7 +17,7 @@ void Dense::validate(const std::string& place) const {
   check<ConfigError>(d_ff >= 0 && d_ff <= INT32_MAX, "config", "expected '", key("d_ff"),
                      "' of at least 0 and at most ", INT32_MAX, ", got ", d_ff, ". Correct it.");
   check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", key("dropout"),
-                     "' in [0, 1), got ", dropout, ". Lower it.");
+                     "' in [0, 1), got ", dropout, ". Correct it.");
 }
 
 void Dense::resolve() {

@@ -57,7 +57,7 @@ MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
 
 MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions& options,
                            const experts::ExpertsMaker& make_experts)
-    : FeedForward(shape.tensors), options_(options), group_(shape.group) {
+    : FeedForward(shape.tensors), options_(options), causal_(shape.causal), group_(shape.group) {
   auto& o = options_;
   o.d_model = shape.d_model;
   if (o.expert.d_ff == 0) o.expert.d_ff = 4 * o.d_model;
@@ -66,17 +66,8 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                     .at(o.dispatcher)
                     .make({.num_experts = o.num_experts, .group = group_}, {});
   const auto [first, local] = dispatcher_->local_experts();
-  router_ =
-      register_module("router", o.router.make(routing::RouterShape{.d_model = o.d_model,
-                                                                   .num_experts = o.num_experts,
-                                                                   .top_k = o.top_k,
-                                                                   .tensors = shape.tensors}));
-  capacity_ = std::make_shared<capacity::Capacity>(
-      capacity::CapacityShape{.num_experts = o.num_experts,
-                              .choices = router_->active_experts(),
-                              .ranks = group_->size(),
-                              .causal = shape.causal},
-      o.capacity);
+  router_ = register_module("router", make_router());
+  capacity_ = make_capacity();
   const experts::ExpertsShape expert_shape = {.d_model = o.d_model,
                                               .d_ff = o.expert.d_ff,
                                               .num_experts = o.num_experts,
@@ -87,7 +78,7 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
       "experts", make_experts ? make_experts(expert_shape) : o.expert.make(expert_shape));
   check(experts_ != nullptr, "layers/moe", "expected experts from make_experts, got none.");
   check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
-                     "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Lower it.");
+                     "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Correct it.");
   for (const auto& spec : o.balance) add_balance_term(spec);
   if (is_present(o.shared))
     shared_ = register_module("shared", o.shared.make(FeedForwardShape{.d_model = o.d_model,
@@ -96,15 +87,54 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                                                                        .tensors = shape.tensors}));
 }
 
+std::shared_ptr<routing::Router> MoELayerImpl::make_router() const {
+  return options_.router.make(routing::RouterShape{.d_model = options_.d_model,
+                                                   .num_experts = options_.num_experts,
+                                                   .top_k = options_.top_k,
+                                                   .tensors = tensors()});
+}
+
+std::shared_ptr<const capacity::Capacity> MoELayerImpl::make_capacity() const {
+  return std::make_shared<capacity::Capacity>(
+      capacity::CapacityShape{.num_experts = options_.num_experts,
+                              .choices = router_->active_experts(),
+                              .ranks = group_->size(),
+                              .causal = causal_},
+      options_.capacity);
+}
+
+std::shared_ptr<balance::Term> MoELayerImpl::make_term(const BalanceSpec& spec) const {
+  return spec.make(balance::TermShape{
+      .num_experts = options_.num_experts, .top_k = options_.top_k, .tensors = tensors()});
+}
+
 void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
   // Reported and saved under its kind; a second term of a kind gets a number.
   std::string name = spec.kind;
   const auto taken = [&](const auto& other) { return other.name == name; };
   for (int64_t number = 2; std::any_of(balance_.begin(), balance_.end(), taken); ++number)
     name = concat(spec.kind, '_', number);
-  const auto term = spec.make(balance::TermShape{
-      .num_experts = options_.num_experts, .top_k = options_.top_k, .tensors = tensors()});
-  balance_.push_back({name, spec.coefficient, register_module("balance_" + name, term)});
+  balance_.push_back({name, spec.coefficient, register_module("balance_" + name, make_term(spec))});
+}
+
+void MoELayerImpl::use_top_k(int64_t top_k) {
+  constexpr const char* kPlace = "layers/moe";
+  check<ConfigError>(top_k >= 1 && top_k <= options_.num_experts, kPlace,
+                     "expected top_k in [1, num_experts=", options_.num_experts, "], got ", top_k,
+                     ". Correct it.");
+  check<ConfigError>(router_->takes_top_k(), kPlace,
+                     "expected a router that gives every token top_k experts, got '",
+                     options_.router.kind, "', whose rule says how many. Leave top_k out.");
+  if (top_k == options_.top_k) return;
+  check(tensors().device().is_meta(), kPlace,
+        "expected a layer without memory to change top_k of, got one with numbers. Make it with "
+        "this top_k.");
+  options_.top_k = top_k;
+  router_ = replace_module("router", make_router());
+  capacity_ = make_capacity();
+  for (size_t i = 0; i < balance_.size(); ++i)
+    balance_[i].term =
+        replace_module("balance_" + balance_[i].name, make_term(options_.balance[i]));
 }
 
 FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {

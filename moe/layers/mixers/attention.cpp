@@ -34,7 +34,7 @@ void Attention::validate(const std::string& place) const {
                        value, ". Correct it.");
   check_one_of("config", key("qk_norm"), qk_norm, {"none", "head", "projection"});
   check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", key("dropout"),
-                     "' in [0, 1), got ", dropout, ". Lower it.");
+                     "' in [0, 1), got ", dropout, ". Correct it.");
 }
 
 void Attention::resolve() {

@@ -69,7 +69,8 @@ class Cosine final : public Router {
     const int64_t P = options.projection > 0 ? options.projection : std::max<int64_t>(8, E / 2);
     weight_EP_ = add_parameter("weight", {E, P}, {.role = Role::kScores, .per_expert = true});
     projection_ = register_module("projection", std::make_shared<Projection>(D, P, tensors()));
-    warn_if_constant(shape, rule_.weights_sum_to_one(), "routing/cosine");
+    set_untrained(why_constant(shape, rule_.weights_sum_to_one(), "routing/cosine",
+                               rule_.settings_of_raw_weights()));
   }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {

@@ -16,6 +16,7 @@ class Dense final : public LinearRouter {
  public:
   Dense(const RouterShape& shape, const DenseRouter& options) : LinearRouter(shape, options.bias) {}
 
+  bool takes_top_k() const override { return false; }
   double active_experts() const override { return static_cast<double>(shape_.num_experts); }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {

@@ -35,10 +35,13 @@ namespace {
 class ExpertChoice final : public LinearRouter {
  public:
   ExpertChoice(const RouterShape& shape, const ExpertChoiceRouter& options)
-      : LinearRouter(shape, options.bias), options_(options) {
-    if (options_.capacity_factor == 0) options_.capacity_factor = static_cast<double>(shape.top_k);
+      : LinearRouter(shape, options.bias),
+        options_(options),
+        takes_top_k_(options.capacity_factor == 0) {
+    if (takes_top_k_) options_.capacity_factor = static_cast<double>(shape.top_k);
   }
 
+  bool takes_top_k() const override { return takes_top_k_; }
   double active_experts() const override { return options_.capacity_factor; }
   bool looks_ahead() const override { return true; }
 
@@ -95,6 +98,7 @@ class ExpertChoice final : public LinearRouter {
   }
 
   ExpertChoiceRouter options_;
+  bool takes_top_k_;
 };
 
 }  // namespace

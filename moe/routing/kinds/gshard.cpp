@@ -13,7 +13,8 @@ void GShardRouter::validate(const std::string&) const {
   check_one_of("routing/gshard", "second_eval", second_eval, {"all", "none", "threshold", "same"});
   check<ConfigError>(threshold > 0 && threshold <= 1, "routing/gshard",
                      "expected threshold in (0, 1], got ", threshold,
-                     ". Mesh TensorFlow uses 0.2; use second = \"all\" to keep every expert.");
+                     ". Correct it (Mesh TensorFlow uses 0.2), or leave it out and set second = "
+                     "\"all\" to keep every expert.");
 }
 
 }  // namespace moe
@@ -32,7 +33,7 @@ class GShard final : public LinearRouter {
  public:
   GShard(const RouterShape& shape, const GShardRouter& options)
       : LinearRouter(shape, options.bias), options_(options) {
-    warn_if_constant(shape, /*weights_sum_to_one=*/true, "routing/gshard");
+    set_untrained(why_constant(shape, /*weights_sum_to_one=*/true, "routing/gshard", ""));
   }
 
   /// An upper bound where the policy looks at weights.

@@ -37,18 +37,22 @@ namespace {
 /// Needs the ids of context.tokens; see `without_ids`. The tables depend on options and layer only,
 /// not on the seed or step of the run. The balanced table gives every id its K experts by
 /// balanced_table and refuses ids that it has no count for; it is the buffer "table" (V, K) int64.
+///
+/// counts_file is read once, when a model starts. From then on the table is a part of the model: it
+/// has no rows until it is made or loaded, so that a checkpoint needs no other file. A router with
+/// fewer choices than its table takes the first ones of each id.
 class Hash final : public Router {
  public:
   Hash(const RouterShape& shape, const HashRouter& options) : Router(shape), options_(options) {
     if (options.table != "balanced") return;
-    const auto counts = [options] {
-      return options.counts_file.empty() ? options.counts : read_counts(options.counts_file);
+    const auto make = [options, E = shape.num_experts, K = shape.top_k](const Tensor& table_VK,
+                                                                        const RandomStream&) {
+      const auto counts =
+          options.counts_file.empty() ? options.counts : read_counts(options.counts_file);
+      const Tensor made_VK = balanced_table(counts, E, K);
+      table_VK.resize_(made_VK.sizes()).copy_(made_VK);
     };
-    const auto fill = [counts, E = shape.num_experts](const Tensor& table_VK, const RandomStream&) {
-      table_VK.copy_(balanced_table(counts(), E, table_VK.size(1)));
-    };
-    const auto V = static_cast<int64_t>(counts().size());
-    table_VK_ = add_buffer("table", {V, shape.top_k}, at::kLong, {.start = fill});
+    table_VK_ = add_buffer("table", {0, shape.top_k}, at::kLong, {.start = make});
   }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {
@@ -91,17 +95,33 @@ class Hash final : public Router {
       return random_experts(ids_T, {.seed = static_cast<uint64_t>(options_.seed), .layer = layer},
                             E, K);
     }
-    const auto type = table_VK_.scalar_type();
-    check(type == at::kLong || type == at::kDouble || type == at::kFloat, "routing/hash",
-          "expected a table that holds every expert's number, got one of type ", type,
-          ". Convert parameters only.");
+    check_table();
     const int64_t V = table_VK_.size(0);
     const Tensor unknown_T = ids_T.lt(0).logical_or(ids_T.ge(V));
     if (unknown_T.any().item<bool>())
       fail("routing/hash", "expected token ids in [0, ", V, "), which have counts, got ",
            ids_T.masked_select(unknown_T)[0].item<int64_t>(),
            ". Count the ids of the whole vocabulary.");
-    return table_VK_.index_select(0, ids_T).to(at::kLong);
+    const Tensor experts_TK = table_VK_.index_select(0, ids_T).narrow(1, 0, K).to(at::kLong);
+    const Tensor strange_TK = experts_TK.lt(0).logical_or(experts_TK.ge(E));
+    check(!strange_TK.any().item<bool>(), "routing/hash", "expected a table of experts in [0, ", E,
+          "), got others. The checkpoint is damaged or another model's: use another.");
+    return experts_TK;
+  }
+
+  /// What was loaded, or converted by a program, may be anything.
+  void check_table() const {
+    const auto type = table_VK_.scalar_type();
+    check(type == at::kLong || type == at::kDouble || type == at::kFloat, "routing/hash",
+          "expected a table that holds every expert's number, got one of type ", type,
+          ". Convert parameters only.");
+    check(table_VK_.size(0) > 0, "routing/hash",
+          "expected a table with the experts of every id, got an empty one. Initialise the router, "
+          "or load a checkpoint that has it.");
+    check(table_VK_.size(1) >= shape_.top_k, "routing/hash", "expected at most the ",
+          table_VK_.size(1),
+          " experts an id that the table was made with, got top_k=", shape_.top_k,
+          ". Lower top_k.");
   }
 
   HashRouter options_;

@@ -25,7 +25,9 @@ struct HashRouter {
     v("per_layer", per_layer, "every layer draws a random table of its own");
     v("counts", counts, "how often each token id occurs, for the balanced table");
     v("counts_file", counts_file,
-      "the same as int64 tensor \"counts\" of a safetensors file; instead of counts");
+      "the same as int64 tensor \"counts\" of a safetensors file; instead of counts; read once, "
+      "when "
+      "a model starts, and not needed by its checkpoints");
     v("without_ids", without_ids,
       "what a call without token ids does: hash the token's global \"number\" instead, or "
       "\"refuse\"; the balanced table always refuses");

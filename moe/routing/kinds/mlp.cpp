@@ -16,7 +16,7 @@ void MlpRouter::validate(const std::string&) const {
   check<ConfigError>(hidden >= 0, place, "expected hidden >= 0, got ", hidden,
                      ". Use 0 for d_model.");
   check<ConfigError>(dropout >= 0 && dropout < 1, place, "expected dropout in [0, 1), got ",
-                     dropout, ". Lower it.");
+                     dropout, ". Correct it.");
   routing::SoftmaxRule::of(*this).validate(place);
   routing::TemperatureSchedule::of(*this).validate(place);
 }
@@ -53,7 +53,8 @@ class Mlp final : public Router {
     weight_EH_ = add_parameter("weight", {E, H}, {.role = Role::kScores, .per_expert = true});
     bias_E_ = add_parameter("bias", {E}, {.role = Role::kBias, .per_expert = true});
     hidden_ = register_module("hidden", std::make_shared<HiddenLayer>(D, H, tensors()));
-    warn_if_constant(shape, rule_.weights_sum_to_one(), "routing/mlp");
+    set_untrained(why_constant(shape, rule_.weights_sum_to_one(), "routing/mlp",
+                               rule_.settings_of_raw_weights()));
   }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {

@@ -36,7 +36,8 @@ class NoisyTopK final : public Router {
       : Router(shape), rule_{.renormalise = false, .softmax = options.softmax}, options_(options) {
     weight_E2D_ = add_parameter("weight", {shape.num_experts, 2, shape.d_model},
                                 {.role = Role::kScores, .per_expert = true});
-    warn_if_constant(shape, rule_.weights_sum_to_one(), "routing/noisy_topk");
+    set_untrained(why_constant(shape, rule_.weights_sum_to_one(), "routing/noisy_topk",
+                               rule_.settings_of_raw_weights()));
   }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {

@@ -13,7 +13,8 @@ struct ReplayRouter {
   template <class Visitor>
   void fields(Visitor& v) {
     v("path", path,
-      "recording to replay (written by write_recording); empty: set_assignment gives one");
+      "recording to replay (written by write_recording), read once, when a model starts, and not "
+      "needed by its checkpoints; empty: set_assignment gives one");
   }
   operator RouterSpec() const { return spec_of<RouterSpec>("replay", *this); }
 };

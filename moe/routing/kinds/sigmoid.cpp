@@ -36,7 +36,8 @@ class Sigmoid final : public LinearRouter {
     selection_bias_E_ =
         add_buffer("selection_bias", {shape.num_experts}, at::kFloat, {.per_expert = true});
     limit_.check_shape("routing/sigmoid", shape);
-    warn_if_constant(shape, options.renormalise, "routing/sigmoid");
+    set_untrained(
+        why_constant(shape, options.renormalise, "routing/sigmoid", "renormalise = false"));
   }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {

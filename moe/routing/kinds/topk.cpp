@@ -29,7 +29,8 @@ class TopK final : public LinearRouter {
         temperature_(TemperatureSchedule::of(options)),
         limit_(GroupLimit::of(options)) {
     limit_.check_shape("routing/topk", shape);
-    warn_if_constant(shape, rule_.weights_sum_to_one(), "routing/topk");
+    set_untrained(why_constant(shape, rule_.weights_sum_to_one(), "routing/topk",
+                               rule_.settings_of_raw_weights()));
   }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {

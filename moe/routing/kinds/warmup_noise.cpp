@@ -31,7 +31,8 @@ class WarmupNoise final : public LinearRouter {
  public:
   WarmupNoise(const RouterShape& shape, const WarmupNoiseRouter& options)
       : LinearRouter(shape, options.bias), options_(options), rule_(SoftmaxRule::of(options)) {
-    warn_if_constant(shape, rule_.weights_sum_to_one(), "routing/warmup_noise");
+    set_untrained(why_constant(shape, rule_.weights_sum_to_one(), "routing/warmup_noise",
+                               rule_.settings_of_raw_weights()));
   }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {

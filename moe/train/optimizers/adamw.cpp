@@ -37,7 +37,8 @@ class AdamWOptimizer final : public Optimizer {
 
  protected:
   void update(const std::vector<Change>& changes) override {
-    for (const auto& change : changes) rule_.add(change.index, change.lr, change.weight_decay);
+    for (const auto& change : changes)
+      rule_.add(change.index, change.lr, change.weight_decay, change.rows);
     rule_.finish();
   }
 

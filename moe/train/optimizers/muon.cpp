@@ -76,7 +76,8 @@ class MuonOptimizer final : public Optimizer {
     for (const auto& change : changes) {
       const auto found = momentum_.find(change.index);
       if (found == momentum_.end())
-        rest_.add(change.index, change.lr * options_.adamw_lr_factor, change.weight_decay);
+        rest_.add(change.index, change.lr * options_.adamw_lr_factor, change.weight_decay,
+                  change.rows);
       else
         move(change, found->second);
     }
@@ -102,13 +103,14 @@ class MuonOptimizer final : public Optimizer {
                                            : std::sqrt(std::max(1.0, R / C));
   }
 
-  void move(const Change& change, Tensor& momentum) const {
+  void move(const Change& change, const Tensor& all_momentum) const {
+    if (change.rows.count == 0) return;
     const auto& [name, tensor, info] = parameters()[change.index];
-    const Tensor& gradient = tensor.grad();
+    const Tensor gradient = change.rows.of(tensor.grad()), momentum = change.rows.of(all_momentum);
     momentum.mul_(options_.momentum).add_(gradient);
     const Tensor direction =
         options_.nesterov ? gradient.add(momentum, options_.momentum) : momentum;
-    const Tensor values = tensor.detach();
+    const Tensor values = change.rows.of(tensor.detach());
     if (change.weight_decay > 0) values.mul_(1 - change.lr * change.weight_decay);
     const auto compute = options_.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
     const auto to = matrices_of(values, info), from = matrices_of(direction, info);
