@@ -1,4 +1,4 @@
-// A MoE layer in a model of one's own: a plain torch::nn module, libtorch's Adam and a training
+// A MoE layer in a user-defined model: a plain torch::nn module, libtorch's Adam and a training
 // loop written here. The layer asks for one line: add its balance loss. It trains and evaluates as
 // train() and eval() say, and moves its selection bias by itself. The same model with one expert is
 // its dense twin of equal cost a token. T tokens, D width, E experts, K choices, C classes.

@@ -1,4 +1,4 @@
-// An expert of one's own, known by name from then on: a low-rank correction x + w_out w_in x. What
+// A user-defined expert, known by name from then on: a low-rank correction x + w_out w_in x. What
 // it must do is turn rows, which come sorted by expert, into rows; products, gradients and ranks
 // are taken care of. Shown: its parameters, a token's output computed by hand, and four experts
 // that learn four such corrections. T tokens, R rows, D width, F rank, E experts.

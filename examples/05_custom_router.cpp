@@ -1,4 +1,4 @@
-// A router of one's own, registered at run time: every expert has a place in the space of tokens,
+// A user-defined router, registered at run time: every expert has a place in the space of tokens,
 // and a token goes to the experts nearest to it. Shown: what the program then knows of it, and
 // places that part while the layer learns, until each cluster of the data has its own expert.
 // T tokens, D width, E experts, K choices.

@@ -58,7 +58,7 @@ double place_of(const analyze::LoggedStep& step, Axis axis) {
       return step.seconds;
     case Axis::kExperts:
     case Axis::kIntensity:
-      break;  // nothing that a run goes along
+      break;  // no axis of a run
   }
   return 0;
 }

@@ -1,4 +1,4 @@
-// A router of one's own in somebody else's program: registered at run time, it is known by name
+// A user-defined router in another program: registered at run time, it is known by name
 // like the built-in ones. T tokens, D width, E experts.
 
 #include <cstdio>

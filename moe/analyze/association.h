@@ -9,9 +9,8 @@ namespace moe::analyze {
 /// I(expert; label) of a random pair, in nats, and what it is a share of.
 struct Association {
   double information = 0;
-  /// The same less its bias: counts of N pairs show about (filled cells - rows - columns + 1) / 2N
-  /// nats where there are none (Miller 1955), which is much for a vocabulary and few pairs. At
-  /// least 0.
+  /// `information` less its bias for small samples: about (filled cells - rows - columns + 1) / 2N
+  /// nats of N pairs (Miller 1955). At least 0.
   double corrected = 0;
   double expert_entropy = 0, label_entropy = 0;
   /// information / H(expert), in [0, 1]: how far the label settles the expert.

@@ -62,7 +62,7 @@ struct RunLog {
   int64_t skipped = 0;
 
   bool empty() const { return steps.empty() && evaluations.empty(); }
-  /// The last step spoken of; 0 when there is none.
+  /// The last step in the log; 0 without any.
   int64_t last_step() const;
   /// The evaluations with a finite loss, in order.
   std::vector<LossPoint> loss_points() const;

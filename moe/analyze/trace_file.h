@@ -16,7 +16,7 @@ namespace moe::analyze {
 /// calls are thread-safe.
 class TraceFile {
  public:
-  /// Checks all of the file, which nobody vouches for: names, shapes, types, and that every number
+  /// Checks all of the file, which is untrusted: names, shapes, types, and that every number
   /// lies where it may. Throws moe::Error.
   static TraceFile open(const Path& path);
 

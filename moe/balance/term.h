@@ -43,8 +43,8 @@ struct BalanceInputs {
   Tensor dropped = {};
 };
 
-/// A loss on the routing or on the weights behind it. A swap point: one file in kinds/ and one line
-/// in losses.def add a kind.
+/// A loss on the routing or on the weights behind it. Extension point: one file in kinds/ and one
+/// line in losses.def add a kind.
 ///
 /// Two halves, so that ranks change nothing: `sums` gives local sums, which the layer adds over
 /// ranks in one all-reduce; `value` finishes them. Gradient flows through scores, logits and

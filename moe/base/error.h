@@ -11,9 +11,8 @@
 
 namespace moe {
 
-/// Something a caller or a file caused. `tools/` and `serve/` are the only places that catch it.
-/// A message may quote names and text that nobody vouches for, so it is kept fit to be shown
-/// (`fit_to_show`).
+/// Something a caller or a file caused; `tools/` catches it. A message may quote untrusted names
+/// and text, so it is kept fit to be shown (`fit_to_show`).
 class Error : public std::runtime_error {
  public:
   explicit Error(std::string_view message);
@@ -27,7 +26,7 @@ class ConfigError : public Error {
 
 /// `message` as a terminal and a JSON document may have it: control characters and bytes that are
 /// no UTF-8 become "\\x1b", but for line breaks before two spaces, which begin the items of a list;
-/// what is longer than 8000 bytes loses its middle. Twice is as once.
+/// what is longer than 8000 bytes loses its middle. Idempotent.
 std::string fit_to_show(std::string_view message);
 
 /// The parts streamed one after another.

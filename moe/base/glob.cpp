@@ -6,9 +6,8 @@ namespace moe {
 
 bool glob_match(std::string_view pattern, std::string_view text) {
   size_t p = 0, t = 0;
-  // Behind the last star, and where in the text what it stands for ends: when the rest does not
-  // fit, it takes one letter more. Earlier stars need not: what fits them fits with the shortest
-  // text.
+  // Position after the last star, and where the text that it takes ends. On a mismatch go back to
+  // the last star and let it take one more byte; earlier stars never need to.
   size_t behind_star = std::string_view::npos, star_end = 0;
   while (t < text.size()) {
     if (p < pattern.size() && pattern[p] == '*') {

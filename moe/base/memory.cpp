@@ -26,7 +26,8 @@ size_t page_size() {
 }
 
 /// Tensors of 2^n bytes that lay 2^n bytes apart would share cache sets and banks of memory: an
-/// update that reads four of them in step took 28 ms instead of 16. So large blocks begin at odds.
+/// update that reads four of them in step took 28 ms instead of 16. So large blocks are staggered
+/// by 8 KiB.
 constexpr size_t kStaggeredBytes = size_t{1} << 20, kStagger = size_t{8} << 10;
 
 /// Whole pages for a request.

@@ -60,7 +60,7 @@ class MemoryPool {
   /// Gives all that is kept to the system; the most in use is then what is in use now.
   void release();
 
-  /// Around fork(), so that a child finds the pool at rest.
+  /// Holds the pool's lock around fork(), so that the child can use it.
   void lock() { mutex_.lock(); }
   void unlock() { mutex_.unlock(); }
 

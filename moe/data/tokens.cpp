@@ -107,7 +107,7 @@ void Tokens::copy(int64_t begin, std::span<int64_t> out) const {
 
 void TokensBuilder::begin_document() {
   const auto begin = static_cast<int64_t>(storage_.short_ids.size() + storage_.ids.size());
-  // A document without tokens is none.
+  // An empty document is not recorded.
   if (storage_.starts.empty() || storage_.starts.back() != begin) storage_.starts.push_back(begin);
 }
 

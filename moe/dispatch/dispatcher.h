@@ -18,8 +18,9 @@ struct DispatcherShape {
   std::shared_ptr<parallel::Communicator> group;
 };
 
-/// Token order <-> expert order, across ranks if need be. A swap point: one file in kinds/ and one
-/// line in dispatchers.def add a kind. Stateless; collectives run also for ranks without tokens.
+/// Token order <-> expert order, across ranks if need be. Extension point: one file in kinds/ and
+/// one line in dispatchers.def add a kind. Stateless; collectives run also for ranks without
+/// tokens.
 class Dispatcher {
  public:
   virtual ~Dispatcher() = default;

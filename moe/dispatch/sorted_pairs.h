@@ -1,6 +1,6 @@
 #pragma once
-// What every dispatcher does at home: sort pairs by expert, gather their rows, combine what comes
-// back. T tokens, N pairs, M of them kept, E experts, D width, O output width.
+// What every dispatcher does on its own rank: sort pairs by expert, gather their rows, combine what
+// comes back. T tokens, N pairs, M of them kept, E experts, D width, O output width.
 
 #include <string_view>
 
@@ -10,7 +10,7 @@
 
 namespace moe::dispatch {
 
-/// The part of a plan that no other rank has a say in: pair_N, token_N, position_N and offsets_E.
+/// The part of a plan that needs no communication: pair_N, token_N, position_N and offsets_E.
 /// Throws moe::Error (naming `place`) when the routing is over another number of experts.
 DispatchPlan sort_pairs(const Routing& routing, int64_t num_experts, std::string_view place);
 

@@ -30,8 +30,8 @@ struct ExpertsShape {
   int64_t held() const { return local > 0 ? local : num_experts; }
 };
 
-/// Expert-ordered rows -> outputs. A swap point: one file in kinds/ and one line in experts.def add
-/// a kind.
+/// Expert-ordered rows -> outputs. Extension point: one file in kinds/ and one line in experts.def
+/// add a kind.
 ///
 /// Takes lazy rows (source matrix + index); computes in the dtype of the source, whatever the
 /// parameters' dtype is. An expert may have no row.

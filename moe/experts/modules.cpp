@@ -68,8 +68,8 @@ Tensor ModuleExperts::forward(const ExpertRows& rows, const LayerContext& contex
   for (size_t l = 0; l < modules_.size(); ++l)
     if (offsets_L[l] < offsets_L[l + 1])
       parts.push_back(run(l, x_ND.slice(0, offsets_L[l], offsets_L[l + 1]), context.training));
-  // Rows of no expert. They hang on the source, so that the backward pass of a rank without rows
-  // still reaches the exchange that other ranks wait in.
+  // Rows of no expert. Depend on the source in the graph, so that ranks without rows run the
+  // collective backward pass too.
   const Tensor nothing = x_ND.slice(0, 0, 0).sum();
   parts.push_back(nothing.expand({rows.rows() - N, shape_.output()}));
   return at::cat(parts);

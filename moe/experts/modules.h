@@ -1,5 +1,5 @@
 #pragma once
-// Modules of one's own as experts. M rows of one expert, D width, O output width.
+// User-defined modules as experts. M rows of one expert, D width, O output width.
 //
 //   auto net = [](int64_t expert) {
 //     const int64_t hidden = 16 * (expert + 1);

@@ -1,6 +1,5 @@
 #pragma once
-// JSON from files that nobody vouches for. Includes nlohmann-json: for .cpp files of the library
-// only.
+// JSON from untrusted files. Includes nlohmann-json: for .cpp files of the library only.
 
 #include <string>
 #include <string_view>

@@ -69,7 +69,7 @@ Tensor attend_sequences(const Tensor& q_THP, const Tensor& k_TGP, const Tensor& 
   std::vector<Tensor> results;
   for (const SequenceGroup& group : groups.groups()) {
     AttendOptions of_group = options;
-    // Filling stands behind the last token: causal queries do not look there.
+    // Padding comes after the last token, where causal queries do not look.
     if (!options.causal) of_group.keys_N = group.length_N;
     if (options.dropout > 0) of_group.token_NQ = group.token_NL + first_token;
     results.push_back(attend(group.take(q_THP), group.take(k_TGP), group.take(v_TGP), of_group));

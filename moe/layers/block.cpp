@@ -65,15 +65,16 @@ Tensor BlockImpl::mix(const Tensor& x_TD, const LayerContext& context, LayerStat
 
 Tensor BlockImpl::feed(const Tensor& x_TD, const LayerContext& context, LayerState* state,
                        Report& report) {
-  // A node of its own: what flows back through router and experts adds up here before it meets the
-  // residual, whether it is recomputed or not.
+  // A view, so that gradients of router and experts are summed before the residual's is added: the
+  // same order with and without recomputation.
   FeedForwardOutput out = feed_forward_->forward_tokens(x_TD.view(x_TD.sizes()), context, state);
   if (routes()) report = LayerReport{layer_, std::move(out.balance), std::move(out.routing)};
   return dropout(out.hidden_TD, spec_.dropout, context, 2);
 }
 
 Tensor BlockImpl::again(const Stage& stage, const Tensor& x_TD, Report& report) {
-  // What the second call reports was reported by the first: it finds nobody waiting.
+  // The backward pass runs this again; its report is dropped: the first run's was handed out
+  // already.
   const auto waiting = std::make_shared<Report>();
   const RecomputedPart part = [stage, waiting = std::weak_ptr(waiting),
                                self = shared_from_this()](const Tensor& x) {

@@ -60,7 +60,7 @@ class GradientSum {
       value_ = value_.to(wide(value_.scalar_type())) + gradient;
       is_own_ = true;
     } else {
-      value_ = gradient;  // autograd's, which may stand for something else too
+      value_ = gradient;  // autograd's tensor, perhaps shared: not to be changed in place
     }
   }
   bool defined() const { return value_.defined(); }

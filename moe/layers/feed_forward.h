@@ -23,8 +23,8 @@ struct FeedForwardShape {
 };
 
 /// The half of a block that looks at one token at a time: dense, Mixture of Experts, and what
-/// combines them. A swap point: one file in feed_forwards/ and one line in feed_forwards.def add a
-/// kind.
+/// combines them. Extension point: one file in feed_forwards/ and one line in feed_forwards.def add
+/// a kind.
 ///
 /// forward_tokens has no side effects beyond the state it is given; state across steps moves in
 /// end_step only.

@@ -18,7 +18,8 @@ struct NewRows {
 /// that a sequence leaves without a copy and another takes its place.
 class KeyValueState final : public LayerState {
  public:
-  /// Calls of up to so many new tokens a sequence may look at the memory after they are in it.
+  /// Up to this many new tokens a sequence, attention reads the memory after the new keys are
+  /// written to it.
   static constexpr int64_t kFewTokens = 16;
 
   /// `window` 0: all positions up to the capacity.
@@ -34,8 +35,8 @@ class KeyValueState final : public LayerState {
   /// Positions that slot n has seen.
   int64_t length(int64_t n) const { return lengths_[static_cast<size_t>(n)]; }
 
-  /// Keys and values of the window before slot n's next token, then the new ones (Q, G, P): copies
-  /// of their type (C, G, P).
+  /// Keys and values that slot n's next tokens see (C, G, P): those held, then the new ones
+  /// (Q, G, P), as copies of the new ones' type.
   std::pair<Tensor, Tensor> with_new(int64_t n, const Tensor& key_QGP,
                                      const Tensor& value_QGP) const;
   /// Slot n has seen the `count` tokens of a call from token `begin` on: notes where they go.

@@ -21,8 +21,8 @@ struct MixerShape {
   at::TensorOptions tensors = {};
 };
 
-/// Mixes tokens of one sequence: attention in its forms, convolutions, recurrences. A swap point:
-/// one file in mixers/ and one line in mixers.def add a kind.
+/// Mixes tokens of one sequence: attention in its forms, convolutions, recurrences.
+/// Extension point: one file in mixers/ and one line in mixers.def add a kind.
 ///
 /// Forward has no side effects beyond the state it is given. A sequence gets what it would get
 /// alone.
@@ -36,8 +36,8 @@ class Mixer : public Module {
   virtual Tensor forward(const Tensor& x_TD, const LayerContext& context, LayerState* state) = 0;
   /// An empty state without slots.
   virtual std::unique_ptr<LayerState> new_state(const StateShape& shape) const = 0;
-  /// Multiply-adds x 2 of one token that sees `keys` tokens, beyond two for each number of a
-  /// matrix.
+  /// FLOPs a token that sees `keys` tokens, without the 2 for each number of a parameter with two
+  /// dimensions, which counts.cpp adds.
   virtual int64_t flops_over_keys(int64_t keys) const = 0;
   /// Numbers that the state of one sequence of `positions` positions holds.
   virtual int64_t state_numbers(int64_t positions) const = 0;

@@ -22,10 +22,10 @@ namespace moe::layers {
 /// With a group of more than one rank and the all_to_all dispatcher the experts are sharded.
 class MoELayerImpl : public FeedForward {
  public:
-  /// A layer on its own, for models of one's own: it has memory and numbers.
+  /// A layer on its own, for user-defined models: it has memory and numbers.
   ///
   /// `make_experts` makes the experts of this rank instead of the kind that the options name: see
-  /// experts/modules.h for experts that are modules of one's own.
+  /// experts/modules.h for experts that are user-defined modules.
   explicit MoELayerImpl(const MoELayerOptions& options,
                         const experts::ExpertsMaker& make_experts = {},
                         std::shared_ptr<parallel::Communicator> group = parallel::local());

@@ -9,9 +9,8 @@ namespace moe::layers {
 
 using at::Tensor;
 
-/// A part of a forward pass: outputs of x. It must be a function of x and of what does not change
-/// until the backward pass, to the bit: no counters, no generator that moves on, and no choice by
-/// whether gradients are on.
+/// A part of a forward pass: outputs of x. A pure function of x: no counters, no generator state,
+/// no branch on grad mode. It may read what does not change until the backward pass.
 using RecomputedPart = std::function<std::vector<Tensor>(const Tensor& x)>;
 
 /// part(x), of which only x is kept for the backward pass: that calls the part a second time and

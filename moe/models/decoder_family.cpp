@@ -57,7 +57,7 @@ layers::BlockSpec in_full(layers::BlockSpec block, int64_t d_model) {
 Table in_full(DecoderOptions options) {
   auto blocks = options.block_specs();
   for (auto& block : blocks) block = in_full(std::move(block), options.d_model);
-  // Outside the blocks only the last norm is left of these.
+  // With explicit blocks only the final norm reads these.
   UniformBlocks last_norm;
   last_norm.norm = options.uniform.norm;
   last_norm.norm_position = options.uniform.norm_position;

@@ -13,7 +13,7 @@ namespace moe::models {
 std::vector<layers::BlockSpec> repeat(int64_t count, const layers::BlockSpec& block);
 
 /// What `was` and `is` compute differently, in evaluation: how they start, dropout, balance and
-/// limits on experts in training are passed over, and so is which of two ways says the same.
+/// limits on experts in training are passed over; equivalent spellings are equal.
 std::vector<config::Difference> differences(const DecoderOptions& was, const DecoderOptions& is);
 
 }  // namespace moe::models

@@ -1,5 +1,5 @@
 #pragma once
-// What the models of other programs are to us.
+// Hugging Face model families: config.json and tensor names, both ways.
 
 #include <initializer_list>
 
@@ -12,8 +12,8 @@
 namespace moe::models {
 
 /// A family of published models: the meaning of its config.json and the names of its tensors, both
-/// ways. A swap point: one file in families/ and one line in families.def add one; its name is the
-/// `model_type` of config.json.
+/// ways. Extension point: one file in families/ and one line in families.def add one; its name is
+/// the `model_type` of config.json.
 class Family {
  public:
   virtual ~Family() = default;
@@ -22,7 +22,7 @@ class Family {
   /// know.
   virtual ModelSpec options(const HfConfig& config) const = 0;
   virtual NameMap names(const ModelSpec& spec) const = 0;
-  /// config.json of a model. Throws moe::Error listing what a model of this family has not.
+  /// config.json of a model. Throws moe::Error listing settings that config.json cannot express.
   virtual Table config(const ModelSpec& spec) const = 0;
 };
 

@@ -68,8 +68,7 @@ class HfConfig {
 /// inside `rope_parameters`. Refuses scaled positions.
 double rope_theta_of(const HfConfig& config, double fallback);
 
-/// Activations of gated blocks under their names there and here, silu where nothing is said. Both
-/// refuse others.
+/// Maps names of activations between config.json and ours; silu if absent; throws for unknown ones.
 std::string activation_of(const HfConfig& config, std::string_view key);
 std::string hf_activation(const std::string& ours);
 

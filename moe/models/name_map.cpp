@@ -185,7 +185,7 @@ TensorMap NameMap::fill_in(const Parameters& ours) const {
           "' of ours beside the others of its rule, found none. Correct the family's rules.");
     return found->second;
   };
-  // Of one rule the first part says which numbers there are.
+  // The numbers {i} of a rule are those its first part matches.
   const auto add = [&](const NameRule& rule, const Numbers& numbers,
                        std::optional<int64_t> expert) {
     ForeignTensor tensor{.name = put_numbers(rule.theirs, numbers),

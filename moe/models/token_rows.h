@@ -16,7 +16,7 @@ struct TokenRows {
   Tensor valid_BS;  // bool, false for padding; all true when the file has no mask
 };
 
-/// Reads {"input_ids": [[…]…], "attention_mask": [[…]…]?}, a file nobody vouches for: B >= 1 rows
+/// Reads {"input_ids": [[…]…], "attention_mask": [[…]…]?}, an untrusted file: B >= 1 rows
 /// of the same length S >= 1, ids in [0, vocabulary), and a mask of the same shape whose rows hold
 /// ones without a gap: padding stands at the right or left end, and positions count from 0 at the
 /// first one. `source` names the document in messages. Throws moe::Error that tells the place of

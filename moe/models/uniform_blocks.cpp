@@ -121,8 +121,8 @@ int64_t UniformBlocks::top_k_of(int64_t i) const {
 int64_t UniformBlocks::dense_width(int64_t i, int64_t d_model) const {
   if (!d_ff_per_layer.empty()) return d_ff_per_layer[static_cast<size_t>(i)];
   if (d_ff > 0) return d_ff;
-  // As many experts as are active in the first MoE layer, where its router gives tokens other than
-  // their K.
+  // Where the first MoE layer's router activates another number than top_k (expert choice, dense),
+  // use that.
   double active = static_cast<double>(top_k_of(i));
   const bool mixes = moe.num_experts > 0 || !moe.experts_per_layer.empty();
   for (int64_t m = 0; mixes && m < layers; ++m) {

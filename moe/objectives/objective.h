@@ -30,8 +30,9 @@ struct ObjectiveShape {
   data::DataTraits data = {};
 };
 
-/// What a model is trained for and judged by: a loss of its output and the targets of a batch. A
-/// swap point: one file in kinds/ and one line in objectives.def add a kind. Const and thread-safe.
+/// What a model is trained for and judged by: a loss of its output and the targets of a batch.
+/// Extension point: one file in kinds/ and one line in objectives.def add a kind. Const and
+/// thread-safe.
 ///
 /// A loss is a sum over targets, divided by the number of targets of the whole step, so that it
 /// does not depend on how a step is cut into micro-batches and ranks. Constructors throw
@@ -43,8 +44,8 @@ class Objective {
   /// Targets in a batch, known before a model has seen it.
   virtual int64_t targets(const data::Batch& batch) const = 0;
   /// `output` is the model's for batch.inputs, on whose device the targets are. It asks the head
-  /// for what it needs, in the type `compute` (Undefined: that of the parameters). No targets are
-  /// no loss, which is still a function of the output.
+  /// for what it needs, in the type `compute` (Undefined: that of the parameters). Without targets
+  /// the loss is 0 and still depends on the output.
   virtual ObjectiveResult forward(models::Model& model, const models::ModelOutput& output,
                                   const data::Batch& batch, at::ScalarType compute) const = 0;
   /// What evaluations report of sums over everything: "loss", the mean, first. NaN without targets.

@@ -32,8 +32,7 @@ void Meeting::hold(int64_t rank, Offer offer, const Read& read) {
   arrive(lock, rank, std::move(offer));
   lock.unlock();
 
-  // Everybody has arrived, so everybody departs: whatever goes wrong here must not keep the others
-  // waiting.
+  // All ranks leave even when one throws.
   std::exception_ptr problem;
   try {
     check_same_call();
@@ -67,7 +66,7 @@ void Meeting::arrive(std::unique_lock<std::mutex>& lock, int64_t rank, Offer off
   world_->detect_standstill();
   world_->changed.wait(lock, [&] { return opened_ != meeting || !obstacle().empty(); });
   if (opened_ != meeting) return;
-  // Nobody reads this meeting's offers, as it never opens.
+  // This collective failed: take back the offer.
   const std::string reason = obstacle();
   --world_->waiting;
   --arrived_;

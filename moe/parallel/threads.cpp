@@ -221,7 +221,7 @@ std::shared_ptr<Communicator> ThreadGroup::communicator(int64_t rank) const {
 
 void ThreadGroup::leave(int64_t rank) {
   std::lock_guard lock(world_->mutex);
-  // After a failure ranks leave because of it: it stays the reason that others are told.
+  // The first failure stays the reported cause.
   if (world_->failure.empty()) world_->left.push_back(rank);
   world_->detect_standstill();
   world_->changed.notify_all();

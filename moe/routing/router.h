@@ -19,7 +19,7 @@ struct RouterShape {
   at::TensorOptions tensors = {};
 };
 
-/// Tokens -> Routing. A swap point: one file in kinds/ and one line in routers.def add a kind.
+/// Tokens -> Routing. Extension point: one file in kinds/ and one line in routers.def add a kind.
 ///
 /// forward is free of side effects; state across steps lives in registered buffers and moves only
 /// in end_step. Logits and probabilities are float32 (float64 for float64 inputs) whatever the

@@ -31,7 +31,7 @@ struct Rows {
 /// over all ranks and micro-batches; undefined for parameters outside of such layers.
 using ExpertTokens = std::vector<Tensor>;
 
-/// Changes parameters by their gradients. A swap point: one file in optimizers/ and one line in
+/// Changes parameters by their gradients. Extension point: one file in optimizers/ and one line in
 /// optimizers.def add a kind.
 ///
 /// What all kinds share is here: routers and experts (ParameterInfo::part) have learning rates of

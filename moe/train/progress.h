@@ -28,7 +28,7 @@ class Progress {
   void step(int64_t step, const StepResult& result);
   /// `metrics`: the loss first.
   void evaluation(int64_t step, const std::vector<objectives::Metric>& metrics, bool best);
-  /// What passed since the last step was no training.
+  /// Leaves the time since the last step out of tokens a second.
   void skip_time() { last_ = Clock::now(); }
   void finish();
 

@@ -222,7 +222,7 @@ void Trainer::step(bool last) {
   model_->end_step(statistics);
   frozen_.put_back(frozen_state);
   ++record_.step;
-  // Steps that a rollback repeats prove nothing: the count ends behind the one that failed.
+  // Bad steps count until the step that failed has passed.
   if (record_.step > record_.bad_until) record_.bad_steps = 0;
   record_.tokens += source_->tokens() * o.accumulation;
   const auto revived = revived_of(monitor_.observe(result.layers, record_.step));
@@ -307,7 +307,7 @@ void Trainer::save_if_due(bool best, int64_t last) {
   const auto& o = options_.train;
   const bool scheduled =
       o.checkpoint_every > 0 && record_.step > 0 && record_.step % o.checkpoint_every == 0;
-  // The last checkpoint waits for the last evaluation, which belongs to its record.
+  // The last checkpoint is written after the last evaluation, whose result it records.
   if (record_.step < last && (scheduled || (best && o.keep_best))) save();
 }
 
@@ -341,7 +341,7 @@ RunSummary Trainer::train() {
   };
 
   RunSummary summary;
-  // A run that was stopped may owe the evaluation of its last step, and its record in a checkpoint.
+  // A stopped run may have skipped its last evaluation.
   save_if_due(evaluate_if_due(), last);
   while (summary.stopped_by == 0 && record_.step < last) {
     summary.early_stopped = o.early_stop > 0 && record_.evaluations_since_best >= o.early_stop;

@@ -65,8 +65,8 @@ struct BenchResults {
   const PeerRow* best_peer(const BenchWork& work, bool is_dense = false) const;
 };
 
-/// Reads files of lines, of either kind. A last line without a newline is passed over: somebody is
-/// writing it. Throws moe::Error, naming file and line, for anything else that is not such a
+/// Reads files of lines, of either kind. A last line without a newline is passed over: it is
+/// being written. Throws moe::Error, naming file and line, for anything else that is not such a
 /// line, and when no file holds the head that the suite writes first.
 BenchResults read_results(const std::vector<Path>& files, FileSystem& system = real_files());
 

@@ -47,7 +47,7 @@ torch::nn::Sequential net(int64_t hidden) {
   return out;
 }
 
-/// Two hidden widths, a single linear map, and a class of one's own.
+/// Two hidden widths, a single linear map, and a user-defined class.
 std::vector<ModuleExpert> unequal() {
   torch::nn::Linear linear(kIn, kOut);
   moe::test::randomise(*linear, 9);

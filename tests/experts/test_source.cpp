@@ -1,4 +1,4 @@
-// Experts whose weights come from a source of one's own. L experts, D width, F hidden, O output
+// Experts whose weights come from a user-defined source. L experts, D width, F hidden, O output
 // width.
 #include <memory>
 #include <tests/experts/fixtures.h>

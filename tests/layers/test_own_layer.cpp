@@ -1,4 +1,4 @@
-// A MoE layer in somebody else's model: shapes, masks, training and seeds as torch::nn's modules
+// A MoE layer in a user-defined model: shapes, masks, training and seeds as torch::nn's modules
 // have them. B batch, S sequence, T tokens, D width, F hidden, E experts.
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>

@@ -76,7 +76,7 @@ Sample take_sample(const Work& work) {
   Sample out{1e3 * seconds, std::nullopt};
   const double waited_now = seconds_waited_for_a_core();
   if (waited >= 0 && waited_now >= 0)
-    // A thread that ended took what it had waited with it.
+    // A thread that ended is missing from the second count: never below 0.
     out.wait = std::max(0.0, waited_now - waited) / (seconds * at::get_num_threads());
   return out;
 }

@@ -59,7 +59,7 @@ Place place_of(const CLI::App& program) {
   return out;
 }
 
-/// Words that nothing takes: a mistyped option hides behind what is missing because of it.
+/// Reports unknown words first: a mistyped option also makes its value look missing.
 void refuse_left_over_words(const Place& place) {
   const auto rest = place.app->remaining();
   if (rest.empty()) return;

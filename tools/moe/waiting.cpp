@@ -35,7 +35,7 @@ void start_again_with_short_spinning(int, char** arguments, char** environment) 
   size_t count = 0;
   for (; environment[count]; ++count)
     if (chosen_by_user(environment[count])) return;
-  // Without an interpreter of its own: somebody started the dynamic linker with our name.
+  // Without an interpreter of its own: the dynamic linker was started with our name.
   if (getauxval(AT_BASE) == 0) return;
   char program[PATH_MAX + 1];
   const ssize_t length = ::readlink("/proc/self/exe", program, PATH_MAX);

@@ -183,7 +183,7 @@ FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerCo
   check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
         "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
         ". Beside a context, tokens are a list.");
-  // Balance looks at what the router chose; who found no room or sits out is not its doing.
+  // Balance is measured on the router's own choice, before capacity and expert dropout.
   const Routing chosen = router_->forward(x_TD, context);
   auto* const before = static_cast<MoEState*>(state);
   const Routing limited = capacity_->apply(chosen, context, before ? &before->taken_NE : nullptr);

@@ -49,7 +49,7 @@ namespace {
 
 constexpr const char* kPlaceOfAttention = "layers/attention";
 
-/// Numbers of a head that turn: an even number.
+/// Width of a head that rotary positions rotate; even.
 int64_t turning(const Attention& o) {
   if (o.rope.kind == "none") return 0;
   return static_cast<int64_t>(std::llround(o.rope.share * static_cast<double>(o.head_dim)));

@@ -96,8 +96,8 @@ class Chooser {
              float* shares) const {
     const int64_t K = rule_.k;
     const bool softmax = rule_.score == Score::kSoftmax;
-    // The best of all has a probability worth dividing by, unless a NaN elsewhere in the row took
-    // it; the best of a few groups may have none.
+    // Softmax over the chosen logits where scores may have underflowed (limited groups) or hold
+    // NaN.
     const float best = scores[experts[0]];
     const bool again = softmax && rule_.sum_to_one && (limited_ || best != best);
     for (int64_t j = 0; j < K; ++j) shares[j] = (again ? logits : scores)[experts[j]];

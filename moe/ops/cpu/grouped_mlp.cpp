@@ -203,8 +203,7 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
   static constexpr const char *kPre = "pre_RH", *kInType = "type of dw_in",
                               *kOutType = "type of dw_out";
 
-  /// The backward pass writes over them, so they are there once: a graph that is kept for another
-  /// pass computes them again.
+  /// Freed when used: the backward pass overwrites them. A second backward computes them again.
   static Tensor take_pre(AutogradContext* ctx, const Rows& rows, const MlpParameters& mlp) {
     const auto kept = ctx->saved_data.find(kPre);
     if (kept == ctx->saved_data.end()) return pre_activations(rows, mlp);

@@ -51,7 +51,7 @@ double best_seconds(int passes, const Work& work) {
 /// 10^9 operations a second, a multiply-add being two.
 double best_rate(const MultiplyAdds& multiply_adds) {
   std::atomic<int64_t> count = 0;
-  // A quarter of a second: threads that woke up on one core have parted by then.
+  // A quarter of a second: long enough for the scheduler to spread the threads over cores.
   constexpr int kPasses = 300;
   const double seconds = best_seconds(kPasses, [&](int64_t) {
     const Workspace memory(sizeof(float) * kMostLanes);
@@ -143,7 +143,7 @@ double read_rate() {
   constexpr int kPasses = 15;
   const double seconds = best_seconds(
       kPasses, [&](int64_t t) { sum += sum_of(memory.words() + t * words_each, words_each); });
-  // The sum is known, so a compiler that dropped the reads would be found out.
+  // Checks the sum, so that the compiler cannot drop the reads.
   const auto expected = static_cast<uint64_t>(kPasses * words_each * (threads * (threads - 1) / 2));
   return sum == expected ? 1e-9 * static_cast<double>(words) * sizeof(uint64_t) / seconds : 0;
 }

@@ -99,7 +99,7 @@ class SlotWalk {
   }
 
   std::vector<int64_t>::iterator best_open(int64_t token, int64_t pair) {
-    // Marks of earlier pairs stay: each pair leaves its own.
+    // Stamps need no clearing: each pair has its own.
     for (int64_t n = offsets_[token]; n < offsets_[token + 1]; ++n)
       if (given_[n] != E_) has_[static_cast<size_t>(given_[n])] = pair;
     const Scalar* row = scores_ + token * E_;
@@ -120,7 +120,7 @@ class SlotWalk {
   int64_t* given_;
   /// Free slots of each expert.
   std::vector<int64_t> free_;
-  /// The last pair for which an expert was found to be its token's already.
+  /// has_[e] == pair: the token of `pair` has expert e already.
   std::vector<int64_t> has_;
   std::vector<int64_t> tokens_, open_;
   /// (token, pair) whose expert was full.

@@ -44,7 +44,7 @@ bool is_hidden_matrix(const Parameter& parameter) {
 /// The matrices (…, R, C) that `tensor`, which has the shape of the parameter, consists of, as
 /// views.
 std::vector<Tensor> matrices_of(const Tensor& tensor, const ParameterInfo& info) {
-  // A convolution (outputs, inputs, height, width) of somebody's module is a matrix of all its
+  // A convolution (outputs, inputs, height, width) of a user-defined module is a matrix of all its
   // inputs.
   const int64_t inputs = leading(info) + 1;
   const Tensor matrices = tensor.dim() > inputs + 1 ? tensor.flatten(inputs) : tensor;

@@ -11,8 +11,8 @@ namespace moe::ops::cpu {
 
 namespace {
 
-/// e^x for x <= 0, exactly 0 from -87 down: the polynomial stops there, at a number that nothing
-/// visible is lost by taking away. NaN stays one.
+/// e^x for x <= 0. The polynomial's value at -87 is subtracted, so that e^x is exactly 0 below. NaN
+/// stays one.
 template <class Lanes, class V = typename Lanes::V>
 V decay(V x) {
   return Lanes::subtract(exponential<Lanes>(x), exponential<Lanes>(Lanes::all(-87)));
@@ -106,8 +106,7 @@ void largest(int64_t n, const float* values, int64_t k, int64_t* ids) {
       return order_of_few<Lanes>(n, values, x, k, ids);
   }
   int64_t found = 0;
-  // Whoever is not above the K-th of those found so far need not be looked at: a comparison a
-  // register, and a branch that is hardly ever taken.
+  // Values not above the K-th best so far are skipped, a register at a time.
   auto bound = Lanes::all(lower_bound<Lanes>(n, values, k));
   for (int64_t i = 0; i < n; i += W) {
     const auto x = Lanes::load_or(values + i, n - i, NAN);
