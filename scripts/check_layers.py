@@ -6,9 +6,9 @@ import re
 import sys
 
 ORDER = [
-    ["base"], ["config"], ["formats"], ["ops"], ["flow"], ["parameters"], ["parallel", "quant"],
-    ["routing", "capacity", "dispatch", "experts", "balance"], ["layers"], ["checkpoint", "store", "data"], ["models"],
-    ["objectives", "generation", "analyze"], ["train"], ["serve"], ["report", "corpora"], ["tools"],
+    ["base"], ["config"], ["formats"], ["ops"], ["flow"], ["parameters"], ["parallel"],
+    ["routing", "capacity", "dispatch", "experts", "balance"], ["layers"], ["checkpoint", "data"], ["models"],
+    ["objectives", "generation", "analyze"], ["train"], ["report", "corpora"], ["tools"],
 ]
 RANK = {folder: rank for rank, group in enumerate(ORDER) for folder in group}
 BESIDE = {"report", "corpora", "tools"}  # these stand beside moe/, all others in it

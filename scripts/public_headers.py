@@ -10,6 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LIST = "cmake/public_headers.txt"
 PAGE = ROOT / "docs/public_headers.md"
 INCLUDE = re.compile(r"#include <(moe/[^>]+)>")
+LINK = re.compile(r"\]\(([^)]+)\)")
 INTERNAL = "# Not for programs"  # what follows such a line is installed but not shown
 HEAD = """# Public headers
 
@@ -30,6 +31,13 @@ def listed():
             yield line, sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(line)), shown
 
 
+def page_of(folder):
+    """The page that says what a folder holds: its own, or that of the nearest folder above."""
+    while not (ROOT / folder / "README.md").exists() and "/" in folder:
+        folder = folder.rpartition("/")[0]
+    return f"{folder}/README.md"
+
+
 def page(entries):
     folders = {}
     for _, headers, shown in entries:
@@ -38,7 +46,7 @@ def page(entries):
     lines = []
     for folder in sorted(folders):
         title = "`moe/moe.h`: all of the ones below that most programs want" if folder == "moe" else (
-            f"[`{folder}`](../{folder}/README.md): " +
+            f"[`{folder}`](../{page_of(folder)}): " +
             ", ".join(f"`{header.rpartition('/')[2]}`" for header in folders[folder]))
         lines.append(f"- {title}\n")
     return HEAD + "".join(lines)
@@ -56,6 +64,9 @@ def problems(entries):
         for header in INCLUDE.findall((ROOT / user).read_text(encoding="utf-8")):
             if header not in installed:
                 yield f"{user}: includes {header}, which is not installed. Do without it, or add it to {LIST}."
+    for link in LINK.findall(page(entries)):
+        if not (PAGE.parent / link).exists():
+            yield f"{PAGE.relative_to(ROOT)}: links to {link}, which is not there. Write that page."
     if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page(entries):
         yield f"{PAGE.relative_to(ROOT)}: expected what {LIST} says. Run scripts/public_headers.py --write."
 

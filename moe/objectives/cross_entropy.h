@@ -24,7 +24,7 @@ class CrossEntropyObjective : public Objective {
   bool count_correct_;
 };
 
-/// Throws ConfigError unless `value`, the option `key` of objective `kind`, is in [0, 1).
+/// Throws ConfigError naming `place`.label_smoothing unless `value` is in [0, 1).
 void check_label_smoothing(double value, const std::string& place);
 
 }  // namespace moe::objectives

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 #include <tuple>
+#include <type_traits>
 
 #include <moe/models/model.h>
 #include <moe/train/options.h>
@@ -11,9 +12,10 @@ namespace {
 
 template <class Number>
 void at_least(const std::string& place, const char* key, Number value, Number least) {
+  const char* const finite = std::is_floating_point_v<Number> ? "finite and " : "";
   check<ConfigError>(value >= least && std::isfinite(static_cast<double>(value)), "config",
-                     "expected '", place, '.', key, "' to be finite and at least ", least, ", got ",
-                     value, ". Correct it.");
+                     "expected '", place, '.', key, "' to be ", finite, "at least ", least,
+                     ", got ", value, ". Correct it.");
 }
 
 }  // namespace

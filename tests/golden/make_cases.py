@@ -1,6 +1,6 @@
 """Makes the parity cases of this folder that are not copied: tiny models with random weights, and what transformers computes of them.
 
-    python3 make_cases.py            # transformers 5.23, torch 2.13, safetensors; writes beside this file
+    python3 make_cases.py [NAME…]    # transformers 5.23, torch 2.13, safetensors; writes beside this file
 
 Everything is computed in float32. Gradients get the names and shapes of the checkpoint by going through the code that saves
 it: they stand in a copy of the model in place of the weights.
@@ -10,6 +10,7 @@ import copy
 import json
 import pathlib
 import shutil
+import sys
 import tempfile
 
 import torch
@@ -105,23 +106,35 @@ def make(name, model, ids, mask, storage, note, **save_options):
     (folder / "case.json").write_text(json.dumps({"family": model.config.model_type, "odd": note}, indent=1) + "\n")
 
 
-def main():
-    torch.set_num_threads(1)
-    torch.manual_seed(4)
-    ids = torch.randint(0, 61, (3, 9)).tolist()
-
+def mixtral_window_bf16(name, ids):
     model = MixtralForCausalLM(MixtralConfig(**COMMON, head_dim=6, num_local_experts=4, num_experts_per_tok=2,
                                              sliding_window=4, rope_theta=10000.0))
     randomise(model, 1)  # no routing decision is close to a tie
-    make("mixtral_window_bf16", model, ids, None, torch.bfloat16,
+    make(name, model, ids, None, torch.bfloat16,
          "bfloat16 storage in shards, sliding window 4 shorter than the rows", max_shard_size="12KB")
 
+
+def llama_tied(name, ids):
     model = LlamaForCausalLM(LlamaConfig(**COMMON, attention_bias=True, mlp_bias=True, tie_word_embeddings=True,
                                          hidden_act="gelu"))
     randomise(model, 2)
     mask = [[1] * 9, [0] * 3 + [1] * 6, [1] * 5 + [0] * 4]
-    make("llama_tied", model, ids, mask, torch.float32,
+    make(name, model, ids, mask, torch.float32,
          "dense: grouped queries, biases everywhere, tied embeddings, exact GELU; rows padded left and right")
 
 
-main()
+CASES = {case.__name__: case for case in (mixtral_window_bf16, llama_tied)}
+
+
+def main(names):
+    unknown = [name for name in names if name not in CASES]
+    if unknown:
+        sys.exit(f"error: [golden] expected names of cases ({', '.join(CASES)}), got '{unknown[0]}'. Correct it.")
+    torch.set_num_threads(1)
+    for name in names or CASES:
+        torch.manual_seed(4)
+        CASES[name](name, torch.randint(0, 61, (3, 9)).tolist())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

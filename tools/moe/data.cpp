@@ -102,7 +102,8 @@ void setup_tokenize_files(CLI::App& app, TokenizeCommand& o) {
 
 void add_data(CLI::App& program, Session& session) {
   const char* example = "moe data synth --out out/data --seed 1";
-  CLI::App& group = add_group(program, "data", "Makes corpora.", example);
+  CLI::App& group =
+      add_group(program, "data", "Makes the demo's text; encodes files as tokens.", example);
   add_command<SynthCommand>(
       group, session,
       {"synth", "Writes the demo's corpora, one folder a domain, with checksums.", example,
