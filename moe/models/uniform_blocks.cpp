@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <moe/config/differences.h>
 #include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/mixers/attention.h>
 #include <moe/models/uniform_blocks.h>
@@ -35,6 +36,19 @@ double active_experts(const UniformBlocks& blocks, int64_t i, int64_t d_model) {
                                                   .top_k = blocks.top_k_of(i),
                                                   .tensors = at::TensorOptions(at::kMeta)});
   return router->active_experts();
+}
+
+/// Whether `specs` are `blocks`, but for feed-forwards of `blocks` that are dense.
+bool are_equal_but_dense(std::vector<layers::BlockSpec> specs,
+                         std::vector<layers::BlockSpec> blocks) {
+  if (specs.size() != blocks.size()) return false;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (blocks[i].feed_forward.kind == "dense") specs[i].feed_forward = blocks[i].feed_forward;
+    specs[i].resolve();
+    blocks[i].resolve();
+    if (!config::differences(write_fields(specs[i]), write_fields(blocks[i])).empty()) return false;
+  }
+  return true;
 }
 
 }  // namespace
@@ -112,6 +126,27 @@ int64_t UniformBlocks::experts_of(int64_t i) const {
   const bool chosen = list.empty() ? (i + 1) % moe.every == 0
                                    : std::find(list.begin(), list.end(), i) != list.end();
   return chosen ? moe.num_experts : 0;
+}
+
+void UniformBlocks::validate_beside(const std::vector<layers::BlockSpec>& blocks,
+                                    const UniformBlocks& defaults, const std::string& place,
+                                    int64_t d_model) const {
+  UniformBlocks read = defaults;
+  read.norm = norm;
+  read.norm_position = norm_position;
+  read.norm_epsilon = norm_epsilon;
+  read.dropout = dropout;
+  std::vector<std::string> keys;
+  for (const auto& [key, was, is] : config::differences(write_fields(read), write_fields(*this)))
+    keys.push_back(concat('\'', place, '.', key, "' = ", is));
+  if (keys.empty()) return;
+  if (layers == static_cast<int64_t>(blocks.size())) {
+    validate(place, d_model);  // specs() are of valid options
+    if (are_equal_but_dense(specs(d_model), blocks)) return;
+  }
+  fail<ConfigError>("config", "expected no settings of uniform blocks beside '", place,
+                    ".blocks', got ", join(keys), ". Set them in the blocks, or leave out '", place,
+                    ".blocks'.");
 }
 
 int64_t UniformBlocks::top_k_of(int64_t i) const {

@@ -97,6 +97,11 @@ struct UniformBlocks {
   }
   /// `d_model` is the width of the stack.
   void validate(const std::string& place, int64_t d_model) const;
+  /// Throws ConfigError for settings that nothing reads where each of `blocks` has a table of its
+  /// own: all but norms and dropout outside the blocks that are not as in `defaults`. They may stay
+  /// where they describe `blocks`, but for feed-forwards that are dense: so it is of a dense twin.
+  void validate_beside(const std::vector<layers::BlockSpec>& blocks, const UniformBlocks& defaults,
+                       const std::string& place, int64_t d_model) const;
   /// Fills in the defaults of the chosen kinds and of `moe.expert.d_ff`.
   void resolve(int64_t d_model);
 

@@ -197,6 +197,29 @@ TEST(DecoderOptions, RefuseWhatNoModelCanBe) {
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.router.kind = "nope"; }), "nope");
 }
 
+TEST(DecoderOptions, BesideBlocksSettingsThatNothingReadsAreRefused) {
+  const auto refuse = [](const std::function<void(DecoderOptions&)>& change) {
+    DecoderOptions o = tiny::options();
+    o.blocks = o.block_specs();
+    change(o);
+    return moe::test::message_of([&] { tiny::make(o); });
+  };
+  using moe::test::contains;
+  const char* const beside = "no settings of uniform blocks beside";
+  EXPECT_EQ(refuse([](auto&) {}), "") << "they say the same as the blocks";
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.layers += 1; }), beside);
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.num_experts += 1; }), beside);
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.attention_bias = true; }),
+               ".attention_bias' = true");
+  const auto outside_the_blocks = [](auto& o) {
+    o.uniform = UniformBlocks();
+    o.uniform.norm = "layernorm", o.uniform.dropout = 0.1;
+  };
+  EXPECT_EQ(refuse(outside_the_blocks), "") << "these are read";
+  const auto like_a_twin = [](auto& o) { o.blocks[0].feed_forward = Dense{.d_ff = 12}; };
+  EXPECT_EQ(refuse(like_a_twin), "") << "so does the dense twin of uniform blocks";
+}
+
 }  // namespace
 
 }  // namespace moe::models::decoder_test

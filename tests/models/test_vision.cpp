@@ -313,6 +313,10 @@ TEST(Vision, BlocksMayBeGivenOneByOne) {
   const auto one = make_model(ModelSpec(o), 3), other = make_model(ModelSpec(listed), 3);
   const Tensor pixels = images(2, o).to(at::kFloat);
   expect_identical(classes_of(*other, pixels).detach(), classes_of(*one, pixels).detach());
+  listed.uniform.heads = 1;
+  EXPECT_ERROR(make_model(ModelSpec(listed), 3), "no settings of uniform blocks beside");
+  listed.uniform = VisionOptions().uniform;
+  make_model(ModelSpec(listed), 3);
 }
 
 }  // namespace

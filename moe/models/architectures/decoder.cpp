@@ -14,7 +14,10 @@ void DecoderOptions::validate(const std::string& place) const {
        {std::pair{"vocabulary", vocabulary}, std::pair{"context_length", context_length},
         std::pair{"d_model", d_model}})
     check_size(size, 1, place, key);
-  if (blocks.empty()) uniform.validate(place, d_model);
+  if (blocks.empty())
+    uniform.validate(place, d_model);
+  else
+    uniform.validate_beside(blocks, DecoderOptions().uniform, place, d_model);
 }
 
 void DecoderOptions::resolve() {

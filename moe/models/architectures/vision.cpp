@@ -22,7 +22,10 @@ void VisionOptions::validate(const std::string& place) const {
                        "' to be a multiple of patch=", patch, ", got ", size,
                        ". Change one of them.");
   check_one_of("config", concat(place, ".pooling"), pooling, {"mean", "class_token"});
-  if (blocks.empty()) uniform.validate(place, d_model);
+  if (blocks.empty())
+    uniform.validate(place, d_model);
+  else
+    uniform.validate_beside(blocks, VisionOptions().uniform, place, d_model);
 }
 
 void VisionOptions::resolve() {
