@@ -22,6 +22,10 @@ void check_domains(const DataOptions& options) {
     check<ConfigError>(names.insert(domain.name).second, kPlaceOfDomains,
                        "expected different names of the domains, got '", domain.name,
                        "' twice. Rename one.");
+    check<ConfigError>(domain.weight == 0 || options.weights == "given", kPlaceOfDomains,
+                       "expected data.weights = \"given\" beside the weight ", domain.weight,
+                       " of the domain '", domain.name, "', got data.weights = \"", options.weights,
+                       "\". Set it, or leave the weight out.");
   }
 }
 

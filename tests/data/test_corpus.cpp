@@ -48,10 +48,12 @@ TEST_F(CorpusFiles, WeighsDomainsBySizeEquallyOrAsGiven) {
   DataOptions options{
       .sequence = 2,
       .domains = {{.name = "a", .train = write("a", std::string(30, 'a')), .weight = 0},
-                  {.name = "b", .train = write("b", std::string(10, 'b')), .weight = 5}}};
+                  {.name = "b", .train = write("b", std::string(10, 'b')), .weight = 0}}};
   EXPECT_DOUBLE_EQ(Corpus(options).domain("a").weight, 0.75);
   options.weights = "equal";
   EXPECT_DOUBLE_EQ(Corpus(options).domain("a").weight, 0.5);
+  options.domains[1].weight = 5;
+  EXPECT_THROW(Corpus{options}, ConfigError) << "nothing would read it";
   options.weights = "given";
   EXPECT_DOUBLE_EQ(Corpus(options).domain("b").weight, 1.0);
   options.domains[1].weight = 0;

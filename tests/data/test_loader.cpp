@@ -33,7 +33,9 @@ class LoaderFiles : public testing::Test {
   std::shared_ptr<const Corpus> corpus(const std::string& weights = "size", int64_t sequence = 8) {
     return std::make_shared<Corpus>(
         DataOptions{.sequence = sequence,
-                    .domains = {{.name = "a", .train = (dir_ / "a").string(), .weight = 1},
+                    .domains = {{.name = "a",
+                                 .train = (dir_ / "a").string(),
+                                 .weight = weights == "given" ? 1.0 : 0.0},
                                 {.name = "b", .train = (dir_ / "b").string(), .weight = 0}},
                     .weights = weights});
   }
