@@ -76,10 +76,15 @@ concept HasFindUnknown = requires(const T& t, UnknownKeys& unknown) {
   t.find_unknown(unknown);
 };
 
+/// Options of a kind, or of a kind and what all kinds share: they may stand as its name alone.
 template <class T>
-concept HasKind = HasFields<T> && requires(T& t) {
-  { t.kind } -> std::same_as<std::string&>;
-};
+concept HasKind = HasFields<T> &&(
+    requires(T& t) {
+      { t.kind } -> std::same_as<std::string&>;
+    } ||
+    requires(T & t) {
+      { t.rule.kind } -> std::same_as<std::string&>;
+    });
 
 template <class T>
 struct is_vector : std::false_type {};

@@ -171,6 +171,18 @@ TEST(Optimizers, AreReadFromOneTableAndRefuseWhatTheyDoNotKnow) {
   EXPECT_ERROR(read("kind = \"sgd\""), "expected a registered optimizer, got 'sgd'");
 }
 
+TEST(Optimizers, MayStandAsTheNameOfAKindAlone) {
+  const auto read = [](const char* text) {
+    train::TrainOptions out;
+    read_fields(out, config::parse_toml(text, "test"), "train");
+    return out.optimizer;
+  };
+  EXPECT_EQ(read("optimizer = \"muon\"").rule.kind, "muon");
+  EXPECT_EQ(read("optimizer = \"muon\"").lr, OptimizerOptions().lr);
+  EXPECT_ERROR(read("optimizer = \"sgd\""), "expected a registered optimizer, got 'sgd'");
+  EXPECT_ERROR(read("optimizer = 3"), "expected a table or the name of a kind");
+}
+
 TEST(Clip, NormIsThatOfAllGradientsAndClippingScalesThem) {
   const auto parameters = parameters_like_a_model();
   double squares = 0;
