@@ -28,6 +28,9 @@ class RegressionObjective final : public Objective {
     check<ConfigError>(shape.model.outputs > 0, "config",
                        "expected a model with outputs for objective = \"regression\", got none. "
                        "Set train.objective to what the model answers.");
+    check<ConfigError>(shape.data.vocabulary == 0 || shape.data.classes > 0, "config",
+                       "expected data whose targets are numbers for objective = \"regression\", "
+                       "got text. Set train.objective = \"next_token\".");
   }
 
   int64_t targets(const data::Batch& batch) const override { return batch.targets.numel(); }
