@@ -161,6 +161,13 @@ TEST_P(MixerContract, TakesNoTokenAndOne) {
                   .item<bool>());
 }
 
+TEST_P(MixerContract, TokensWithoutASequenceAreOne) {
+  const auto mixer = random();
+  const Tensor x_TD = normal({5, D}, 3);
+  expect_close(mixer->forward(x_TD, of({}), nullptr),
+               mixer->forward(x_TD, of(Sequences::equal(1, 5)), nullptr), 1e-12);
+}
+
 TEST_P(MixerContract, AnUnfilledOneBecomesTheSameAsAFilledOne) {
   const auto filled = make(), unfilled = make(at::TensorOptions(at::kMeta));
   for (const Parameter& parameter : tensors_of(*unfilled))
