@@ -24,6 +24,8 @@ struct RunControls {
   /// Nonzero once the run should write a checkpoint and stop (a signal number); rank 0 asks after
   /// every step.
   std::function<int()> stop = [] { return 0; };
+  /// Called on rank 0 once data, model and optimizer are there, before the first step.
+  std::function<void()> ready = [] {};
   /// Stop (with a checkpoint) after this many steps in all; -1: train.steps. The schedule does not
   /// change.
   int64_t max_steps = -1;

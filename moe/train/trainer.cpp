@@ -97,6 +97,12 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   for (const auto& why : untrained_routers(*model_)) warn(why);
   optimizer_ = make_optimizer(parameters, o.optimizer);
   if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
+  if (begin == Begin::kAnew && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
+    warn(concat("train.schedule.warmup = ", o.schedule.warmup, " takes all ",
+                std::min(o.steps, schedule_steps(o)),
+                " steps: the learning rate never gets to train.optimizer.lr = ", o.optimizer.lr,
+                ". Lower it, or train longer."));
+  if (leads()) controls.ready();
 }
 
 void Trainer::info(std::string_view text) const {

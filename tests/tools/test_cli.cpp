@@ -140,6 +140,16 @@ TEST(Cli, ListsEveryRegistryAsOneJsonDocument) {
   expect_error(run_program({"inspect", "--list", "routers"}), 2, "Did you mean 'router'?");
 }
 
+TEST(Cli, ListsTheSettingsOfDataAndTraining) {
+  const auto result = run_program({"inspect", "--list", "section"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  for (const char* line :
+       {"\n  data: ", "\n  train: ", "\n      domains[].path ",
+        "\n      steps = ", "\n      optimizer.lr = ", "\n      schedule.warmup = "})
+    EXPECT_PRED2(contains, result.out, line);
+  EXPECT_PRED2(contains, run_program({"train", "--help"}).out, "--list section");
+}
+
 TEST(Cli, InspectCountsWhatTheModelHolds) {
   TemporaryFolder folder;
   std::ofstream(folder / "run.toml") << kRun;

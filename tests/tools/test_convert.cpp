@@ -166,6 +166,29 @@ TEST_F(Convert, ModelsWithATokenizerReadAndWriteText) {
   }
 }
 
+TEST_F(Convert, SaysThatTokensThatAreBytesComeWithoutATokenizer) {
+  models::DecoderOptions options = tiny_text_options();
+  options.uniform.moe.num_experts = 0;
+  Table data, config;
+  data.set("tokenizer", "byte");
+  config.set("model", write_fields(models::ModelSpec(options)));
+  config.set("data", data);
+  {
+    checkpoint::Publication publication(folder_ / "ours");
+    publication.add("config.toml",
+                    [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
+    checkpoint::add_tensors(&publication, "model", tensors_of(*tiny_model(options)),
+                            *parallel::local());
+    publication.finish({});
+  }
+  const auto converted = run_program({"convert", path("ours"), path("llama")});
+  EXPECT_EQ(converted.status, 0) << converted.err;
+  EXPECT_PRED2(contains, converted.err,
+               "warning: no tokenizer.json is written: its tokens are bytes.");
+  EXPECT_FALSE(std::filesystem::exists(path("llama") + "/tokenizer.json"));
+  EXPECT_EQ(run_program({"convert", path("ours"), path("native"), "--to", "native"}).err, "");
+}
+
 TEST_F(Convert, InspectReadsTheConfigurationAlone) {
   const std::string source = copy_of("mixtral_basic");
   std::filesystem::remove(source + "/model.safetensors");

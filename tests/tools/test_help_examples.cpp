@@ -1,6 +1,8 @@
 // The examples that `--help` ends with, run as they stand, in the order that a new user would.
 
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <map>
 
 #include <gtest/gtest.h>
@@ -71,6 +73,35 @@ TEST(HelpExamples, WorkAsTheyStand) {
       EXPECT_NE(result.out, "") << command;
     }
   }
+}
+
+/// What follows `begin` in `page`, up to the end of its block.
+std::string block_after(const std::string& page, const std::string& begin) {
+  const size_t at = page.find(begin);
+  if (at == std::string::npos) return "";
+  const size_t from = at + begin.size();
+  return page.substr(from, page.find("\n```", from) - from);
+}
+
+TEST(HelpExamples, TextOfUsersTrainsAsTheReadmeShows) {
+  std::ifstream file(std::filesystem::path(MOE_SOURCE_DIR) / "README.md");
+  const std::string page(std::istreambuf_iterator<char>(file), {});
+  const std::string configuration = block_after(page, "```toml\n"), train = "moe train mine.toml",
+                    commands = train + block_after(page, "```\n" + train);
+  ASSERT_PRED2(contains, configuration, "mine.txt");
+  const size_t line = commands.find('\n');
+  ASSERT_NE(line, std::string::npos) << commands;
+
+  TemporaryFolder folder;
+  std::ofstream(folder / "mine.toml") << configuration << '\n';
+  std::ofstream text(folder / "mine.txt");
+  for (int i = 0; i < 600; ++i) text << "Once there was a fox, number " << i << ".\n";
+  text.close();
+  const std::string command = shortened("train", commands.substr(0, line)) + "\n" +
+                              shortened("generate", commands.substr(line + 1));
+  const auto result = run_in_bash(folder.path(), command);
+  EXPECT_EQ(result.status, 0) << command << "\n" << result.err;
+  EXPECT_PRED2(contains, result.out, "step 2 after ");
 }
 
 }  // namespace

@@ -9,7 +9,9 @@
 
 #include <moe/formats/safetensors.h>
 #include <moe/generation/generate.h>
+#include <moe/models/architectures/vision.h>
 #include <moe/models/forward_pass.h>
+#include <moe/models/save.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/run_program.h"
@@ -170,6 +172,20 @@ TEST_F(ModelCommands, ForwardGivesTheTypesPromisedWhateverItComputesIn) {
     EXPECT_EQ(file.tensor("layers.1.experts").scalar_type(), at::kLong);
     EXPECT_EQ(file.tensor("layers.1.experts").sizes(), (std::vector<int64_t>{3, 2}));
   }
+}
+
+TEST_F(ModelCommands, EvalOfAModelOfImagesSaysSo) {
+  models::VisionOptions options;
+  options.d_model = 8;
+  options.uniform.layers = options.uniform.heads = 1;
+  models::LoadedModel images;
+  images.model = models::make_model(models::ModelSpec(options), 1);
+  images.config.set("model", write_fields(models::ModelSpec(options)));
+  models::save_native(images, folder_ / "images");
+  const auto refused =
+      run_program({"eval", (folder_ / "images").string(), "--data", write("text", "some text")});
+  EXPECT_EQ(refused.status, 1);
+  EXPECT_PRED2(contains, refused.err, "[eval] expected a model of text, got one of images");
 }
 
 TEST_F(ModelCommands, ForwardRefusesBadTokenFilesAndLeavesNothing) {

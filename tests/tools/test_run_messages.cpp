@@ -111,6 +111,29 @@ TEST_F(RunMessages, ComparingWithoutValidationDataIsRefusedBeforeAnythingIsTrain
   EXPECT_FALSE(std::filesystem::exists(out("pair/moe")));
 }
 
+TEST_F(RunMessages, NothingIsAnnouncedBeforeTheDataAreOpen) {
+  EXPECT_EQ(times_in(run("train", "a").err, " active a token, on "), 1u);
+  options.data.domains[0].train = out("absent");
+  const auto refused = run("train", "b");
+  EXPECT_NE(refused.status, 0);
+  EXPECT_EQ(times_in(refused.err, " active a token, on "), 0u) << refused.err;
+}
+
+TEST_F(RunMessages, AWarmUpThatTakesAllStepsIsSaid) {
+  const auto warned = run("train", "a", {"--set", "train.schedule.warmup=6"});
+  ASSERT_EQ(warned.status, 0) << warned.err;
+  EXPECT_PRED2(contains, warned.err, "warning: train.schedule.warmup = 6 takes all 6 steps");
+  const auto short_enough = run("train", "b", {"--set", "train.schedule.warmup=5"});
+  EXPECT_EQ(times_in(short_enough.err, "train.schedule.warmup"), 0u) << short_enough.err;
+}
+
+TEST_F(RunMessages, AWeightThatNothingReadsIsRefused) {
+  options.data.domains[0].weight = 2;
+  const auto refused = run("train", "a");
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_PRED2(contains, refused.err, "expected data.weights = \"given\" beside the weight 2");
+}
+
 TEST_F(RunMessages, MoreStepsOnResumeSayWhatTheScheduleDoes) {
   ASSERT_EQ(run("train", "a").status, 0);
   ASSERT_EQ(run("train", "b").status, 0);

@@ -207,6 +207,7 @@ TEST(Untrained, RoutersAreToldOfOnceWhereTheyAreTrainedAndOnlyThere) {
   const TemporaryFolder folder;
   auto options = tiny_run(folder.path());
   options.train.steps = 1;
+  options.train.schedule.warmup = 0;
   change_model(options, [](auto& model) {
     model.uniform.moe.top_k = 1;
     model.uniform.moe.router.kind = "topk";

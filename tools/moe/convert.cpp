@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include <moe/base/error.h>
+#include <moe/base/log.h>
 #include <moe/models/family.h>
 #include <moe/models/save.h>
 
@@ -63,6 +64,9 @@ int run_convert(const ConvertCommand& o) {
     models::save_hugging_face(model, o.target, o.family);
   else
     models::save_hugging_face(model, o.target, family_for(model.spec()));
+  const bool bytes = model.tokenizer && model.tokenizer->is_bytes();
+  if (to == "huggingface" && model.family.empty() && bytes)
+    log::warn("no tokenizer.json is written: its tokens are bytes.");
   std::cout << o.target << '\n' << source_line(model);
   return 0;
 }

@@ -48,6 +48,8 @@ int run_eval(const EvalCommand& o) {
                      "expected text, got --format tokens, which is encoded. Leave it out.");
   for (const auto& path : o.data) check_input_file("--data", path);
   auto model = load_model(o.model);
+  check(model.model->traits().vocabulary > 0, "eval",
+        "expected a model of text, got one of images. Name a language model.");
   // Models of other programs, and converted ones, had no run.
   const auto run = model.config.find("data") ? models::data_options_of(model) : data::DataOptions();
   const auto packing = o.documents == "run" ? run.packing : data::PackingOptions();

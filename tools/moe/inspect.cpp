@@ -54,14 +54,26 @@ ListedRegistry listed(const Registry<Interface, Shape>& registry) {
   return out;
 }
 
+/// The tables of a configuration beside [model], whose keys are those of its architecture.
+ListedRegistry sections() {
+  return {"section",
+          {{"data", "what a run reads", describe_fields<data::DataOptions>()},
+           {"train", "how it trains", describe_fields<train::TrainOptions>()}}};
+}
+
 /// The registries, or the one called `only`.
 std::vector<ListedRegistry> all_kinds(const std::string& only) {
-  std::vector<ListedRegistry> registries = {
-      listed(routing::routers()),       listed(balance::terms()),
-      listed(experts::expert_kinds()),  listed(dispatch::dispatchers()),
-      listed(layers::mixers()),         listed(layers::feed_forwards()),
-      listed(objectives::objectives()), listed(train::optimizers()),
-      listed(models::architectures()),  listed(models::families())};
+  std::vector<ListedRegistry> registries = {listed(routing::routers()),
+                                            listed(balance::terms()),
+                                            listed(experts::expert_kinds()),
+                                            listed(dispatch::dispatchers()),
+                                            listed(layers::mixers()),
+                                            listed(layers::feed_forwards()),
+                                            listed(objectives::objectives()),
+                                            listed(train::optimizers()),
+                                            listed(models::architectures()),
+                                            listed(models::families()),
+                                            sections()};
   if (only.empty()) return registries;
   std::vector<std::string> names;
   for (auto& registry : registries) {
@@ -110,12 +122,8 @@ Table configuration(const std::string& target) {
   if (std::filesystem::is_directory(target, ignored))
     return models::load_config(target, /*verify=*/false);
   if (toml || files.exists(target)) return config::read_toml(target);
-  fail<ConfigError>("inspect",
-                    "expected a model folder, a CONFIG.toml or the name of a known model, "
-                    "got '",
-                    target,
-                    "', which is neither file nor folder; no public model names are "
-                    "known to this version. Check the path.");
+  fail<ConfigError>("inspect", "expected a model folder or a CONFIG.toml, got '", target,
+                    "', which is neither file nor folder. Check the path.");
 }
 
 struct Subject {
@@ -226,8 +234,8 @@ void setup_inspect(CLI::App& app, InspectOptions& o) {
            o.list = kind.empty() ? "" : kind.front();
          },
          "list what is registered: router, balance, expert, dispatcher, mixer, feed_forward, "
-         "objective, optimizer, "
-         "architecture or family; default: all")
+         "objective, optimizer, architecture or family; section: the settings of [data] and "
+         "[train]; default: all")
       ->expected(0, 1)
       ->type_name("[KIND]");
   add_dtype(app, o.dtype);

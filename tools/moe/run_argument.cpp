@@ -5,7 +5,10 @@
 namespace moe::tools {
 
 void add_run(CLI::App& app, RunArgument& o) {
-  app.add_option("CONFIG", o.config, "the run, as TOML")->required()->type_name("FILE.toml");
+  app.add_option("CONFIG", o.config,
+                 "the run, as TOML; its settings: docs/kinds.md, or moe inspect --list section")
+      ->required()
+      ->type_name("FILE.toml");
   app.add_option("--out", o.out, "folder to write to")->required()->type_name("DIR");
   add_set(app, o.settings);
   app.add_option("--dtype", o.dtype,

@@ -56,9 +56,9 @@ int run_train(const TrainCommand& o) {
   auto argument = o.run;
   if (o.seed) argument.settings.push_back(concat("train.seed=", *o.seed));
   auto run = open_run(argument);
-  announce(run);
   catch_stop_signals();
   const train::RunControls controls{.stop = caught_signal,
+                                    .ready = [&run] { announce(run); },
                                     .max_steps = o.max_steps,
                                     .allow_changed_data = o.run.allow_changed_data,
                                     .label = "train"};
