@@ -84,4 +84,61 @@ std::vector<config::Difference> differences(const DecoderOptions& was, const Dec
   return out;
 }
 
+Attention llama_attention(const HfConfig& c, double rope_theta) {
+  Attention out;
+  out.heads = c.size("num_attention_heads");
+  out.kv_heads = c.size("num_key_value_heads", out.heads);
+  out.head_dim = c.size("head_dim", c.size("hidden_size") / out.heads);
+  out.rope.theta = rope_theta_of(c, rope_theta);
+  return out;
+}
+
+DecoderOptions llama_decoder(const HfConfig& c, const layers::BlockSpec& block) {
+  DecoderOptions out;
+  out.vocabulary = c.size("vocab_size");
+  out.d_model = c.size("hidden_size");
+  out.uniform.norm_epsilon = block.norm_epsilon;
+  out.blocks = repeat(c.size("num_hidden_layers"), block);
+  out.tied_embeddings = c.flag("tie_word_embeddings", false);
+  return out;
+}
+
+NameMap llama_names(const DecoderOptions& options) {
+  const std::string theirs = "model.layers.{i}.", ours = "layers.{i}.";
+  NameMap out = {same("model.embed_tokens.weight", "embedding"),
+                 same(theirs + "input_layernorm.weight", ours + "attention_norm.scale"),
+                 same(theirs + "self_attn.o_proj.weight", ours + "attention.w_o"),
+                 same(theirs + "self_attn.o_proj.bias", ours + "attention.b_o"),
+                 same(theirs + "post_attention_layernorm.weight", ours + "ffn_norm.scale"),
+                 same("model.norm.weight", "norm.scale"),
+                 ignored("model.layers.*.self_attn.rotary_emb.inv_freq")};
+  for (const std::string letter : {"q", "k", "v"}) {
+    out.add(same(theirs + "self_attn." + letter + "_proj.weight", ours + "attention.w_" + letter));
+    out.add(same(theirs + "self_attn." + letter + "_proj.bias", ours + "attention.b_" + letter));
+  }
+  out.add(options.tied_embeddings ? tied("lm_head.weight", "embedding")
+                                  : same("lm_head.weight", "head"));
+  return out;
+}
+
+Table llama_config(const DecoderOptions& options, const char* architecture,
+                   const char* model_type) {
+  const auto blocks = options.block_specs();
+  const auto attention = kind_options<Attention>(blocks.front().mixer);
+  return table_of(
+      {{"architectures", Array{architecture}},
+       {"model_type", model_type},
+       {"vocab_size", options.vocabulary},
+       {"hidden_size", options.d_model},
+       {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
+       {"num_attention_heads", attention.heads},
+       {"num_key_value_heads", attention.kv_heads > 0 ? attention.kv_heads : attention.heads},
+       {"head_dim",
+        attention.head_dim > 0 ? attention.head_dim : options.d_model / attention.heads},
+       {"rms_norm_eps", blocks.front().norm_epsilon},
+       {"rope_theta", attention.rope.theta},
+       {"max_position_embeddings", options.context_length},
+       {"tie_word_embeddings", options.tied_embeddings}});
+}
+
 }  // namespace moe::models

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include <moe/config/differences.h>
+#include <moe/layers/mixers/attention.h>
 #include <moe/models/architectures/decoder.h>
 #include <moe/models/family.h>
 
@@ -15,5 +16,18 @@ std::vector<layers::BlockSpec> repeat(int64_t count, const layers::BlockSpec& bl
 /// What `was` and `is` compute differently, in evaluation: how they start, dropout, balance and
 /// limits on experts in training are passed over; equivalent spellings are equal.
 std::vector<config::Difference> differences(const DecoderOptions& was, const DecoderOptions& is);
+
+// What families that follow Llama say in the same words. A family adds its feed-forwards and what
+// else is its own.
+
+/// Heads and rotary positions; `rope_theta` where config.json has none.
+Attention llama_attention(const HfConfig& c, double rope_theta);
+/// As many of `block` as config.json says; its norm_epsilon is the final norm's too. Leaves the
+/// context length at its default.
+DecoderOptions llama_decoder(const HfConfig& c, const layers::BlockSpec& block);
+/// Embedding, norms, attention and head. Those of biases pass over models without.
+NameMap llama_names(const DecoderOptions& options);
+/// config.json from the first block, but for its feed-forward.
+Table llama_config(const DecoderOptions& options, const char* architecture, const char* model_type);
 
 }  // namespace moe::models
