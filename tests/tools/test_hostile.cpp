@@ -43,10 +43,10 @@ TEST_F(Hostile, MistypedOptionsGetASuggestion) {
 }
 
 TEST_F(Hostile, MissingArgumentsAreNamedTogether) {
-  expect_refusal({"train"}, 2,
-                 "[usage] expected FILE.toml (the run, as TOML (moe inspect --list section: its "
-                 "settings)) and --out DIR (folder to write "
-                 "to) for 'moe train', got none. Add them.");
+  expect_refusal(
+      {"train"}, 2,
+      "[usage] expected FILE.toml (the run, as TOML; moe inspect --list section names its "
+      "settings) and --out DIR (folder to write to) for 'moe train', got none. Add them.");
   expect_refusal({"train", path("run.toml"), "--out"}, 2, "expected a value behind --out DIR");
   expect_refusal({"data", "synth"}, 2,
                  "expected --out DIR (folder to write to) for 'moe data synth'");

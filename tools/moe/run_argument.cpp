@@ -6,7 +6,7 @@ namespace moe::tools {
 
 void add_run(CLI::App& app, RunArgument& o) {
   app.add_option("CONFIG", o.config,
-                 "the run, as TOML; its settings: docs/kinds.md, or moe inspect --list section")
+                 "the run, as TOML; moe inspect --list section names its settings")
       ->required()
       ->type_name("FILE.toml");
   app.add_option("--out", o.out, "folder to write to")->required()->type_name("DIR");
