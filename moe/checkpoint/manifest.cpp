@@ -104,8 +104,9 @@ std::string file_problem(const Path& folder, const std::string& name, const Mani
                 checksum_text(file.checksum), ')');
 }
 
-Manifest inspect_folder(const Path& folder, FileSystem& files, bool read_content) {
-  Manifest manifest = read_manifest(folder, files);
+/// A line for each file that differs from the manifest.
+std::vector<std::string> problems_of(const Path& folder, const Manifest& manifest,
+                                     FileSystem& files, bool read_content) {
   std::vector<std::string> problems;
   for (const auto& [name, file] : manifest.files)
     if (auto problem = file_problem(folder, name, file, files, read_content); !problem.empty())
@@ -113,6 +114,12 @@ Manifest inspect_folder(const Path& folder, FileSystem& files, bool read_content
   for (const auto& name : files.list(folder))
     if (name != kManifestName && !manifest.files.contains(name))
       problems.push_back(in_quotes(name) + ": not listed in the manifest");
+  return problems;
+}
+
+Manifest inspect_folder(const Path& folder, FileSystem& files, bool read_content) {
+  Manifest manifest = read_manifest(folder, files);
+  const auto problems = problems_of(folder, manifest, files, read_content);
   if (!problems.empty())
     fail(kManifestPlace, "expected the files of checkpoint '", folder.string(),
          "' to match its manifest, got ", problems.size(), " that differ.", kUseAnother,
@@ -154,6 +161,14 @@ Manifest check_sizes(const Path& folder, FileSystem& files) {
 
 Manifest verify_manifest(const Path& folder, FileSystem& files) {
   return inspect_folder(folder, files, true);
+}
+
+std::vector<std::string> damage_in(const Path& folder, FileSystem& files) {
+  try {
+    return problems_of(folder, read_manifest(folder, files), files, /*read_content=*/true);
+  } catch (const Error& error) {
+    return {error.what()};
+  }
 }
 
 }  // namespace moe::checkpoint

@@ -40,4 +40,8 @@ Manifest check_sizes(const Path& folder, FileSystem& files = real_files());
 /// As check_sizes, and reads all content to compare checksums.
 Manifest verify_manifest(const Path& folder, FileSystem& files = real_files());
 
+/// What verify_manifest would refuse, a line each; a manifest or file that cannot be read is one.
+/// Empty for a whole checkpoint.
+std::vector<std::string> damage_in(const Path& folder, FileSystem& files = real_files());
+
 }  // namespace moe::checkpoint

@@ -1,6 +1,5 @@
 #include <cstdlib>
 #include <set>
-#include <sstream>
 
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
@@ -19,17 +18,6 @@ namespace {
 
 constexpr uint64_t kLargestConfig = 16u << 20;
 
-/// What is wrong with a checkpoint, one problem an item, as the error says that found it.
-std::vector<std::string> problems_in(const Error& error) {
-  std::vector<std::string> out;
-  std::istringstream lines(error.what());
-  for (std::string line; std::getline(lines, line);) out.push_back(line);
-  if (out.size() == 1) return out;
-  out.erase(out.begin());  // what was expected; the list follows
-  for (auto& line : out) line.erase(0, line.find_first_not_of(' '));
-  return out;
-}
-
 /// What to do about a damaged checkpoint of a run that has `others`, newest first.
 std::string other_choice(const std::vector<Path>& others) {
   for (const auto& other : others) {
@@ -47,13 +35,10 @@ std::string other_choice(const std::vector<Path>& others) {
 /// Compares all content with its checksums. An older checkpoint is another model, so none is taken
 /// in the place of a damaged one: who wants it names it.
 void check_whole(const Path& folder, const std::string& who, const std::vector<Path>& others) {
-  try {
-    checkpoint::verify_manifest(folder);
-  } catch (const Error& error) {
+  const auto damage = checkpoint::damage_in(folder);
+  if (!damage.empty())
     fail("models/load", "expected ", who, folder.string(), ", to be whole, found damage. ",
-         other_choice(others), ", or take it as it is with --no-verify.",
-         indented_list(problems_in(error)));
-  }
+         other_choice(others), ", or take it as it is with --no-verify.", indented_list(damage));
 }
 
 /// The checkpoint folder that `path` means.
