@@ -49,9 +49,9 @@ bool may_change(const std::string& key, const RunOptions& then, const RunOptions
   return now.train.on_nan == "stop" || (then.train.on_nan == "stop" && none_yet);
 }
 
-/// Throws unless `options` continue the run that wrote `checkpoint`.
-void check_same_run(const RunOptions& options, const Path& checkpoint, const Path& folder) {
-  const RunOptions then = options_of(checkpoint);
+/// Throws unless `options` continue the run that wrote `checkpoint`, whose own are `then`.
+void check_same_run(const RunOptions& options, const RunOptions& then, const Path& checkpoint,
+                    const Path& folder) {
   std::vector<std::string> changed;
   for (const auto& [key, was, is] : config::differences(resolved(then), resolved(options)))
     if (!may_change(key, then, options, checkpoint))
@@ -62,10 +62,9 @@ void check_same_run(const RunOptions& options, const Path& checkpoint, const Pat
                       ", or choose another --out.", indented_list(changed));
 }
 
-/// `options` with the schedule of the run that wrote `checkpoint`, where they say so, and a word on
-/// what becomes of the learning rate.
-RunOptions with_schedule(RunOptions options, const Path& checkpoint, bool speaks) {
-  const RunOptions then = options_of(checkpoint);
+/// `options` with the schedule of the options `then`, where they say so, and a word on what becomes
+/// of the learning rate behind `step` steps.
+RunOptions with_schedule(RunOptions options, const RunOptions& then, int64_t step, bool speaks) {
   auto& schedule = options.train.schedule;
   const int64_t steps = schedule_steps(then.train);
   if (schedule.keep) {
@@ -75,7 +74,6 @@ RunOptions with_schedule(RunOptions options, const Path& checkpoint, bool speaks
                        ". Set one of them.");
     schedule.steps = steps;
   }
-  const auto step = static_cast<int64_t>(checkpoint::step_of(checkpoint));
   const std::string change = schedule_change(then.train, options.train, step);
   if (speaks && !change.empty()) log::warn(change);
   return options;
@@ -100,10 +98,10 @@ std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator
   };
   Tensor step = at::full({}, kNone, at::kLong);
   if (group.rank() == 0) {
-    const auto folders = checkpoint::step_folders(checkpoints);
     if (const auto newest = checkpoint::latest_checkpoint(checkpoints, real_files(), wanted))
       step.fill_(static_cast<int64_t>(checkpoint::step_of(*newest)));
-    else if (std::ranges::any_of(folders, wanted, checkpoint::step_of))
+    else if (std::ranges::any_of(checkpoint::step_folders(checkpoints), wanted,
+                                 checkpoint::step_of))
       step.fill_(kAllDamaged);
   }
   group.broadcast(step, 0);
@@ -135,16 +133,18 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
   const auto sources = record_sources(options_);
   if (!from) return Trainer(options_, folder_, controls, sources).train();
-  check_same_run(options_, *from, folder_);
+  const RunOptions then = options_of(*from);
+  const auto step = static_cast<int64_t>(checkpoint::step_of(*from));
+  check_same_run(options_, then, *from, folder_);
   check_same_tokenizer(options_, *from);
   check_same_sources(options_, sources, *from, controls);
   const bool leads = controls.group->rank() == 0;
   if (leads) log::info(concat("going on from ", from->string()));
-  Trainer trainer(with_schedule(options_, *from, leads), folder_, controls, sources,
+  Trainer trainer(with_schedule(options_, then, step, leads), folder_, controls, sources,
                   Trainer::Begin::kFromCheckpoint);
   trainer.restore(*from);
   auto summary = trainer.train();
-  summary.resumed_from = static_cast<int64_t>(checkpoint::step_of(*from));
+  summary.resumed_from = step;
   return summary;
 }
 
