@@ -79,6 +79,12 @@ std::string verdict(const analyze::LayerSpecialisation& layer, const analyze::Sp
       ", p = ", fixed(layer.p_value, 3), ".</p>\n");
 }
 
+/// That a table shows the first `shown` of `all` experts; "" when it shows all.
+std::string first_of_experts(size_t shown, size_t all) {
+  return shown < all ? concat("<p class=\"note\">The first ", shown, " of ", all, " experts.</p>")
+                     : "";
+}
+
 /// Share of the expert's entropy that something settles; "–" where there is none.
 std::string settled_share(const analyze::Association& found) {
   return found.expert_entropy > 0 ? percent(found.of_expert, 1) : "–";
@@ -203,18 +209,16 @@ std::string position_panel(const analyze::LayerStatistics& layer, size_t most) {
     }
     rows += "</tr>\n";
   }
-  return figure("Expert × position",
-                concat("load of an expert in each ", counts.columns(),
-                       "th of the sequence, over its load everywhere"),
-                concat("<div class=\"scroll\"><table class=\"numbers cells strip\"><thead><tr>"
-                       "<th scope=\"col\">expert</th>",
-                       head, "</tr></thead><tbody>\n", rows, "</tbody></table></div>",
-                       E < load_E.size() ? concat("<p class=\"note\">The first ", E, " of ",
-                                                  load_E.size(), " experts.</p>")
-                                         : "",
-                       "<p class=\"note\">The position settles ", settled_share(layer.position),
-                       " of the uncertainty about the expert.</p>\n"),
-                "");
+  return figure(
+      "Expert × position",
+      concat("load of an expert in each ", counts.columns(),
+             "th of the sequence, over its load everywhere"),
+      concat("<div class=\"scroll\"><table class=\"numbers cells strip\"><thead><tr>"
+             "<th scope=\"col\">expert</th>",
+             head, "</tr></thead><tbody>\n", rows, "</tbody></table></div>",
+             first_of_experts(E, load_E.size()), "<p class=\"note\">The position settles ",
+             settled_share(layer.position), " of the uncertainty about the expert.</p>\n"),
+      "");
 }
 
 std::string hexadecimal(char byte) {
@@ -258,10 +262,7 @@ std::string token_panel(const analyze::LayerStatistics& layer,
       "Tokens that stand for an expert",
       "those it takes more often than others do; hover for their share of its choices and lift",
       concat("<div class=\"scroll\"><table class=\"numbers\"><tbody>\n", rows,
-             "</tbody></table></div>",
-             E < typical_E.size() ? concat("<p class=\"note\">The first ", E, " of ",
-                                           typical_E.size(), " experts.</p>")
-                                  : "",
+             "</tbody></table></div>", first_of_experts(E, typical_E.size()),
              "<p class=\"note\">The token alone settles ", settled_share(layer.token),
              " of the uncertainty about the expert.</p>\n"),
       "");

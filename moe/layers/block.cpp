@@ -97,21 +97,21 @@ std::pair<Tensor, std::optional<LayerReport>> BlockImpl::forward(const Tensor& x
                                                                  Recompute recompute) {
   const bool saves = context.training && at::GradMode::is_enabled() && !state;
   const bool again_in_moe = saves && recompute == Recompute::kMoE && routes();
-  LayerState* const mixed = state ? state->mixer.get() : nullptr;
-  LayerState* const fed_before = state ? state->feed_forward.get() : nullptr;
-  const Stage feed_stage = [this, context, fed_before](const Tensor& h_TD, Report& report) {
-    return feed(pre_ ? feed_forward_norm_(h_TD) : h_TD, context, fed_before, report);
+  LayerState* const mixer_state = state ? state->mixer.get() : nullptr;
+  LayerState* const feed_forward_state = state ? state->feed_forward.get() : nullptr;
+  const Stage feed_stage = [this, context, feed_forward_state](const Tensor& h_TD, Report& report) {
+    return feed(pre_ ? feed_forward_norm_(h_TD) : h_TD, context, feed_forward_state, report);
   };
-  const Stage stage = [this, context, mixed, again_in_moe, feed_stage](const Tensor& x,
-                                                                       Report& report) {
+  const Stage stage = [this, context, mixer_state, again_in_moe, feed_stage](const Tensor& x,
+                                                                             Report& report) {
     const auto fed = [&](const Tensor& h_TD) {
       return again_in_moe ? again(feed_stage, h_TD, report) : feed_stage(h_TD, report);
     };
     if (pre_) {
-      const Tensor h_TD = x + mix(mixer_norm_(x), context, mixed);
+      const Tensor h_TD = x + mix(mixer_norm_(x), context, mixer_state);
       return h_TD + fed(h_TD);
     }
-    const Tensor h_TD = mixer_norm_(x + mix(x, context, mixed));
+    const Tensor h_TD = mixer_norm_(x + mix(x, context, mixer_state));
     return feed_forward_norm_(h_TD + fed(h_TD));
   };
   Report report;

@@ -185,14 +185,13 @@ FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerCo
         ". Beside a context, tokens are a list.");
   // Balance is measured on the router's own choice, before capacity and expert dropout.
   const Routing chosen = router_->forward(x_TD, context);
-  auto* const before = static_cast<MoEState*>(state);
-  const Routing limited = capacity_->apply(chosen, context, before ? &before->taken_NE : nullptr);
+  auto* const mine = static_cast<MoEState*>(state);
+  const Routing limited = capacity_->apply(chosen, context, mine ? &mine->taken_NE : nullptr);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
   Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), routing, context);
   if (shared_)
-    y_TD =
-        y_TD +
-        shared_->forward_tokens(x_TD, context, before ? before->shared.get() : nullptr).hidden_TD;
+    y_TD = y_TD +
+           shared_->forward_tokens(x_TD, context, mine ? mine->shared.get() : nullptr).hidden_TD;
   return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
 }
 

@@ -26,8 +26,7 @@ struct HashRouter {
     v("counts", counts, "how often each token id occurs, for the balanced table");
     v("counts_file", counts_file,
       "the same as int64 tensor \"counts\" of a safetensors file; instead of counts; read once, "
-      "when "
-      "a model starts, and not needed by its checkpoints");
+      "when a model starts, and not needed by its checkpoints");
     v("without_ids", without_ids,
       "what a call without token ids does: hash the token's global \"number\" instead, or "
       "\"refuse\"; the balanced table always refuses");
