@@ -105,6 +105,13 @@ std::vector<Tensor> outputs_of(Model& model) {
   return found;
 }
 
+/// A model with routers of `kind` that was made from files in `folder`.
+LoadedModel model_from(const Path& folder, const std::string& kind) {
+  write_counts(folder, 1);
+  write_recording(folder, 1);
+  return loaded_model(spec_with(router_of(kind, folder)));
+}
+
 void expect_same(Model& model, const LoadedModel& expected) {
   const auto a = outputs_of(model), b = outputs_of(*expected.model);
   ASSERT_EQ(a.size(), b.size());
@@ -119,9 +126,7 @@ TEST(SourcesGone, EveryRouterAndTermLoadsAndComputesTheSameBits) {
   for (const auto& kind : routing::routers().names()) {
     SCOPED_TRACE(kind);
     const TemporaryFolder sources, folder;
-    write_counts(sources.path(), 1);
-    write_recording(sources.path(), 1);
-    const auto before = loaded_model(spec_with(router_of(kind, sources.path())));
+    const auto before = model_from(sources.path(), kind);
     save_native(before, folder / "saved");
     write_counts(sources.path(), 77);
     write_recording(sources.path(), 2);
@@ -192,9 +197,7 @@ TEST(SourcesGone, CheckpointsThatLackThemAreRefusedWithARemedyThatWorks) {
   for (const char* kind : {"hash", "replay"}) {
     SCOPED_TRACE(kind);
     const TemporaryFolder sources, folder;
-    write_counts(sources.path(), 1);
-    write_recording(sources.path(), 1);
-    const auto before = loaded_model(spec_with(router_of(kind, sources.path())));
+    const auto before = model_from(sources.path(), kind);
     save_as_before(before, folder / "old");
     const std::string message = test::message_of([&] { load(folder / "old"); });
     EXPECT_PRED2(test::contains, message, "--to native --read-sources");
@@ -223,9 +226,7 @@ TEST(Types, NarrowOnesLeaveTheStateOfRoutersAndTermsExact) {
   for (const auto& kind : routing::routers().names()) {
     SCOPED_TRACE(kind);
     const TemporaryFolder sources, folder;
-    write_counts(sources.path(), 1);
-    write_recording(sources.path(), 1);
-    const auto before = loaded_model(spec_with(router_of(kind, sources.path())));
+    const auto before = model_from(sources.path(), kind);
     const at::NoGradGuard no_grad;
     // Steps of 0.001 near 0.5, which bfloat16 does not tell apart.
     for (const auto& [name, tensor, info] : tensors_of(*before.model))

@@ -64,16 +64,8 @@ TEST_F(RunMessages, OneChoiceThatWeighsOneIsSaidOnceWhereItIsTrained) {
 }
 
 TEST_F(RunMessages, IdleExpertsAreALineAKindAndPeriod) {
-  change_model(options, [](auto& model) {
-    model.uniform.moe.num_experts = 32;
-    model.uniform.moe.router.kind = "topk";
-    model.uniform.moe.balance = {};
-  });
-  options.train.steps = 120;
-  options.train.accumulation = 1;
-  options.train.eval_every = options.train.checkpoint_every = 0;
-  options.train.optimizer.lr = 0.05;
-  options.train.monitor.unused_steps = 20;
+  let_experts_idle(options, /*steps=*/120, /*unused_steps=*/20);
+  options.train.checkpoint_every = 0;
   for (const char* revive : {"false", "true"}) {
     const auto trained =
         run("train", revive, {"--set", std::string("train.monitor.revive=") + revive});

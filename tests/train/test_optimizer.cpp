@@ -31,11 +31,6 @@ Parameters parameters_like_a_model() {
           learning("head", {5, 3}, kHeadInfo)};
 }
 
-void draw_gradients(const Parameters& parameters) {
-  for (const auto& parameter : parameters)
-    parameter.tensor.mutable_grad() = at::randn_like(parameter.tensor).detach();
-}
-
 /// The textbook update of one tensor.
 struct NaiveAdamW {
   Tensor m, v;
@@ -100,23 +95,7 @@ TEST_P(EveryOptimizer, GoesOnFromItsState) {
   const auto one = parameters_like_a_model();
   Parameters two = parameters_like_a_model();
   const auto first = make_optimizer(one, options()), second = make_optimizer(two, options());
-  draw_gradients(one);
-  first->step(0.1, 0);
-  const auto from = first->state(), to = second->state();
-  ASSERT_EQ(from.size(), to.size());
-  for (size_t i = 0; i < from.size(); ++i) {
-    EXPECT_EQ(from[i].name, to[i].name);
-    Tensor(to[i].tensor).copy_(from[i].tensor);
-  }
-  const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < one.size(); ++i) Tensor(two[i].tensor).copy_(one[i].tensor);
-  draw_gradients(one);
-  for (size_t i = 0; i < one.size(); ++i)
-    two[i].tensor.mutable_grad() = one[i].tensor.grad().clone();
-  first->step(0.1, 1);
-  second->step(0.1, 1);
-  for (size_t i = 0; i < one.size(); ++i)
-    EXPECT_TRUE(one[i].tensor.equal(two[i].tensor)) << one[i].name;
+  expect_state_is_all(one, *first, two, *second);
 }
 
 TEST_P(EveryOptimizer, HasMomentsOfTheShapesOfItsParametersAndTheirInfos) {

@@ -129,18 +129,7 @@ TEST(ExpertMonitor, TellsOfIdleExpertsByNumberForTheLog) {
 /// A run of experts that die, as its log has it.
 class DyingExperts : public testing::Test {
  protected:
-  DyingExperts() {
-    change_model(options, [](auto& model) {
-      model.uniform.moe.num_experts = 32;
-      model.uniform.moe.router.kind = "topk";
-      model.uniform.moe.balance = {};
-    });
-    options.train.steps = 60;
-    options.train.accumulation = 1;
-    options.train.eval_every = 0;
-    options.train.optimizer.lr = 0.05;
-    options.train.monitor.unused_steps = 5;
-  }
+  DyingExperts() { let_experts_idle(options, /*steps=*/60, /*unused_steps=*/5); }
   std::vector<std::string> warnings() {
     return warnings_of([&] { train::Run(options, folder_ / "run").start(); });
   }

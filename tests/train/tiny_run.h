@@ -73,4 +73,19 @@ inline std::map<std::string, std::string> tensor_files(const Path& run) {
   return out;
 }
 
+/// Makes of `run` one of 32 experts that nothing balances, so that some get no tokens for
+/// `unused_steps` of its `steps` steps.
+inline void let_experts_idle(train::RunOptions& run, int64_t steps, int64_t unused_steps) {
+  change_model(run, [](auto& model) {
+    model.uniform.moe.num_experts = 32;
+    model.uniform.moe.router.kind = "topk";
+    model.uniform.moe.balance = {};
+  });
+  run.train.steps = steps;
+  run.train.accumulation = 1;
+  run.train.eval_every = 0;
+  run.train.optimizer.lr = 0.05;
+  run.train.monitor.unused_steps = unused_steps;
+}
+
 }  // namespace moe::test
