@@ -129,11 +129,15 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
         const Slope act = activated(gate.value, w.activation);
         const Sum up = w.gated ? at(out.pre_RH, r * H + F + f) : exact(1);
         const double keep = keep_RF ? to_double(keep_RF[r * F + f]) : 1;
+        // |act(x)| is at most |x|, but for the square.
+        const double act_magnitude = w.activation == Activation::kReluSquared
+                                         ? gate.magnitude * gate.magnitude
+                                         : gate.magnitude;
         const double unrounded = act.value * up.value * keep;
-        at(hidden_F, f) = {round_trip<T>(unrounded), gate.magnitude * up.magnitude * keep};
+        at(hidden_F, f) = {round_trip<T>(unrounded), act_magnitude * up.magnitude * keep};
         // Backward the hidden units are stored with their weight.
         at(weighted_F, f) = {round_trip<T>(weight * unrounded),
-                             gate.magnitude * up.magnitude * keep * std::fabs(weight)};
+                             act_magnitude * up.magnitude * keep * std::fabs(weight)};
         Sum dhidden;
         for (int64_t o = 0; o < O; ++o)
           add(dhidden, exact(weight * dout_at(o)), number_at(w.w_out_E[e], o, f));
@@ -142,7 +146,7 @@ MlpResult expert_mlp(const ops::cpu::Experts& experts, const ops::cpu::MlpWeight
                          dhidden.magnitude * keep * up.magnitude * (1 + gate.magnitude)};
         if (w.gated)
           at(dpre_H, F + f) = {round_trip<T>(dhidden.value * keep * act.value),
-                               dhidden.magnitude * keep * gate.magnitude};
+                               dhidden.magnitude * keep * act_magnitude};
       }
       for (int64_t o = 0; o < O; ++o) {
         Sum& sum = at(out.out_RO, r * O + o);
