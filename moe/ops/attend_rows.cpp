@@ -1,9 +1,10 @@
-// M queries, R rows of memory, H query heads, G key-value heads, P head width.
+// M queries, R rows of memory, H query heads, G key-value heads, P width of queries and
+// keys, V width of values.
 #include <algorithm>
 #include <cmath>
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/empty.h>
 
 #include <moe/base/error.h>
 #include <moe/ops/attend_rows.h>
@@ -16,15 +17,20 @@ bool can_attend_rows(const Tensor& queries, const Tensor& memory) {
   return cpu::loops_take(queries) && cpu::loops_take(memory);
 }
 
-Tensor attend_rows(const Tensor& q_MHP, const Tensor& key_RGP, const Tensor& value_RGP,
-                   const std::vector<SeenRows>& seen_M) {
-  const int64_t M = q_MHP.size(0), H = q_MHP.size(1), P = q_MHP.size(2), G = key_RGP.size(1);
-  check(can_attend_rows(q_MHP, key_RGP) && can_attend_rows(q_MHP, value_RGP) &&
-            q_MHP.is_contiguous() && key_RGP.is_contiguous() && value_RGP.is_contiguous() &&
-            key_RGP.sizes() == value_RGP.sizes() && key_RGP.size(2) == P && H % G == 0 &&
-            static_cast<int64_t>(seen_M.size()) == M,
+double ScoreOptions::scale_of(int64_t P) const {
+  return scale != 0 ? scale : 1 / std::sqrt(static_cast<double>(P));
+}
+
+Tensor attend_rows(const Tensor& q_MHP, const Tensor& key_RGP, const Tensor& value_RGV,
+                   const std::vector<SeenRows>& seen_M, const ScoreOptions& scores) {
+  const int64_t M = q_MHP.size(0), H = q_MHP.size(1), P = q_MHP.size(2), G = key_RGP.size(1),
+                V = value_RGV.size(2);
+  check(can_attend_rows(q_MHP, key_RGP) && can_attend_rows(q_MHP, value_RGV) &&
+            q_MHP.is_contiguous() && key_RGP.is_contiguous() && value_RGV.is_contiguous() &&
+            key_RGP.size(0) == value_RGV.size(0) && value_RGV.size(1) == G &&
+            key_RGP.size(2) == P && H % G == 0 && static_cast<int64_t>(seen_M.size()) == M,
         "ops/attend_rows", "expected contiguous float32 queries and memory of the same heads, got ",
-        q_MHP.sizes(), ", ", key_RGP.sizes(), " and ", value_RGP.sizes(), ". Check the shapes.");
+        q_MHP.sizes(), ", ", key_RGP.sizes(), " and ", value_RGV.sizes(), ". Check the shapes.");
   int64_t most = 0;
   for (const SeenRows& seen : seen_M) {
     check(seen.base >= 0 && seen.size > 0 && seen.base + seen.size <= key_RGP.size(0) &&
@@ -37,12 +43,16 @@ Tensor attend_rows(const Tensor& q_MHP, const Tensor& key_RGP, const Tensor& val
   }
   const auto& loops = cpu::kernels().choice;
   const float *q = q_MHP.const_data_ptr<float>(), *key = key_RGP.const_data_ptr<float>(),
-              *value = value_RGP.const_data_ptr<float>();
-  Tensor out_MHP = at::empty_like(q_MHP);
-  float* out = out_MHP.mutable_data_ptr<float>();
-  const auto scale = static_cast<float>(1 / std::sqrt(static_cast<double>(P)));
+              *value = value_RGV.const_data_ptr<float>();
+  Tensor out_MHV = at::empty({M, H, V}, q_MHP.options());
+  float* out = out_MHV.mutable_data_ptr<float>();
+  const auto scale = static_cast<float>(scores.scale_of(P)),
+             softcap = static_cast<float>(scores.softcap);
+  Tensor sinks_H;
+  if (scores.sinks_H.defined()) sinks_H = scores.sinks_H.detach().to(at::kFloat).contiguous();
+  const float* sinks = sinks_H.defined() ? sinks_H.const_data_ptr<float>() : nullptr;
   at::parallel_for(0, M * H, 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> weights(static_cast<size_t>(most));
+    std::vector<float> weights(static_cast<size_t>(most) + 1);
     std::vector<int64_t> rows(static_cast<size_t>(most));
     for (int64_t i = begin; i < end; ++i) {
       const SeenRows& seen = seen_M[static_cast<size_t>(i / H)];
@@ -54,11 +64,17 @@ Tensor attend_rows(const Tensor& q_MHP, const Tensor& key_RGP, const Tensor& val
         weights[static_cast<size_t>(c)] =
             loops.dot(P, q + i * P, key + rows[static_cast<size_t>(c)] * P) * scale;
       }
-      loops.softmax(seen.count, weights.data(), weights.data());
-      loops.weighted_sum(P, seen.count, value, rows.data(), weights.data(), out + i * P);
+      if (softcap > 0)
+        for (int64_t c = 0; c < seen.count; ++c) {
+          float& score = weights[static_cast<size_t>(c)];
+          score = softcap * std::tanh(score / softcap);
+        }
+      if (sinks) weights[static_cast<size_t>(seen.count)] = sinks[i % H];
+      loops.softmax(seen.count + (sinks ? 1 : 0), weights.data(), weights.data());
+      loops.weighted_sum(V, seen.count, value, rows.data(), weights.data(), out + i * V);
     }
   });
-  return out_MHP;
+  return out_MHV;
 }
 
 }  // namespace moe::ops

@@ -50,29 +50,24 @@ Tensor within_groups(const Tensor& values_TE, const Tensor& ranked_TE, const Cho
   return values_TE.masked_fill(outside_TE, -std::numeric_limits<double>::infinity());
 }
 
-Choices by_softmax(const Tensor& logits_TE, const ChoiceRule& rule) {
-  const Tensor l_TE = rule.temperature == 1 ? logits_TE : logits_TE / rule.temperature;
-  const Tensor scores_TE = at::softmax(l_TE, 1);
-  const auto [chosen_TK, experts_TK] =
-      ops::topk(within_groups(l_TE, rule.best_two ? scores_TE : l_TE, rule), rule.k);
-  const Tensor weights_TK =
-      rule.sum_to_one ? at::softmax(chosen_TK, 1) : at::gather(scores_TE, 1, experts_TK);
-  return {logits_TE, scores_TE, experts_TK, weights_TK * rule.scale};
-}
-
-Choices by_sigmoid(const Tensor& logits_TE, const ChoiceRule& rule, const Tensor& bias_E) {
-  const Tensor scores_TE = at::sigmoid(logits_TE);
-  Tensor biased_TE = scores_TE.detach();
-  if (bias_E.defined()) biased_TE = biased_TE + bias_E.detach();
-  const Tensor experts_TK = ops::topk(within_groups(biased_TE, biased_TE, rule), rule.k).second;
-  Tensor weights_TK = at::gather(scores_TE, 1, experts_TK);
-  if (rule.sum_to_one) weights_TK = weights_TK / (weights_TK.sum(1, /*keepdim=*/true) + 1e-20);
-  return {logits_TE, scores_TE, experts_TK, weights_TK * rule.scale};
-}
-
 Choices by_formula(const Tensor& logits_TE, const ChoiceRule& rule, const Tensor& bias_E) {
-  return rule.score == Score::kSoftmax ? by_softmax(logits_TE, rule)
-                                       : by_sigmoid(logits_TE, rule, bias_E);
+  const bool softmax = rule.score == Score::kSoftmax;
+  const Tensor l_TE = softmax && rule.temperature != 1 ? logits_TE / rule.temperature : logits_TE;
+  const Tensor scores_TE = softmax ? at::softmax(l_TE, 1) : at::sigmoid(l_TE);
+  const Tensor value_TE = (bias_E.defined() ? scores_TE + bias_E : l_TE).detach();
+  const Tensor ranked_TE = rule.best_two && !bias_E.defined() ? scores_TE : value_TE;
+  const Tensor experts_TK = ops::topk(within_groups(value_TE, ranked_TE, rule), rule.k).second;
+  if (cpu::is_softmax_of_chosen(rule)) {
+    const Tensor weights_TK = at::softmax(at::gather(l_TE, 1, experts_TK), 1);
+    return {logits_TE, scores_TE, experts_TK, weights_TK * rule.scale};
+  }
+  Tensor weights_TK = at::gather(scores_TE, 1, experts_TK);
+  if (rule.sum_to_one) {
+    Tensor sum_T1 = weights_TK.sum(1, /*keepdim=*/true) + rule.epsilon;
+    if (rule.least_sum > 0) sum_T1 = sum_T1.clamp_min(rule.least_sum);
+    weights_TK = weights_TK / sum_T1;
+  }
+  return {logits_TE, scores_TE, experts_TK, weights_TK * rule.scale};
 }
 
 // ---- float32 on the CPU ------------------------------------------------------------------------
@@ -158,6 +153,8 @@ void keep(AutogradContext* ctx, const ChoiceRule& rule) {
   ctx->saved_data["sigmoid"] = rule.score == Score::kSigmoid;
   ctx->saved_data["k"] = rule.k;
   ctx->saved_data["sum_to_one"] = rule.sum_to_one;
+  ctx->saved_data["epsilon"] = rule.epsilon;
+  ctx->saved_data["least_sum"] = rule.least_sum;
   ctx->saved_data["scale"] = rule.scale;
   ctx->saved_data["temperature"] = rule.temperature;
 }
@@ -167,6 +164,8 @@ ChoiceRule kept_rule(AutogradContext* ctx) {
   return {.score = data["sigmoid"].toBool() ? Score::kSigmoid : Score::kSoftmax,
           .k = data["k"].toInt(),
           .sum_to_one = data["sum_to_one"].toBool(),
+          .epsilon = data["epsilon"].toDouble(),
+          .least_sum = data["least_sum"].toDouble(),
           .scale = data["scale"].toDouble(),
           .temperature = data["temperature"].toDouble()};
 }
@@ -255,6 +254,9 @@ void check_rule(const ChoiceRule& rule, int64_t experts, const Tensor& bias_E) {
                              rule.kept_groups > 0 && rule.kept_groups <= rule.groups),
         kPlaceOfChoice, "expected groups that divide E=", experts,
         " and kept_groups among them, got ", rule.groups, " and ", rule.kept_groups,
+        ". Correct them.");
+  check(rule.epsilon >= 0 && rule.least_sum >= 0, kPlaceOfChoice,
+        "expected epsilon and least_sum of at least 0, got ", rule.epsilon, " and ", rule.least_sum,
         ". Correct them.");
   check(!bias_E.defined() || (bias_E.dim() == 1 && bias_E.size(0) == experts), kPlaceOfChoice,
         "expected a selection bias of shape (E=", experts, "), got ",

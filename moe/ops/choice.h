@@ -13,9 +13,11 @@ enum class Score { kSoftmax, kSigmoid };
 struct ChoiceRule {
   Score score = Score::kSoftmax;
   int64_t k = 1;
-  /// Divide the weights by their sum: softmax over the chosen logits, or s / (sum of chosen s +
-  /// 1e-20). Otherwise they are the scores.
+  /// Divide the weights by their sum: s / max(sum of chosen s + epsilon, least_sum); without either
+  /// of them a softmax over the chosen logits, where scores are a softmax. Otherwise the weights
+  /// are the scores.
   bool sum_to_one = true;
+  double epsilon = 0, least_sum = 0;
   /// Multiplies the weights.
   double scale = 1;
   /// Divides the logits before a softmax; a sigmoid takes them as they are.
@@ -37,9 +39,9 @@ struct Choices {
   Tensor weights_TK;
 };
 
-/// Softmax: the K largest l / temperature, groups scored by it (or, by two, by the scores).
-/// Sigmoid: the K largest s + selection_bias_E (undefined: none), groups scored by that; the bias
-/// takes no part in weights or gradients.
+/// The K largest logits, groups scored by them (or, by two, by the scores); with selection_bias_E
+/// the K largest s + selection_bias_E, groups scored by that. The bias takes no part in weights or
+/// gradients.
 ///
 /// logits_TE float32 or float64; logits, scores and weights are differentiable. float32 on the CPU
 /// runs in a few passes over each row (ops/cpu/choice.h), with one for the gradient; a second

@@ -1,5 +1,6 @@
 // T tokens, H heads, P head width, R rows of a table, W numbers of a head that turn.
 #include <cmath>
+#include <functional>
 #include <optional>
 
 #include <ATen/Dispatch.h>
@@ -8,7 +9,6 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/empty_like.h>
-#include <ATen/ops/outer.h>
 #include <ATen/ops/pow.h>
 #include <ATen/ops/sin.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -119,17 +119,44 @@ void check_rows(const Tensor& x_THP, const RopeTable& table) {
 
 }  // namespace
 
+namespace {
+
+RopeTable table_of_angles(const Tensor& position_R, const Tensor& row_T, const Tensor& frequency,
+                          bool interleaved, const at::TensorOptions& like,
+                          const std::function<Tensor(const Tensor&)>& amplified) {
+  check(frequency.size(-1) > 0, "ops/rope", "expected an even number of a head's numbers to turn, ",
+        "got none. Choose an even head width, or no rotary positions.");
+  const auto wide = like.dtype(at::kDouble).requires_grad(false);
+  const Tensor angle = position_R.to(wide).unsqueeze(1) * frequency.to(wide);
+  const auto type = like.dtype() == at::kDouble ? at::kDouble : at::kFloat;
+  return {amplified(angle.cos()).to(type), amplified(angle.sin()).to(type),
+          row_T.defined() ? row_T.contiguous() : row_T, interleaved};
+}
+
+}  // namespace
+
+RopeTable rope_table(const Tensor& position_R, const Tensor& row_T, const Tensor& frequency,
+                     bool interleaved, const at::TensorOptions& like, const at::Scalar& amplitude) {
+  const bool plain = amplitude.toDouble() == 1;
+  return table_of_angles(position_R, row_T, frequency, interleaved, like,
+                         [&](const Tensor& x) { return plain ? x : x * amplitude; });
+}
+
+RopeTable rope_table(const Tensor& position_R, const Tensor& row_T, const Tensor& frequency,
+                     bool interleaved, const at::TensorOptions& like, const Tensor& amplitude) {
+  return table_of_angles(position_R, row_T, frequency, interleaved, like,
+                         [&](const Tensor& x) { return x * amplitude; });
+}
+
 RopeTable rope_table(const Tensor& position_R, const Tensor& row_T, int64_t width, double theta,
                      bool interleaved, const at::TensorOptions& like) {
   check(width > 0 && width % 2 == 0, "ops/rope", "expected an even width, got ", width,
         ". Choose an even head width.");
   const auto wide = like.dtype(at::kDouble).requires_grad(false);
-  const Tensor frequency =
-      at::pow(theta, at::arange(0, width, 2, wide) * (-1.0 / static_cast<double>(width)));
-  const Tensor angle = at::outer(position_R.to(wide), frequency);
-  const auto type = like.dtype() == at::kDouble ? at::kDouble : at::kFloat;
-  return {angle.cos().to(type), angle.sin().to(type), row_T.defined() ? row_T.contiguous() : row_T,
-          interleaved};
+  return rope_table(
+      position_R, row_T,
+      at::pow(theta, at::arange(0, width, 2, wide) * (-1.0 / static_cast<double>(width))),
+      interleaved, like);
 }
 
 Tensor rope(const Tensor& x_THP, const RopeTable& table) {

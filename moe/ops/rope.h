@@ -7,7 +7,7 @@ namespace moe::ops {
 
 using at::Tensor;
 
-/// Angles of rotary positions: angle[r][i] = position_R[r] · theta^(-2i/W).
+/// Angles of rotary positions: angle[r][i] = position_R[r] · frequency[i].
 struct RopeTable {
   /// (R, W/2) of float32 (float64 for float64), computed in float64.
   Tensor cos, sin;
@@ -17,7 +17,15 @@ struct RopeTable {
   bool interleaved = false;
 };
 
-/// A table for heads of type and device `like`, of which the first `width` numbers turn.
+/// A table for heads of type and device `like`, of which as many pairs turn as there are
+/// frequencies: (W/2), or (R, W/2) of each row, float64. Cosines and sines are multiplied by
+/// `amplitude`, a number or (R, 1) float64.
+RopeTable rope_table(const Tensor& position_R, const Tensor& row_T, const Tensor& frequency,
+                     bool interleaved, const at::TensorOptions& like,
+                     const at::Scalar& amplitude = 1);
+RopeTable rope_table(const Tensor& position_R, const Tensor& row_T, const Tensor& frequency,
+                     bool interleaved, const at::TensorOptions& like, const Tensor& amplitude);
+/// The same with the frequencies theta^(-2i/W) of the first `width` numbers.
 RopeTable rope_table(const Tensor& position_R, const Tensor& row_T, int64_t width, double theta,
                      bool interleaved, const at::TensorOptions& like);
 

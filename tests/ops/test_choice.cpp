@@ -120,8 +120,10 @@ TEST(Choice, AgreesWithTheFormulaOnManyShapesRulesAndLosses) {
                        .sum_to_one = random() % 2 == 0,
                        .scale = random() % 2 ? 1.0 : 2.5};
     if (random() % 3 == 0) rule.temperature = 0.7;
+    if (random() % 3 == 0) rule.epsilon = 0.1;
+    if (random() % 3 == 0) rule.least_sum = 0.6;
     const uint32_t looks = 1 + random() % 7;
-    const bool selection = rule.score == Score::kSigmoid && random() % 2;
+    const bool selection = random() % 2;
     expect_formula({T, D, E, random() % 2 == 0, selection, 10 + static_cast<uint64_t>(round)}, rule,
                    {(looks & 1) != 0, (looks & 2) != 0, (looks & 4) != 0});
   }
@@ -140,7 +142,7 @@ TEST(Choice, AgreesWithTheFormulaWithinGroups) {
     for (const bool two : {true, false})
       for (const int64_t groups : {4, 12, 24})
         for (const bool sum_to_one : {true, false})
-          expect_formula({25, 8, 24, true, score == Score::kSigmoid, 7},
+          expect_formula({25, 8, 24, true, (score == Score::kSigmoid) == sum_to_one, 7},
                          {.score = score,
                           .k = 2,
                           .sum_to_one = sum_to_one,
@@ -167,8 +169,13 @@ TEST(Choice, ATemperatureIsOfTheSoftmaxAlone) {
 TEST(Choice, FormulaAgreesWithCentralDifferences) {
   for (const auto score : {Score::kSoftmax, Score::kSigmoid})
     for (const bool sum_to_one : {true, false}) {
-      const ChoiceRule rule = {
-          .score = score, .k = 2, .sum_to_one = sum_to_one, .scale = 1.5, .temperature = 0.6};
+      const ChoiceRule rule = {.score = score,
+                               .k = 2,
+                               .sum_to_one = sum_to_one,
+                               .epsilon = 0.1,
+                               .least_sum = 0.8,
+                               .scale = 1.5,
+                               .temperature = 0.6};
       expect_gradients(
           [&](const auto& in) {
             const Choices c = choose(in[0], rule);

@@ -14,7 +14,17 @@ namespace moe::ops::cpu {
 
 namespace {
 
-constexpr float kSumFloor = 1e-20f;
+/// What the weights are divided by, for the sum of the chosen scores.
+float divisor(const ChoiceRule& rule, float total) {
+  return std::max(total, static_cast<float>(rule.least_sum));
+}
+
+/// Sum of the chosen scores, from epsilon on.
+float sum_of_chosen(const ChoiceRule& rule, const float* scores, const int64_t* experts) {
+  auto total = static_cast<float>(rule.epsilon);
+  for (int64_t j = 0; j < rule.k; ++j) total += scores[experts[j]];
+  return total;
+}
 
 /// Chooses row by row; what it holds serves all rows of a thread.
 class Chooser {
@@ -34,14 +44,13 @@ class Chooser {
     const float* const logits = tempered(rows_.logits_TE + t * E);
     float* const scores = rows_.scores_TE + t * E;
     int64_t* const experts = rows_.experts_TK + t * K;
-    if (rule_.score == Score::kSoftmax) {
+    if (rule_.score == Score::kSoftmax)
       kernels_.softmax(E, logits, scores);
-      kernels_.largest(E, within_groups(logits, rule_.best_two ? scores : logits), K, experts);
-    } else {
+    else
       kernels_.sigmoid(E, logits, scores);
-      const float* const biased = with_bias(scores);
-      kernels_.largest(E, within_groups(biased, biased), K, experts);
-    }
+    const float* const values = rows_.selection_bias_E ? with_bias(scores) : logits;
+    const bool by_scores = rule_.best_two && !rows_.selection_bias_E;
+    kernels_.largest(E, within_groups(values, by_scores ? scores : values), K, experts);
     float* const shares = rows_.shares_TK + t * K;
     weigh(logits, scores, experts, shares);
     const auto scale = static_cast<float>(rule_.scale);
@@ -64,7 +73,6 @@ class Chooser {
   }
 
   const float* with_bias(const float* scores) {
-    if (!rows_.selection_bias_E) return scores;
     for (int64_t e = 0; e < rows_.E; ++e) ranked_[size(e)] = scores[e] + rows_.selection_bias_E[e];
     return ranked_.data();
   }
@@ -95,16 +103,15 @@ class Chooser {
   void weigh(const float* logits, const float* scores, const int64_t* experts,
              float* shares) const {
     const int64_t K = rule_.k;
-    const bool softmax = rule_.score == Score::kSoftmax;
-    // Softmax over the chosen logits where scores may have underflowed (limited groups) or hold
-    // NaN.
+    // Softmax over the chosen logits where scores may have underflowed (limited groups, a selection
+    // bias) or hold NaN.
     const float best = scores[experts[0]];
-    const bool again = softmax && rule_.sum_to_one && (limited_ || best != best);
+    const bool again =
+        is_softmax_of_chosen(rule_) && (limited_ || rows_.selection_bias_E || best != best);
     for (int64_t j = 0; j < K; ++j) shares[j] = (again ? logits : scores)[experts[j]];
     if (again) return kernels_.softmax(K, shares, shares);
     if (!rule_.sum_to_one) return;
-    float total = softmax ? 0 : kSumFloor;
-    for (int64_t j = 0; j < K; ++j) total += shares[j];
+    const float total = divisor(rule_, sum_of_chosen(rule_, scores, experts));
     for (int64_t j = 0; j < K; ++j) shares[j] /= total;
   }
 
@@ -116,25 +123,50 @@ class Chooser {
   std::vector<int64_t> kept_;
 };
 
+/// What token t's weights say of the gradient.
+struct ChosenGradient {
+  const float *share, *dweight;
+  /// Sum over the chosen of share times its gradient.
+  float mean = 0;
+  float divisor = 1;
+  /// Whether the divisor follows the scores: not where least_sum holds it.
+  bool moves = true;
+
+  ChosenGradient(const ChoiceRule& rule, const ChosenRows& rows, int64_t t)
+      : share(rows.shares_TK + t * rule.k), dweight(rows.dweights_TK + t * rule.k) {
+    if (!rule.sum_to_one) return;
+    const auto scale = static_cast<float>(rule.scale);
+    for (int64_t j = 0; j < rule.k; ++j) mean += share[j] * (dweight[j] * scale);
+    if (is_softmax_of_chosen(rule)) return;
+    const float total =
+        sum_of_chosen(rule, rows.scores_TE + t * rows.E, rows.experts_TK + t * rule.k);
+    divisor = cpu::divisor(rule, total);
+    moves = total >= static_cast<float>(rule.least_sum);
+  }
+
+  /// dL/ds of the j-th chosen score.
+  float of_score(const ChoiceRule& rule, int64_t j) const {
+    const float dshare = dweight[j] * static_cast<float>(rule.scale);
+    return rule.sum_to_one ? (moves ? dshare - mean : dshare) / divisor : dshare;
+  }
+};
+
 /// dL/dl of token t's chosen logits.
 void chosen_gradient_of(const ChoiceRule& rule, const ChosenRows& rows, int64_t t, float* out) {
+  const ChosenGradient gradient(rule, rows, t);
   const int64_t K = rule.k;
-  const auto scale = static_cast<float>(rule.scale);
-  const float *share = rows.shares_TK + t * K, *dweight = rows.dweights_TK + t * K;
   const float* const scores = rows.scores_TE + t * rows.E;
   const int64_t* const experts = rows.experts_TK + t * K;
-  float mean = 0, total = kSumFloor;
-  if (rule.sum_to_one)
-    for (int64_t j = 0; j < K; ++j) mean += share[j] * (dweight[j] * scale);
   if (rule.score == Score::kSoftmax) {
-    const auto factor = static_cast<float>(1 / rule.temperature);
-    for (int64_t j = 0; j < K; ++j) out[j] = share[j] * (dweight[j] * scale - mean) * factor;
+    const auto factor = static_cast<float>(1 / rule.temperature),
+               scale = static_cast<float>(rule.scale);
+    for (int64_t j = 0; j < K; ++j)
+      out[j] = gradient.share[j] * (gradient.dweight[j] * scale - gradient.mean) * factor;
     return;
   }
-  for (int64_t j = 0; j < K; ++j) total += scores[experts[j]];
   for (int64_t j = 0; j < K; ++j) {
-    const float s = scores[experts[j]], dshare = dweight[j] * scale - mean;
-    out[j] = (rule.sum_to_one ? dshare / total : dshare) * (s * (1 - s));
+    const float s = scores[experts[j]];
+    out[j] = gradient.of_score(rule, j) * (s * (1 - s));
   }
 }
 
@@ -152,8 +184,13 @@ void choose_rows(const ChoiceKernels& kernels, const ChoiceRule& rule, const Cho
   });
 }
 
+bool is_softmax_of_chosen(const ChoiceRule& rule) {
+  return rule.score == Score::kSoftmax && rule.sum_to_one && rule.epsilon == 0 &&
+         rule.least_sum == 0;
+}
+
 bool is_local(const ChoiceRule& rule) {
-  return rule.score == Score::kSigmoid || rule.sum_to_one;
+  return rule.score == Score::kSigmoid || is_softmax_of_chosen(rule);
 }
 
 void chosen_gradient(const ChoiceRule& rule, const ChosenRows& rows, float* dchosen_TK) {
@@ -177,11 +214,13 @@ void logits_gradient(const ChoiceKernels& kernels, const ChoiceRule& rule, const
       if (rows.dweights_TK && is_local(rule)) {
         chosen_gradient_of(rule, rows, t, dchosen.data());
       } else if (rows.dweights_TK) {
-        // Weights that are scores: their gradients belong to those of the scores.
+        // Weights made of scores: their gradients belong to those of the scores.
+        const ChosenGradient gradient(rule, rows, t);
         for (size_t j = 0; j < dchosen.size(); ++j) {
-          const float part = scores[experts[j]] *
-                             rows.dweights_TK[t * K + static_cast<int64_t>(j)] *
-                             static_cast<float>(rule.scale);
+          const float score = scores[experts[j]];
+          const float part = rule.sum_to_one
+                                 ? score * gradient.of_score(rule, static_cast<int64_t>(j))
+                                 : score * gradient.dweight[j] * static_cast<float>(rule.scale);
           mean += part;
           dchosen[j] = part * factor;
         }

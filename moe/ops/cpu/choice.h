@@ -37,6 +37,8 @@ struct ChosenRows {
   const float* dweights_TK;
 };
 
+/// Whether the weights are a softmax over the chosen logits.
+bool is_softmax_of_chosen(const ChoiceRule& rule);
 /// Whether the weights depend on the chosen logits alone.
 bool is_local(const ChoiceRule& rule);
 /// dL/dl of each chosen logit for a rule that is local, through the weights alone.
