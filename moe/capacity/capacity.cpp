@@ -73,6 +73,7 @@ std::string Capacity::needs_whole_groups(bool training) const {
   if (looks_ahead(training)) return concat("order = \"", options_.order, '"');
   if (options_.limits(training) && options_.group_tokens > 1)
     return concat("group_tokens = ", options_.group_tokens);
+  if (options_.limits(training) && options_.whole_call) return "whole_call = true";
   return "";
 }
 
@@ -90,7 +91,7 @@ Routing Capacity::apply(Routing routing, const LayerContext& context, Tensor* ta
   const Runs runs = groups(routing.tokens(), context.tokens);
   const Tensor groups_G1 = runs.offsets(routing.experts_N.device());
   Tensor tokens_G = groups_G1.diff();
-  if (context.causal && !context.training && options_.group_tokens == 0 &&
+  if (context.causal && !context.training && options_.group_tokens == 0 && !options_.whole_call &&
       context.context_length > 0)
     tokens_G.fill_(context.context_length);
   const Tensor scores_TE = options_.overflow == "next_best" ? selection_scores(routing) : Tensor();
@@ -117,6 +118,10 @@ Tensor Capacity::room(const Tensor& tokens_G, bool training) const {
   if (options_.limit > 0) return at::full_like(tokens_G, options_.limit);
   const double factor = training ? options_.factor : options_.eval_factor;
   const auto E = static_cast<double>(shape_.num_experts);
+  if (!training && options_.eval_fraction > 0)
+    return ops::rounded(tokens_G.to(at::kDouble) * options_.eval_fraction, options_.rounding)
+        .clamp_min(static_cast<double>(options_.minimum))
+        .to(at::kLong);
   // No expert takes a token twice: room for every token is as good as any larger.
   const double per_token = std::min(factor * (options_.count_k ? shape_.choices : 1), E);
   return ops::rounded(tokens_G.to(at::kDouble) * per_token / E, options_.rounding)
@@ -135,6 +140,10 @@ Runs Capacity::groups(int64_t tokens, const TokenList& list) const {
     return Runs::equal(tokens / S, S);
   }
   // How tokens are dealt to ranks must not decide what a group is.
+  check(shape_.ranks == 1 || !options_.whole_call, kPlaceOfCapacity,
+        "expected one rank with whole_call = true, got ", shape_.ranks,
+        ". Set whole_call = false for groups that lie on one rank.");
+  if (options_.whole_call) return Runs::equal(1, tokens);
   check(shape_.ranks == 1 || tokens == 0 || list.sequences.count() > 0, kPlaceOfCapacity,
         "expected the sequences of the tokens with ", shape_.ranks,
         " ranks, got none. Name them in the context, or set group_tokens.");
@@ -143,6 +152,12 @@ Runs Capacity::groups(int64_t tokens, const TokenList& list) const {
 
 Tensor Capacity::urgency(const Routing& routing, const LayerContext& context) const {
   const auto options = routing.weights_N.options().requires_grad(false);
+  if (options_.order == "score") {
+    check(routing.scores_TE.defined(), kPlaceOfCapacity,
+          "expected a router with scores for order = \"score\", got a routing without. Use another "
+          "order, or a router that scores experts.");
+    return routing.scores_TE.detach().to(at::kDouble).amax(1);
+  }
   if (options_.order == "priority") {
     const Tensor none_T = at::full({routing.tokens()}, -INFINITY, options.dtype(at::kDouble));
     return none_T.scatter_reduce(0, routing.tokens_N(), routing.weights_N.detach().to(at::kDouble),

@@ -29,7 +29,8 @@ struct CapacityShape {
 /// and pairs beyond that are dropped (expert id E, weight 0), or moved to the next-best expert with
 /// room. A transform of routings, between any router and any dispatcher.
 ///
-/// Groups are the rows of the call (context.tokens), whose lengths may differ, or `group_tokens`
+/// with C = eval_fraction * T or C = limit instead where these are set. Groups are the rows of the
+/// call (context.tokens), whose lengths may differ, the whole call, or `group_tokens`
 /// consecutive tokens by global number, so that ranks and micro-batches change nothing as long as
 /// each holds whole groups; one that does not throws. A pair keeps its place in its token's order
 /// of choice; logits, scores and noise stay what the router said. Losses and loads are to be taken

@@ -3,5 +3,6 @@
 
 #include <moe/experts/kinds/advanced.h>
 #include <moe/experts/kinds/basic.h>
+#include <moe/experts/kinds/clamped.h>
 #include <moe/experts/kinds/ffn.h>
 #include <moe/experts/kinds/gated.h>

@@ -1,5 +1,7 @@
 #pragma once
-// What a layer is told beside its input. T tokens, E experts.
+// What a layer is told beside its input. T tokens, M tokens of a memory, D width, E experts.
+
+#include <memory>
 
 #include <ATen/core/Tensor.h>
 
@@ -9,6 +11,14 @@
 namespace moe {
 
 using at::Tensor;
+
+class KeyChoices;
+
+/// What cross attention reads: sequence n of the memory for sequence n of the call.
+struct Memory {
+  Tensor hidden_MD;
+  Sequences sequences;
+};
 
 /// What one forward pass is told, whatever layer it is in. State comes in as arguments, so that
 /// forward passes stay free of side effects.
@@ -25,6 +35,8 @@ struct PassContext {
   /// Positions of a sequence at most, where a causal model says so; 0: not known. In evaluation
   /// capacity reckons with it, so that no token depends on how long its sequence gets.
   int64_t context_length = 0;
+  /// Of decoders that read an encoder's output; null: there is none.
+  std::shared_ptr<const Memory> memory = {};
 
   at::ScalarType compute_type(const Tensor& x) const {
     return compute == at::ScalarType::Undefined ? x.scalar_type() : compute;
@@ -34,6 +46,11 @@ struct PassContext {
 /// What one layer is told.
 struct LayerContext : PassContext {
   TokenList tokens = {};
+  /// Its number in the model.
+  int64_t layer = 0;
+  /// What layers before it chose for their tokens to see (flow/key_choices.h); null: nothing is
+  /// shared between layers.
+  std::shared_ptr<KeyChoices> key_choices = {};
   /// (E,) pairs per expert in the earlier micro-batches of this optimizer step; undefined in the
   /// first.
   Tensor counts_so_far_E = {};

@@ -10,6 +10,10 @@ struct ModelInputs {
   /// Text: ids and which of them belong together. An architecture for images makes its own from the
   /// pixels.
   TokenList tokens = {};
+  /// Text of encoder-decoders: what the decoder reads, as many sequences as `tokens` has, which
+  /// the encoder reads. Beside a state of generation `tokens` has sequences of no token where the
+  /// encoder's were read before.
+  TokenList decoder = {};
   /// (N, C, H, W) floating; undefined for text.
   Tensor pixels_NCHW = {};
 
@@ -17,8 +21,10 @@ struct ModelInputs {
   ModelInputs to(at::Device device) const {
     const auto moved = [&](const Tensor& x) { return x.defined() ? x.to(device) : x; };
     ModelInputs out = *this;
-    out.tokens.ids_T = moved(tokens.ids_T);
-    out.tokens.domains_T = moved(tokens.domains_T);
+    for (TokenList* list : {&out.tokens, &out.decoder}) {
+      list->ids_T = moved(list->ids_T);
+      list->domains_T = moved(list->domains_T);
+    }
     out.pixels_NCHW = moved(pixels_NCHW);
     return out;
   }

@@ -11,7 +11,9 @@
 #include <moe/routing/kinds/mlp.h>
 #include <moe/routing/kinds/noisy_topk.h>
 #include <moe/routing/kinds/replay.h>
+#include <moe/routing/kinds/scaled_topk.h>
 #include <moe/routing/kinds/sigmoid.h>
+#include <moe/routing/kinds/sparsemixer.h>
 #include <moe/routing/kinds/switch.h>
 #include <moe/routing/kinds/topk.h>
 #include <moe/routing/kinds/vmoe.h>

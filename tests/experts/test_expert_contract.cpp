@@ -218,6 +218,7 @@ TEST(PublicExpertOptions, EveryBuiltInKindHasThemAndTheyMakeIt) {
   const std::vector<std::string> found = {
       moe::test::expect_public_options<AdvancedExpert, ExpertSpec>(expert_kinds()),
       moe::test::expect_public_options<BasicExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<ClampedExpert, ExpertSpec>(expert_kinds()),
       moe::test::expect_public_options<FfnExpert, ExpertSpec>(expert_kinds()),
       moe::test::expect_public_options<GatedExpert, ExpertSpec>(expert_kinds())};
 #define X(name, help) #name,

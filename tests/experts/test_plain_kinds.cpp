@@ -1,4 +1,6 @@
-// Basic and advanced experts, against plain loops. R rows, D width, F hidden, O output width.
+// Basic, advanced and clamped experts, against plain loops. R rows, D width, F hidden, O output
+// width.
+#include <algorithm>
 #include <cmath>
 #include <tests/experts/fixtures.h>
 #include <tests/reference/grouped.h>
@@ -132,6 +134,47 @@ TEST(AdvancedExperts, StayFiniteWhenAllHiddenUnitsAreEqual) {
   EXPECT_TRUE(out_RO.isfinite().all().item<bool>());
   for (const auto& item : experts->named_parameters())
     EXPECT_TRUE(item.value().grad().isfinite().all().item<bool>()) << item.key();
+}
+
+TEST(ClampedExperts, EqualALoopOfBoundedGates) {
+  for (const bool bias : {true, false})
+    for (const double limit : {0.4, 7.0}) {
+      Table settings = with("limit", limit);
+      settings.set("alpha", 1.3);
+      settings.set("bias", bias);
+      const auto experts = make("clamped", settings);
+      const auto p = experts->named_parameters();
+      EXPECT_EQ(p.contains("b_in"), bias);
+      const Tensor b_in = bias ? p["b_in"] : Tensor(), b_out = bias ? p["b_out"] : Tensor();
+      bool cut = false;
+      expect_rows(*experts, [&](int64_t e, const Row& x_D) {
+        const Row pre_H = affine(p["w_in"], b_in, e, x_D);
+        Row h_F;
+        for (size_t f = 0; f < 3; ++f) {
+          const double g = std::min(pre_H[f], limit);
+          const double u = std::clamp(pre_H[f + 3], -limit, limit);
+          cut = cut || g < pre_H[f] || u != pre_H[f + 3];
+          h_F.push_back(g / (1 + std::exp(-1.3 * g)) * (u + 1));
+        }
+        return affine(p["w_out"], b_out, e, h_F);
+      });
+      EXPECT_EQ(cut, limit < 1);
+    }
+}
+
+TEST(ClampedExperts, GradientsEqualCentralDifferences) {
+  Table settings = with("limit", 0.4);
+  const auto experts = make("clamped", settings);
+  std::vector<Tensor> inputs = {normal({6, 5}, 2)};
+  for (const Tensor& parameter : experts->parameters()) inputs.push_back(parameter);
+  moe::test::expect_gradients(
+      [&](const auto& in) {
+        const ExpertRows rows = some_rows(in[0]);
+        return experts->forward(rows, {}).slice(0, 0, held(rows));
+      },
+      inputs);
+  EXPECT_ERROR(expert_kinds().at("clamped").check(with("limit", 0.0), "e"), "'e.limit' above 0");
+  EXPECT_ERROR(expert_kinds().at("clamped").check(with("dropout", 1.0), "e"), "'e.dropout'");
 }
 
 TEST(PlainKinds, CountTheirMultiplications) {

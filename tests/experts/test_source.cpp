@@ -60,7 +60,7 @@ class ReadingSource final : public ExpertSource {
   Tensor w_in_, w_out_;
 };
 
-const Tensor& parameter(const Experts& experts, const char* name) {
+Tensor parameter(const Experts& experts, const char* name) {
   return *experts.named_parameters().find(name);
 }
 

@@ -28,6 +28,9 @@ constexpr int64_t kTokens = 6, kWidth = 5, kExperts = 4;
 /// Kinds through whose weights no gradient reaches the parameters, and why.
 const std::map<std::string, std::string> kNoGradient = {
     {"replay", "the weights are those of the recording"}};
+/// Settings of kinds whose defaults leave most weights constant.
+const std::map<std::string, std::pair<std::string, double>> kSettings = {
+    {"sparsemixer", {"jitter", 10.0}}};
 /// Kinds of this repository that pick a token's best experts: whether a kind does is found out.
 const std::set<std::string> kByScore = {"dense", "sigmoid", "switch", "topk"};
 
@@ -62,7 +65,10 @@ class RouterContract : public ::testing::TestWithParam<std::string> {
     return normal({tokens, kWidth}, seed).to(at::kFloat);
   }
   std::shared_ptr<Router> make(int64_t top_k = 2) const {
-    return make_router(GetParam(), shape(top_k));
+    Table settings;
+    if (const auto found = kSettings.find(GetParam()); found != kSettings.end())
+      settings.set(found->second.first, found->second.second);
+    return make_router(GetParam(), shape(top_k), settings);
   }
 };
 

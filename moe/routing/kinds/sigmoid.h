@@ -17,17 +17,20 @@ struct SigmoidRouter {
   int64_t groups = 1;
   int64_t kept_groups = 0;
   std::string group_score = "best_two";
+  bool selection_bias = true;
+  double epsilon = 1e-20;
+  double least_sum = 0;
 
   template <class Visitor>
   void fields(Visitor& v) {
-    v("renormalise", renormalise, "divide the chosen scores by their sum + 1e-20");
+    v("renormalise", renormalise, "divide the chosen scores by their sum + epsilon");
     v("scale", scale, "the weights are multiplied by this (DeepSeek-V3: 2.5)");
-    v("bias_rate", bias_rate,
-      "step of the selection bias after each optimizer step; 0: it stays as loaded");
+    routing::selection_bias_fields(*this, v);
     routing::bias_field(*this, v);
     v("weight_on", weight_on,
       "the weight multiplies the expert's \"output\" or its \"input\" (Llama 4)");
     routing::group_fields(*this, v);
+    routing::sum_fields(*this, v);
   }
   void validate(const std::string& place) const;
   operator RouterSpec() const { return spec_of<RouterSpec>("sigmoid", *this); }

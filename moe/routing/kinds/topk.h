@@ -7,7 +7,7 @@
 
 namespace moe {
 
-/// Softmax top-k: the K largest of softmax(l / temperature).
+/// Softmax top-k: the K largest of p = softmax(l / temperature), or of p + selection bias.
 struct TopKRouter {
   bool renormalise = true;
   std::string softmax = "before";
@@ -20,6 +20,10 @@ struct TopKRouter {
   int64_t groups = 1;
   int64_t kept_groups = 0;
   std::string group_score = "max";
+  bool selection_bias = false;
+  double bias_rate = 0;
+  double epsilon = 0;
+  double least_sum = 0;
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -27,6 +31,8 @@ struct TopKRouter {
     routing::temperature_fields(*this, v);
     routing::bias_field(*this, v);
     routing::group_fields(*this, v);
+    routing::selection_bias_fields(*this, v);
+    routing::sum_fields(*this, v);
   }
   void validate(const std::string& place) const;
   operator RouterSpec() const { return spec_of<RouterSpec>("topk", *this); }
