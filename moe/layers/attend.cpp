@@ -1,10 +1,14 @@
-// N sequences of equal shape, Q queries, C keys, H query heads, G key-value heads, P head width.
+// N sequences of equal shape, Q queries, C keys, H query heads, G key-value heads, P width of
+// queries and keys, V width of values.
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/baddbmm.h>
 #include <ATen/ops/bmm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
@@ -54,25 +58,61 @@ Tensor dropout_factors(const Tensor& weights_NHQC, const AttendOptions& options)
 }
 
 /// With every weight in memory.
-Tensor attend_in_full(const Tensor& q_NHQP, const Tensor& k_NGCP, const Tensor& v_NGCP,
-                      const Tensor& visible, const AttendOptions& options) {
+Tensor attend_in_full(const Tensor& q_NHQP, const Tensor& k_NGCP, const Tensor& v_NGCV,
+                      const Tensor& visible, const Tensor& added_HQC,
+                      const AttendOptions& options) {
   const int64_t N = q_NHQP.size(0), H = q_NHQP.size(1), Q = q_NHQP.size(2), P = q_NHQP.size(3),
                 C = k_NGCP.size(2), M = N * H, repeat = H / k_NGCP.size(1);
-  const auto every_head = [&](const Tensor& x_NGCP) {
-    return (repeat == 1 ? x_NGCP : x_NGCP.repeat_interleave(repeat, 1)).reshape({M, C, P});
+  const auto& [scale, softcap, sinks_H] = options.scores;
+  const auto every_head = [&](const Tensor& x_NGCX) {
+    return (repeat == 1 ? x_NGCX : x_NGCX.repeat_interleave(repeat, 1))
+        .reshape({M, C, x_NGCX.size(3)});
   };
   Tensor bias = at::zeros({}, q_NHQP.options());
   if (visible.defined())
     bias =
         at::zeros(visible.sizes(), q_NHQP.options()).masked_fill_(visible.logical_not(), -INFINITY);
+  if (added_HQC.defined()) bias = bias + added_HQC.to(q_NHQP.scalar_type());
   const Tensor bias_MQC = bias.expand({N, H, Q, C}).reshape({M, Q, C});
-  const Tensor q_MQP = (q_NHQP / std::sqrt(static_cast<double>(P))).reshape({M, Q, P});
-  Tensor weights_MQC =
-      at::softmax(at::baddbmm(bias_MQC, q_MQP, every_head(k_NGCP).transpose(1, 2)), -1);
+  const Tensor q_MQP =
+      (scale != 0 ? q_NHQP * scale : q_NHQP / std::sqrt(static_cast<double>(P))).reshape({M, Q, P});
+  const Tensor k_MPC = every_head(k_NGCP).transpose(1, 2);
+  Tensor scores_MQC = softcap > 0 ? (at::bmm(q_MQP, k_MPC) / softcap).tanh() * softcap + bias_MQC
+                                  : at::baddbmm(bias_MQC, q_MQP, k_MPC);
+  if (sinks_H.defined()) {
+    const Tensor sinks_MQ1 =
+        sinks_H.to(q_NHQP.scalar_type()).view({1, H, 1, 1}).expand({N, H, Q, 1});
+    scores_MQC = at::cat({scores_MQC, sinks_MQ1.reshape({M, Q, 1})}, -1);
+  }
+  Tensor weights_MQC = at::softmax(scores_MQC, -1);
+  if (sinks_H.defined()) weights_MQC = weights_MQC.narrow(2, 0, C);
   if (options.dropout > 0)
     weights_MQC =
         weights_MQC * dropout_factors(weights_MQC.view({N, H, Q, C}), options).reshape({M, Q, C});
-  return at::bmm(weights_MQC, every_head(v_NGCP)).view({N, H, Q, P});
+  return at::bmm(weights_MQC, every_head(v_NGCV)).view({N, H, Q, v_NGCV.size(3)});
+}
+
+/// libtorch's fused form with sinks: one more key, which every query sees and whose value is 0. A
+/// number more of queries and keys holds each head's score with it. All widths become the largest,
+/// as the fused form wants them.
+Tensor attend_with_sinks(const Tensor& q_NHQP, const Tensor& k_NGCP, const Tensor& v_NGCV,
+                         const Tensor& visible, const AttendOptions& options) {
+  const int64_t N = q_NHQP.size(0), H = q_NHQP.size(1), Q = q_NHQP.size(2), P = q_NHQP.size(3),
+                G = k_NGCP.size(1), V = v_NGCV.size(3), W = std::max(P + 1, V);
+  const double scale = options.scores.scale_of(P);
+  const Tensor sinks_NHQ1 = (options.scores.sinks_H / scale)
+                                .to(q_NHQP.scalar_type())
+                                .view({1, H, 1, 1})
+                                .expand({N, H, Q, 1});
+  const Tensor q_NHQW = at::constant_pad_nd(at::cat({q_NHQP, sinks_NHQ1}, -1), {0, W - P - 1});
+  Tensor sink_NG1W = at::zeros({N, G, 1, W}, k_NGCP.options().requires_grad(false));
+  sink_NG1W.select(3, P).fill_(1);
+  const Tensor k_NGCW = at::cat({at::constant_pad_nd(k_NGCP, {0, W - P}), sink_NG1W}, 2);
+  const Tensor v_NGCW = at::constant_pad_nd(v_NGCV, {0, W - V, 0, 1});
+  std::optional<Tensor> seen;
+  if (visible.defined()) seen = at::constant_pad_nd(visible, {0, 1}, 1);
+  return at::scaled_dot_product_attention(q_NHQW, k_NGCW, v_NGCW, seen, 0.0, false, scale, H != G)
+      .narrow(3, 0, V);
 }
 
 /// libtorch's fused form is slow backward in 16 bits on the CPU: at 128 to 256 keys the products
@@ -83,23 +123,58 @@ bool full_is_faster(const Tensor& q, int64_t keys, const AttendOptions& options)
          keys <= kMostKeys;
 }
 
+/// How many queries at a time bound the memory of masks and weights; all, where gradients keep them
+/// or libtorch's fused form needs none.
+int64_t queries_at_once(const Tensor& q_NQHP, int64_t keys, const AttendOptions& options) {
+  constexpr int64_t kMostNumbers = int64_t{1} << 24, kLeastQueries = 64;
+  const int64_t Q = q_NQHP.size(1);
+  const bool whole = options.scores.softcap > 0 || options.relative.defined(),
+             sinks = options.scores.sinks_H.defined();
+  if (options.learns || !options.causal || options.keys_N.defined() ||
+      !(whole || sinks || cuts(options, keys)))
+    return Q;
+  const int64_t a_query =
+      (whole ? q_NQHP.size(0) * q_NQHP.size(2) : 1) * std::max<int64_t>(1, keys);
+  return std::max(kLeastQueries, kMostNumbers / a_query);
+}
+
 }  // namespace
 
-Tensor attend(const Tensor& q_NQHP, const Tensor& k_NCGP, const Tensor& v_NCGP,
+Tensor attend(const Tensor& q_NQHP, const Tensor& k_NCGP, const Tensor& v_NCGV,
               const AttendOptions& options) {
+  const int64_t Q = q_NQHP.size(1), C = k_NCGP.size(1);
+  if (const int64_t some = queries_at_once(q_NQHP, C, options); Q > some) {
+    std::vector<Tensor> out;
+    for (int64_t begin = 0; begin < Q; begin += some) {
+      const int64_t count = std::min(some, Q - begin), end = C - Q + begin + count;
+      const int64_t first =
+          options.window > 0 ? std::max<int64_t>(0, end - count - options.window + 1) : 0;
+      out.push_back(attend(q_NQHP.narrow(1, begin, count), k_NCGP.narrow(1, first, end - first),
+                           v_NCGV.narrow(1, first, end - first), options));
+    }
+    return at::cat(out, 1);
+  }
   const Tensor q_NHQP = q_NQHP.transpose(1, 2), k_NGCP = k_NCGP.transpose(1, 2),
-               v_NGCP = v_NCGP.transpose(1, 2);
-  const int64_t Q = q_NHQP.size(2), C = k_NGCP.size(2);
-  if (options.dropout > 0 || full_is_faster(q_NHQP, C, options)) {
+               v_NGCV = v_NCGV.transpose(1, 2);
+  const auto& [scale, softcap, sinks_H] = options.scores;
+  if (options.dropout > 0 || softcap > 0 || options.relative.defined() ||
+      full_is_faster(q_NHQP, C, options)) {
     const Tensor seen = visible(options, Q, C, q_NHQP.device());
-    return attend_in_full(q_NHQP, k_NGCP, v_NGCP, seen, options).transpose(1, 2);
+    const Tensor added_HQC =
+        options.relative.defined() ? options.relative.of(Q, C, options.causal) : Tensor();
+    return attend_in_full(q_NHQP, k_NGCP, v_NGCV, seen, added_HQC, options).transpose(1, 2);
+  }
+  if (sinks_H.defined()) {
+    const Tensor seen = visible(options, Q, C, q_NHQP.device());
+    return attend_with_sinks(q_NHQP, k_NGCP, v_NGCV, seen, options).transpose(1, 2);
   }
   const bool plain_causal =
       options.causal && Q == C && !cuts(options, C) && !options.keys_N.defined();
   const Tensor seen = plain_causal ? Tensor() : visible(options, Q, C, q_NHQP.device());
   return at::scaled_dot_product_attention(
-             q_NHQP, k_NGCP, v_NGCP, seen.defined() ? std::optional(seen) : std::nullopt, 0.0,
-             plain_causal && Q > 1, std::nullopt, q_NHQP.size(1) != k_NGCP.size(1))
+             q_NHQP, k_NGCP, v_NGCV, seen.defined() ? std::optional(seen) : std::nullopt, 0.0,
+             plain_causal && Q > 1, scale != 0 ? std::optional(scale) : std::nullopt,
+             q_NHQP.size(1) != k_NGCP.size(1))
       .transpose(1, 2);
 }
 

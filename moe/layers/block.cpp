@@ -1,75 +1,113 @@
 // T tokens, D width.
-#include <cmath>
-
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
+#include <moe/base/error.h>
 #include <moe/layers/block.h>
-#include <moe/layers/dropout.h>
 #include <moe/layers/recompute.h>
 
 namespace moe::layers {
 
-void BlockSpec::validate(const std::string& place) const {
-  check_one_of("config", concat(place, ".norm"), norm, {"rmsnorm", "layernorm"});
-  check_one_of("config", concat(place, ".norm_position"), norm_position, {"pre", "post"});
-  check<ConfigError>(std::isfinite(norm_epsilon) && norm_epsilon >= 0, "config", "expected '",
-                     place, ".norm_epsilon' to be finite and at least 0, got ", norm_epsilon,
-                     ". Correct it.");
-  check<ConfigError>(dropout >= 0 && dropout < 1, "config", "expected '", place,
-                     ".dropout' in [0, 1), got ", dropout, ". Correct it.");
-}
-
-void BlockSpec::resolve() {
-  mixer.resolve();
-  feed_forward.resolve();
-}
-
-std::vector<LayerState*> BlockState::halves() const {
+std::vector<LayerState*> BlockState::parts() const {
   std::vector<LayerState*> out;
-  for (LayerState* half : {mixer.get(), feed_forward.get()})
-    if (half) out.push_back(half);
+  for (LayerState* part : {mixer.get(), feed_forward.get(), dense.get(), second_mixer.get(),
+                           second_dense.get(), cross.get()})
+    if (part) out.push_back(part);
   return out;
 }
 
+Norm BlockImpl::add_norm(const std::string& name, const BlockShape& shape) {
+  return register_module(name, Norm(spec_.norm, shape.d_model, spec_.norm_epsilon, shape.tensors));
+}
+
+Half BlockImpl::add_half(const std::string& name, const std::string& position, double scale,
+                         double residual, const BlockShape& shape) {
+  Norm norm{nullptr}, output_norm{nullptr};
+  if (Half::has_norm(position)) norm = add_norm(name + "_norm", shape);
+  if (Half::has_output_norm(position)) output_norm = add_norm(name + "_output_norm", shape);
+  return {position, scale, residual, norm, output_norm};
+}
+
+std::shared_ptr<Mixer> BlockImpl::add_mixer(const std::string& name, const BlockShape& shape) {
+  return register_module(name, spec_.mixer.make(MixerShape{.d_model = shape.d_model,
+                                                           .causal = shape.causal,
+                                                           .norm = spec_.norm,
+                                                           .norm_epsilon = spec_.norm_epsilon,
+                                                           .tensors = shape.tensors}));
+}
+
+std::shared_ptr<FeedForward> BlockImpl::add_feed_forward(const std::string& name,
+                                                         const FeedForwardSpec& spec,
+                                                         const BlockShape& shape) {
+  return register_module(name, spec.make(FeedForwardShape{.d_model = shape.d_model,
+                                                          .causal = shape.causal,
+                                                          .norm = spec_.norm,
+                                                          .norm_epsilon = spec_.norm_epsilon,
+                                                          .group = shape.group,
+                                                          .tensors = shape.tensors}));
+}
+
 BlockImpl::BlockImpl(const BlockSpec& spec, int64_t layer, const BlockShape& shape)
-    : Module(shape.tensors), spec_(spec), layer_(layer), pre_(spec.norm_position == "pre") {
-  const auto norm = [&] {
-    return Norm(spec.norm, shape.d_model, spec.norm_epsilon, shape.tensors);
-  };
-  mixer_norm_ = register_module(spec.mixer.kind + "_norm", norm());
-  mixer_ =
-      register_module(spec.mixer.kind, spec.mixer.make(MixerShape{.d_model = shape.d_model,
-                                                                  .causal = shape.causal,
-                                                                  .norm = spec.norm,
-                                                                  .norm_epsilon = spec.norm_epsilon,
-                                                                  .tensors = shape.tensors}));
-  feed_forward_norm_ = register_module("ffn_norm", norm());
-  feed_forward_ = register_module(
-      spec.feed_forward.kind, spec.feed_forward.make(FeedForwardShape{.d_model = shape.d_model,
-                                                                      .causal = shape.causal,
-                                                                      .group = shape.group,
-                                                                      .tensors = shape.tensors}));
+    : Module(shape.tensors), spec_(spec), layer_(layer) {
+  const std::string &mixer = spec.mixer.kind, &wiring = spec.wiring;
+  const bool parallel = wiring == "parallel", shortcut = wiring == "shortcut",
+             has_dense = shortcut || wiring == "dense_beside";
+  const std::string feed_forward =
+      has_dense && spec.feed_forward.kind == "dense" ? "feed_forward" : spec.feed_forward.kind;
+  const std::string& second_position = spec.feed_forward_norm_position.empty()
+                                           ? spec.norm_position
+                                           : spec.feed_forward_norm_position;
+  if (parallel) norm_ = add_norm("norm", shape);
+  mixer_half_ =
+      parallel ? Half(spec.mixer_scale, spec.mixer_residual)
+               : add_half(mixer, spec.norm_position, spec.mixer_scale, spec.mixer_residual, shape);
+  mixer_ = add_mixer(mixer, shape);
+  if (wiring == "cross") {
+    cross_half_ = add_half("cross", "pre", 1, 1, shape);
+    cross_ = register_module(
+        "cross_attention",
+        make_cross_attention(MixerShape{.d_model = shape.d_model, .tensors = shape.tensors},
+                             spec.cross));
+  }
+  if (shortcut) norm_ = add_norm("ffn_norm", shape);
+  feed_forward_half_ = parallel || shortcut
+                           ? Half(spec.feed_forward_scale, spec.feed_forward_residual)
+                           : add_half("ffn", second_position, spec.feed_forward_scale,
+                                      spec.feed_forward_residual, shape);
+  feed_forward_ = add_feed_forward(feed_forward, spec.feed_forward, shape);
+  if (wiring == "dense_beside") dense_norm_ = add_norm("dense_norm", shape);
+  if (has_dense) dense_ = add_feed_forward("dense", spec.dense, shape);
+  if (shortcut) {
+    second_half_ = add_half("second_" + mixer, "pre", 1, 1, shape);
+    second_mixer_ = add_mixer("second_" + mixer, shape);
+    dense_norm_ = add_norm("second_ffn_norm", shape);
+    second_dense_ = add_feed_forward("second_dense", spec.dense, shape);
+  }
+  check<ConfigError>(!dense_ || !dense_->routes(), "layers/block",
+                     "expected a block `dense` that does not route, got kind \"", spec.dense.kind,
+                     "\". Route in feed_forward.");
+  if (spec.output_scale)
+    output_scale_ =
+        add_buffer("output_scale", {1}, at::kFloat,
+                   {.start = [](Tensor values, const RandomStream&) { values.fill_(1); }});
+}
+
+std::vector<const Mixer*> BlockImpl::mixers() const {
+  std::vector<const Mixer*> out = {mixer_.get()};
+  if (second_mixer_) out.push_back(second_mixer_.get());
+  if (cross_) out.push_back(cross_.get());
+  return out;
 }
 
 BlockState BlockImpl::new_state(const StateShape& shape) const {
   BlockState out;
   out.mixer = mixer_->new_state(shape);
   out.feed_forward = feed_forward_->new_state(shape);
+  if (dense_) out.dense = dense_->new_state(shape);
+  if (second_mixer_) out.second_mixer = second_mixer_->new_state(shape);
+  if (second_dense_) out.second_dense = second_dense_->new_state(shape);
+  if (cross_) out.cross = cross_->new_state(shape);
   return out;
-}
-
-Tensor BlockImpl::mix(const Tensor& x_TD, const LayerContext& context, LayerState* state) {
-  return dropout(mixer_->forward(x_TD, context, state), spec_.dropout, context, 1);
-}
-
-Tensor BlockImpl::feed(const Tensor& x_TD, const LayerContext& context, LayerState* state,
-                       Report& report) {
-  // A view, so that gradients of router and experts are summed before the residual's is added: the
-  // same order with and without recomputation.
-  FeedForwardOutput out = feed_forward_->forward_tokens(x_TD.view(x_TD.sizes()), context, state);
-  if (routes()) report = LayerReport{layer_, std::move(out.balance), std::move(out.routing)};
-  return dropout(out.hidden_TD, spec_.dropout, context, 2);
 }
 
 Tensor BlockImpl::again(const Stage& stage, const Tensor& x_TD, Report& report) {
@@ -96,27 +134,21 @@ std::pair<Tensor, std::optional<LayerReport>> BlockImpl::forward(const Tensor& x
                                                                  BlockState* state,
                                                                  Recompute recompute) {
   const bool saves = context.training && at::GradMode::is_enabled() && !state;
-  const bool again_in_moe = saves && recompute == Recompute::kMoE && routes();
-  LayerState* const mixer_state = state ? state->mixer.get() : nullptr;
-  LayerState* const feed_forward_state = state ? state->feed_forward.get() : nullptr;
-  const Stage feed_stage = [this, context, feed_forward_state](const Tensor& h_TD, Report& report) {
-    return feed(pre_ ? feed_forward_norm_(h_TD) : h_TD, context, feed_forward_state, report);
-  };
-  const Stage stage = [this, context, mixer_state, again_in_moe, feed_stage](const Tensor& x,
-                                                                             Report& report) {
-    const auto fed = [&](const Tensor& h_TD) {
-      return again_in_moe ? again(feed_stage, h_TD, report) : feed_stage(h_TD, report);
-    };
-    if (pre_) {
-      const Tensor h_TD = x + mix(mixer_norm_(x), context, mixer_state);
-      return h_TD + fed(h_TD);
-    }
-    const Tensor h_TD = mixer_norm_(x + mix(x, context, mixer_state));
-    return feed_forward_norm_(h_TD + fed(h_TD));
+  // Gradients of a memory would not find their way out of a second pass.
+  const bool again_in_block = saves && recompute == Recompute::kBlocks && !cross_;
+  const bool again_in_moe = saves && recompute != Recompute::kNone && routes() && !again_in_block;
+  const Call call = {context, state, again_in_moe};
+  const auto wired = spec_.wiring == "parallel"       ? &BlockImpl::parallel
+                     : spec_.wiring == "dense_beside" ? &BlockImpl::dense_beside
+                     : spec_.wiring == "shortcut"     ? &BlockImpl::shortcut
+                     : spec_.wiring == "cross"        ? &BlockImpl::crossing
+                                                      : &BlockImpl::sequential;
+  const Stage stage = [this, call, wired](const Tensor& x, Report& report) {
+    const Tensor y_TD = (this->*wired)(x, call, report);
+    return output_scale_.defined() ? y_TD * output_scale_ : y_TD;
   };
   Report report;
-  const Tensor y_TD =
-      saves && recompute == Recompute::kBlocks ? again(stage, x_TD, report) : stage(x_TD, report);
+  const Tensor y_TD = again_in_block ? again(stage, x_TD, report) : stage(x_TD, report);
   return {y_TD, std::move(report)};
 }
 

@@ -2,6 +2,7 @@
 // T tokens, D width.
 
 #include <memory>
+#include <string>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
@@ -17,6 +18,9 @@ struct FeedForwardShape {
   int64_t d_model = 0;
   /// No token may depend on later ones.
   bool causal = false;
+  /// Of norms inside the block.
+  std::string norm = "rmsnorm";
+  double norm_epsilon = 1e-5;
   /// Ranks over which experts may be sharded.
   std::shared_ptr<parallel::Communicator> group = parallel::local();
   at::TensorOptions tensors = {};

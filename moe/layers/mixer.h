@@ -36,9 +36,14 @@ class Mixer : public Module {
   virtual Tensor forward(const Tensor& x_TD, const LayerContext& context, LayerState* state) = 0;
   /// An empty state without slots.
   virtual std::unique_ptr<LayerState> new_state(const StateShape& shape) const = 0;
+  /// Called once, when the model is made, with the mixer of the layer before: one that uses what
+  /// another holds for several layers (a table of relative positions) takes it from there.
+  virtual void follow(const Mixer& /*earlier*/) {}
   /// FLOPs a token that sees `keys` tokens, without the 2 for each number of a parameter with two
   /// dimensions, which counts.cpp adds.
   virtual int64_t flops_over_keys(int64_t keys) const = 0;
+  /// Share of the parameters `info` that works for one token, on average: below 1 for experts.
+  virtual double active_share(const ParameterInfo& /*info*/) const { return 1; }
   /// Numbers that the state of one sequence of `positions` positions holds.
   virtual int64_t state_numbers(int64_t positions) const = 0;
 };

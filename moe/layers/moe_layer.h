@@ -12,6 +12,7 @@
 #include <moe/experts/experts.h>
 #include <moe/layers/feed_forward.h>
 #include <moe/layers/moe_options.h>
+#include <moe/layers/norm.h>
 #include <moe/routing/router.h>
 
 namespace moe::layers {
@@ -75,8 +76,15 @@ class MoELayerImpl : public FeedForward {
   std::shared_ptr<const capacity::Capacity> make_capacity() const;
   std::shared_ptr<balance::Term> make_term(const BalanceSpec& spec) const;
   void add_balance_term(const BalanceSpec& spec);
+  void check_branches() const;
+  /// Experts that the router chooses among: those with parameters, then identity experts.
+  int64_t columns() const { return options_.num_experts + options_.identity_experts; }
   /// The weighted sum of each token's experts; (T, D) float32 or float64.
   Tensor through_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
+  /// The same of a routing whose last experts return the token.
+  Tensor with_identity_experts(const Tensor& x_TD, const Routing& routing,
+                               const LayerContext& context);
+  Tensor through_shared(const Tensor& x_TD, const LayerContext& context, LayerState* state);
   /// Losses and load of what the router chose; drops of what capacity left of it.
   BalanceReport measure_balance(const Routing& chosen, const Routing& limited,
                                 const LayerContext& context) const;
@@ -89,7 +97,13 @@ class MoELayerImpl : public FeedForward {
   std::shared_ptr<dispatch::Dispatcher> dispatcher_;
   std::shared_ptr<experts::Experts> experts_;
   std::vector<balance::WeightedTerm> balance_;
+  Tensor b_out_D;  // undefined without output_bias
   std::shared_ptr<FeedForward> shared_;
+  /// Null without branch_norms.
+  struct BranchNorms {
+    Norm before{nullptr}, behind{nullptr};
+  };
+  BranchNorms expert_norms_, shared_norms_;
 
   // Of a layer on its own.
   uint64_t seed_ = 0;

@@ -34,6 +34,10 @@ struct MoELayerOptions {
   CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;
+  int64_t identity_experts = 0;
+  double output_scale = 1;
+  bool branch_norms = false;
+  bool output_bias = false;
   InitOptions init = {};
   int64_t seed = -1;
 
@@ -54,6 +58,15 @@ struct MoELayerOptions {
     v("expert_dropout", expert_dropout,
       "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
       "weights of the others grow by 1 / (1 - chance); never all experts");
+    v("identity_experts", identity_experts,
+      "experts without parameters behind the others that give the token back: the router has "
+      "num_experts + identity_experts columns (LongCat-Flash)");
+    v("output_scale", output_scale,
+      "the layer's output, with the shared block's, is multiplied by this");
+    v("branch_norms", branch_norms,
+      "norms of their own before and behind the experts and the shared block, while the router "
+      "reads the input as it is (Gemma 4)");
+    v("output_bias", output_bias, "add a learned bias to the layer's output (JetMoE)");
     v("init", init, "how the parameters of a layer on its own start");
     v("seed", seed, "of the parameters of a layer on its own; -1: drawn from libtorch's generator");
   }

@@ -1,5 +1,6 @@
 // Attention that goes on from a state. T tokens, D width, N slots.
 #include <tests/layers/attention_forms.h>
+#include <tests/layers/running_mixer.h>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
@@ -20,6 +21,8 @@ using moe::test::expect_close;
 using moe::test::expect_identical;
 using moe::test::make_attention;
 using moe::test::normal;
+using moe::test::read_in_pieces;
+using moe::test::RunningMixer;
 
 constexpr int64_t D = moe::test::kAttentionWidth;
 
@@ -28,43 +31,6 @@ std::vector<AttentionForm> causal_forms() {
   for (const AttentionForm& form : attention_forms())
     if (form.causal) out.push_back(form);
   return out;
-}
-
-/// A state and how many tokens each slot has seen.
-struct Running {
-  std::shared_ptr<Mixer> attention;
-  std::unique_ptr<LayerState> state;
-  std::vector<int64_t> lengths;
-
-  Running(std::shared_ptr<Mixer> mixer, int64_t capacity, at::ScalarType type)
-      : attention(std::move(mixer)),
-        state(attention->new_state({.capacity = capacity, .tensors = at::TensorOptions(type)})) {}
-
-  void join(int64_t count) {
-    state->join(count);
-    lengths.resize(lengths.size() + static_cast<size_t>(count));
-  }
-  Tensor read(const Tensor& x_TD, const std::vector<int64_t>& fresh) {
-    LayerContext context = context_of(fresh);
-    context.tokens.sequences.first_position = lengths;
-    const Tensor y_TD = attention->forward(x_TD, context, state.get());
-    for (size_t n = 0; n < fresh.size(); ++n) lengths[n] += fresh[n];
-    return y_TD;
-  }
-};
-
-/// Sequence `x_SD` read alone in pieces that end at `cuts`.
-Tensor read_alone(const std::shared_ptr<Mixer>& attention, const Tensor& x_SD,
-                  const std::vector<int64_t>& cuts, int64_t capacity) {
-  Running running(attention, capacity, x_SD.scalar_type());
-  running.join(1);
-  std::vector<Tensor> parts;
-  int64_t begin = 0;
-  for (const int64_t end : cuts) {
-    parts.push_back(running.read(x_SD.slice(0, begin, end), {end - begin}));
-    begin = end;
-  }
-  return at::cat(parts, 0);
 }
 
 TEST(AttentionState, PiecesEqualOneCallWithoutAState) {
@@ -81,17 +47,14 @@ TEST(AttentionState, PiecesEqualOneCallWithoutAState) {
       for (int64_t s = 1; s <= S; ++s) ones.push_back(s);
       for (const std::vector<int64_t>& cuts :
            {std::vector<int64_t>{41}, {3, 4, 41}, {20, 21, 22, 39, 41}, {1, 17, 35, 41}, ones})
-        expect_close(read_alone(attention, x, cuts, S), whole_SD, bound);
+        expect_close(read_in_pieces(attention, x, cuts, S), whole_SD, bound);
     }
 }
 
-/// Prompts of several lengths, single tokens and nothing, mixed in calls; sequences join and leave.
 TEST(AttentionState, ABatchGivesEachSequenceTheBitsItGetsAlone) {
   if (!ops::can_attend_rows(at::empty({1}), at::empty({1})))
     GTEST_SKIP() << "libtorch's products, which are in use, give other bits for other batches";
   const at::NoGradGuard no_grad;
-  constexpr int64_t kCapacity = 64;
-  const std::vector<int64_t> kLengths = {23, 5, 40, 5, 1, 33};
   for (const AttentionForm& form : causal_forms())
     for (const bool bias_norms : {false, true}) {
       SCOPED_TRACE(form.name);
@@ -99,55 +62,7 @@ TEST(AttentionState, ABatchGivesEachSequenceTheBitsItGetsAlone) {
       if (bias_norms) used.norm = "layernorm";
       const auto attention = make_attention(used);
       attention->to(at::kFloat);
-      std::vector<Tensor> x, y(kLengths.size());
-      for (size_t i = 0; i < kLengths.size(); ++i)
-        x.push_back(normal({kCapacity, D}, 10 + i).to(at::kFloat));
-      std::vector<std::vector<int64_t>> cuts(kLengths.size());
-      Running running(attention, kCapacity, at::kFloat);
-      std::vector<size_t> slots;  // which sequence each is
-      const auto call = [&](const std::vector<int64_t>& fresh) {
-        std::vector<Tensor> parts;
-        for (size_t n = 0; n < slots.size(); ++n)
-          parts.push_back(x[slots[n]].slice(0, running.lengths[n], running.lengths[n] + fresh[n]));
-        const Tensor y_TD = running.read(at::cat(parts, 0), fresh);
-        int64_t begin = 0;
-        for (size_t n = 0; n < slots.size(); ++n) {
-          const Tensor mine = y_TD.slice(0, begin, begin + fresh[n]);
-          y[slots[n]] = y[slots[n]].defined() ? at::cat({y[slots[n]], mine}) : mine;
-          if (fresh[n] > 0) cuts[slots[n]].push_back(running.lengths[n]);
-          begin += fresh[n];
-        }
-      };
-      const auto join = [&](size_t i) {
-        running.join(1);
-        slots.push_back(i);
-      };
-      const auto keep = [&](const std::vector<int64_t>& kept) {
-        running.state->keep(kept);
-        std::vector<size_t> left;
-        std::vector<int64_t> lengths;
-        for (const int64_t n : kept) {
-          left.push_back(slots[static_cast<size_t>(n)]);
-          lengths.push_back(running.lengths[static_cast<size_t>(n)]);
-        }
-        slots = left;
-        running.lengths = lengths;
-      };
-      join(0), join(1), join(2);
-      call({23, 5, 40});
-      call({1, 1, 1});
-      join(3);
-      call({1, 0, 1, 5});
-      call({1, 1, 3, 1});
-      keep({2, 3, 0});  // another order; 1 leaves
-      join(4), join(5);
-      call({1, 1, 1, 1, 33});
-      call({17, 1, 1, 16, 0});
-      keep({4, 1});
-      call({1, 20});
-      for (size_t i = 0; i < kLengths.size(); ++i)
-        expect_identical(y[i], read_alone(attention, x[i], cuts[i], kCapacity),
-                         concat("sequence ", i));
+      moe::test::expect_bits_of_alone(attention, D);
     }
 }
 
@@ -159,7 +74,7 @@ TEST(AttentionState, ThreadsChangeNoBitOfDecodedTokens) {
   std::vector<Tensor> found;
   for (const int threads : {1, 2, 3}) {
     const moe::test::WithThreads with(threads);
-    Running running(attention, 300, at::kFloat);
+    RunningMixer running(attention, 300, at::kFloat);
     running.join(2);
     std::vector<Tensor> parts;
     for (int64_t s = 0; s < 300; s += 10)
@@ -180,6 +95,19 @@ TEST(AttentionState, AWindowBoundsItsMemory) {
   EXPECT_EQ(bytes(0, 1000), 2 * 2 * 1000 * D * 4);
   EXPECT_EQ(bytes(8, 1000), 2 * 2 * (8 + 15) * D * 4);
   EXPECT_EQ(bytes(8, 10), 2 * 2 * 10 * D * 4);
+}
+
+TEST(AttentionState, AChunkBoundsItsMemory) {
+  const auto bytes = [](int64_t chunk, int64_t capacity) {
+    const auto attention = make_attention({"", {.heads = 3, .chunk = chunk, .value_dim = 2}});
+    auto state = attention->new_state({.capacity = capacity, .tensors = at::kFloat});
+    state->join(2);
+    EXPECT_EQ(attention->state_numbers(capacity) * 2 * 4, state->bytes());
+    return state->bytes();
+  };
+  EXPECT_EQ(bytes(0, 1000), 2 * 1000 * (D + 6) * 4);
+  EXPECT_EQ(bytes(8, 1000), 2 * (8 + 15) * (D + 6) * 4);
+  EXPECT_EQ(bytes(8, 10), 2 * 10 * (D + 6) * 4);
 }
 
 TEST(AttentionState, SlotsOfThoseWhoLeftAreUsedAgain) {
@@ -208,7 +136,7 @@ TEST(AttentionState, TakesBfloat16) {
     const double scale = wide_SD.abs().max().item<double>();
     attention->to(at::kBFloat16);
     const Tensor narrow_SD =
-        read_alone(attention, x_SD.to(at::kBFloat16), {20, 21, 22, 27, 30}, 30);
+        read_in_pieces(attention, x_SD.to(at::kBFloat16), {20, 21, 22, 27, 30}, 30);
     EXPECT_EQ(narrow_SD.scalar_type(), at::kBFloat16);
     expect_close(narrow_SD.to(at::kFloat) / scale, wide_SD / scale, 0.05);
   }
@@ -217,7 +145,7 @@ TEST(AttentionState, TakesBfloat16) {
 TEST(AttentionState, RefusesWhatDoesNotFitIt) {
   const auto attention = make_attention({"", {.heads = 3, .dropout = 0.1}});
   const Tensor x_TD = normal({2, D}, 2);
-  Running running(attention, 5, at::kDouble);
+  RunningMixer running(attention, 5, at::kDouble);
   running.join(2);
   {
     const at::NoGradGuard no_grad;

@@ -1,11 +1,11 @@
 // T tokens, D width, F hidden, H = F or 2F.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/sigmoid.h>
 
 #include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/linear.h>
 #include <moe/ops/grouped.h>
+#include <moe/ops/pointwise.h>
 #include <moe/ops/random_fill.h>
 
 namespace moe {
@@ -65,7 +65,7 @@ class DenseFeedForward final : public FeedForward {
     const Tensor y_TD =
         ops::grouped_mlp(x_TD.to(type), /*index_R=*/{}, offsets_2, mlp, keep_mask(x_TD, context));
     if (!w_gate.defined()) return {y_TD};
-    return {at::sigmoid(linear(x_TD, w_gate, {}, x_TD.scalar_type())) * y_TD};
+    return {ops::sigmoid(linear(x_TD, w_gate, {}, x_TD.scalar_type())) * y_TD};
   }
 
   int64_t flops_per_token() const override {

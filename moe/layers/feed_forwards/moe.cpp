@@ -8,7 +8,9 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/tensor.h>
+#include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <moe/flow/packing.h>
 #include <moe/layers/moe_layer.h>
@@ -80,16 +82,46 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
   check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
                      "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Correct it.");
   for (const auto& spec : o.balance) add_balance_term(spec);
-  if (is_present(o.shared))
-    shared_ = register_module("shared", o.shared.make(FeedForwardShape{.d_model = o.d_model,
-                                                                       .causal = shape.causal,
-                                                                       .group = group_,
-                                                                       .tensors = shape.tensors}));
+  check_branches();
+  const auto add_norms = [&](const std::string& name, BranchNorms& norms) {
+    if (!o.branch_norms) return;
+    const auto norm = [&] {
+      return Norm(shape.norm, o.d_model, shape.norm_epsilon, shape.tensors);
+    };
+    norms.before = register_module(name + "_norm", norm());
+    norms.behind = register_module(name + "_output_norm", norm());
+  };
+  add_norms("expert", expert_norms_);
+  if (o.output_bias) b_out_D = add_parameter("b_out", {o.d_model}, {.role = Role::kBias});
+  if (!is_present(o.shared)) return;
+  add_norms("shared", shared_norms_);
+  shared_ =
+      register_module("shared", o.shared.make(FeedForwardShape{.d_model = o.d_model,
+                                                               .causal = shape.causal,
+                                                               .norm = shape.norm,
+                                                               .norm_epsilon = shape.norm_epsilon,
+                                                               .group = group_,
+                                                               .tensors = shape.tensors}));
+}
+
+void MoELayerImpl::check_branches() const {
+  const auto& o = options_;
+  check<ConfigError>(o.identity_experts >= 0, "layers/moe",
+                     "expected identity_experts of at least 0, got ", o.identity_experts,
+                     ". Correct it.");
+  check<ConfigError>(
+      o.identity_experts == 0 ||
+          (!o.capacity.limits(/*training=*/true) && !o.capacity.limits(/*training=*/false)),
+      "layers/moe", "expected no capacity with identity_experts=", o.identity_experts,
+      ", got one: experts that cost nothing are never full. Leave capacity.factor, "
+      "eval_factor and limit at 0.");
+  check<ConfigError>(std::isfinite(o.output_scale), "layers/moe",
+                     "expected a finite output_scale, got ", o.output_scale, ". Correct it.");
 }
 
 std::shared_ptr<routing::Router> MoELayerImpl::make_router() const {
   return options_.router.make(routing::RouterShape{.d_model = options_.d_model,
-                                                   .num_experts = options_.num_experts,
+                                                   .num_experts = columns(),
                                                    .top_k = options_.top_k,
                                                    .tensors = tensors()});
 }
@@ -104,8 +136,8 @@ std::shared_ptr<const capacity::Capacity> MoELayerImpl::make_capacity() const {
 }
 
 std::shared_ptr<balance::Term> MoELayerImpl::make_term(const BalanceSpec& spec) const {
-  return spec.make(balance::TermShape{
-      .num_experts = options_.num_experts, .top_k = options_.top_k, .tensors = tensors()});
+  return spec.make(
+      balance::TermShape{.num_experts = columns(), .top_k = options_.top_k, .tensors = tensors()});
 }
 
 void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
@@ -119,8 +151,8 @@ void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
 
 void MoELayerImpl::use_top_k(int64_t top_k) {
   constexpr const char* kPlace = "layers/moe";
-  check<ConfigError>(top_k >= 1 && top_k <= options_.num_experts, kPlace,
-                     "expected top_k in [1, num_experts=", options_.num_experts, "], got ", top_k,
+  check<ConfigError>(top_k >= 1 && top_k <= columns(), kPlace,
+                     "expected top_k in [1, num_experts=", columns(), "], got ", top_k,
                      ". Correct it.");
   check<ConfigError>(router_->takes_top_k(), kPlace,
                      "expected a router that gives every token top_k experts, got '",
@@ -188,11 +220,40 @@ FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerCo
   auto* const mine = static_cast<MoEState*>(state);
   const Routing limited = capacity_->apply(chosen, context, mine ? &mine->taken_NE : nullptr);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
-  Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), routing, context);
-  if (shared_)
-    y_TD = y_TD +
-           shared_->forward_tokens(x_TD, context, mine ? mine->shared.get() : nullptr).hidden_TD;
+  const Tensor in_TD = expert_norms_.before ? expert_norms_.before(x_TD) : x_TD;
+  Tensor y_TD = options_.identity_experts > 0
+                    ? with_identity_experts(in_TD, routing, context)
+                    : through_experts(in_TD.to(context.compute_type(x_TD)), routing, context);
+  if (expert_norms_.behind) y_TD = expert_norms_.behind(y_TD);
+  if (shared_) y_TD = y_TD + through_shared(x_TD, context, mine ? mine->shared.get() : nullptr);
+  if (b_out_D.defined()) y_TD = y_TD + b_out_D.to(y_TD.scalar_type());
+  if (options_.output_scale != 1) y_TD = y_TD * options_.output_scale;
   return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
+}
+
+Tensor MoELayerImpl::through_shared(const Tensor& x_TD, const LayerContext& context,
+                                    LayerState* state) {
+  const Tensor in_TD = shared_norms_.before ? shared_norms_.before(x_TD) : x_TD;
+  const Tensor y_TD = shared_->forward_tokens(in_TD, context, state).hidden_TD;
+  return shared_norms_.behind ? shared_norms_.behind(y_TD) : y_TD;
+}
+
+Tensor MoELayerImpl::with_identity_experts(const Tensor& x_TD, const Routing& routing,
+                                           const LayerContext& context) {
+  const int64_t E = options_.num_experts, T = routing.tokens();
+  const Tensor real_N = routing.experts_N.lt(E);
+  const Tensor none_N = at::zeros_like(routing.weights_N);
+  Routing real = routing;  // whose other pairs nobody computes
+  real.num_experts = E;
+  real.experts_N = routing.experts_N.clamp_max(E);
+  real.weights_N = at::where(real_N, routing.weights_N, none_N);
+  const Tensor rest_N = at::where(real_N, none_N, routing.weights_N);
+  const Tensor rest_T =
+      routing.choices > 0
+          ? rest_N.view({T, routing.choices}).sum(1)
+          : at::zeros({T}, rest_N.options()).index_add(0, routing.tokens_N(), rest_N);
+  return through_experts(x_TD.to(context.compute_type(x_TD)), real, context) +
+         x_TD * rest_T.unsqueeze(1);
 }
 
 Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
@@ -229,7 +290,8 @@ void MoELayerImpl::end_step(const StepStatistics& statistics) {
 }
 
 double MoELayerImpl::active_experts() const {
-  return options_.capacity.active_experts(router_->active_experts());
+  const double real = static_cast<double>(options_.num_experts) / static_cast<double>(columns());
+  return options_.capacity.active_experts(router_->active_experts()) * real;
 }
 
 double MoELayerImpl::active_share(const ParameterInfo& info) const {
