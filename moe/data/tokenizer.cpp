@@ -1,5 +1,4 @@
 #include <moe/base/error.h>
-#include <moe/data/bpe/bpe_tokenizer.h>
 #include <moe/data/tokenizer.h>
 
 namespace moe::data {
@@ -27,16 +26,36 @@ std::shared_ptr<const Tokenizer> ByteTokenizer::without_special() const {
   return std::make_shared<ByteTokenizer>();
 }
 
+namespace {
+
+/// Every token by itself.
+class TokenByToken final : public TokenStream {
+ public:
+  explicit TokenByToken(const Tokenizer& tokenizer) : tokenizer_(tokenizer) {}
+  std::string push(int64_t token) override { return tokenizer_.decode({&token, 1}); }
+  std::string flush() override { return ""; }
+
+ private:
+  const Tokenizer& tokenizer_;
+};
+
+}  // namespace
+
+std::unique_ptr<TokenStream> Tokenizer::stream(std::span<const int64_t> /*before*/) const {
+  return std::make_unique<TokenByToken>(*this);
+}
+
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind) {
   if (kind == "byte") return std::make_shared<ByteTokenizer>();
-  check<ConfigError>(kind.ends_with(".json"), "data/tokenizer",
+  const bool is_path = kind.ends_with(".json") || kind.ends_with(".model");
+  check<ConfigError>(is_path, "data/tokenizer",
                      "expected the tokenizer byte or the path of a tokenizer.json, got '", kind,
                      "'.", did_you_mean(kind, {"byte"}));
   std::error_code error;
   check<ConfigError>(std::filesystem::is_regular_file(kind, error), "data/tokenizer",
                      "expected a tokenizer.json, found no file at '", kind,
                      "'. Correct the path, or make one with `moe tokenize --train`.");
-  return read_bpe_tokenizer(kind);
+  return read_tokenizer(kind);
 }
 
 }  // namespace moe::data

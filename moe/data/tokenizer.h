@@ -2,6 +2,7 @@
 // Text to token ids and back.
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -11,6 +12,17 @@
 #include <vector>
 
 namespace moe::data {
+
+/// Text from tokens that come one after another.
+class TokenStream {
+ public:
+  virtual ~TokenStream() = default;
+  /// The bytes that are certain now that `token` has come; they may end inside a character only
+  /// where the tokenizer's `decode` does. Throws Error for an id out of range.
+  virtual std::string push(int64_t token) = 0;
+  /// What was held back, for the end of the text.
+  virtual std::string flush() = 0;
+};
 
 /// Immutable and thread-safe. decode(encode(text)) == text for every sequence of bytes, but for
 /// what a kind says it adds.
@@ -23,6 +35,8 @@ class Tokenizer {
   /// Ids lie in [0, vocabulary()).
   virtual int64_t vocabulary() const = 0;
   virtual std::vector<int64_t> encode(std::string_view text) const = 0;
+  /// The ids of `encode`, and those that the tokenizer puts before and behind a text (BOS, EOS).
+  virtual std::vector<int64_t> encode_framed(std::string_view text) const { return encode(text); }
   /// The ids of `encode`, handed on in order and in parts, so that those of a long text need not
   /// stand in memory at once. Up to `threads` threads encode; the ids do not depend on it, and
   /// `take` is called on this thread.
@@ -36,6 +50,9 @@ class Tokenizer {
   virtual std::string decode(std::span<const int64_t> tokens) const = 0;
   /// As decode, but special tokens (end of text, padding) leave nothing.
   virtual std::string decode_plain(std::span<const int64_t> tokens) const { return decode(tokens); }
+  /// Decodes tokens that follow `before`: where a decoder looks at neighbours (a space that only
+  /// the front of a text loses), these count.
+  virtual std::unique_ptr<TokenStream> stream(std::span<const int64_t> before) const;
   /// The tokenizer for text of strangers: what reads like a special token (<|endoftext|>) is
   /// encoded as the text that it is, so that no text gives the id of one. Everything else is the
   /// same. Throws Error when some byte has no other token.
@@ -63,9 +80,15 @@ class ByteTokenizer final : public Tokenizer {
 /// The name of the file that goes with a model.
 inline constexpr const char* kTokenizerFile = "tokenizer.json";
 
-/// "byte", or the path of a tokenizer.json (any name that ends in ".json"). Throws ConfigError for
-/// another kind and for a path without a file, Error for a file that is no tokenizer this library
-/// reads.
+/// The tokenizer of a tokenizer.json (docs/tokenizers.md says what of it is read), of a
+/// SentencePiece model (a name that ends in ".model"). A tokenizer_config.json in the same folder
+/// says what ends a text, and what a SentencePiece model puts around it. Throws Error for a file
+/// that is too large or not what this library reads.
+std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& path);
+
+/// "byte", or the path of a tokenizer.json or tokenizer.model (any name that ends so). Throws
+/// ConfigError for another kind and for a path without a file, Error for a file that is no
+/// tokenizer this library reads.
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind);
 
 }  // namespace moe::data

@@ -31,18 +31,24 @@ namespace {
 /// One text on its way.
 class Writing {
  public:
-  Writing(const data::Tokenizer& tokenizer, const GenerateOptions& options, const OnText& on_text)
-      : tokenizer_(&tokenizer), options_(&options), on_text_(on_text), filter_(options.stop) {}
+  Writing(const data::Tokenizer& tokenizer, const GenerateOptions& options,
+          std::span<const int64_t> prompt, const OnText& on_text)
+      : tokenizer_(&tokenizer),
+        options_(&options),
+        on_text_(on_text),
+        decoder_(tokenizer.stream(prompt)),
+        filter_(options.stop) {}
 
   /// Takes a token drawn; whether the text ends with it.
   bool take(int64_t token) {
     result.tokens.push_back(token);
-    const bool ended = !options_->ignore_end_of_text && token == tokenizer_->end_of_text();
-    if (!ended) emit(characters_.push(filter_.push(tokenizer_->decode({&token, 1}))));
+    const bool ended = !options_->ignore_end_of_text && ends(token);
+    if (!ended) emit(characters_.push(filter_.push(decoder_->push(token))));
     if (ended || filter_.stopped()) result.finish_reason = "stop";
     return ended || filter_.stopped();
   }
   void finish(double seconds) {
+    if (!filter_.stopped()) emit(characters_.push(filter_.push(decoder_->flush())));
     emit(characters_.push(filter_.flush()) + characters_.flush());
     result.tokens_per_second = static_cast<double>(result.tokens.size()) / std::max(seconds, 1e-9);
   }
@@ -50,6 +56,10 @@ class Writing {
   GenerateResult result{.text = {}, .tokens = {}, .finish_reason = "length"};
 
  private:
+  bool ends(int64_t token) const {
+    return token == tokenizer_->end_of_text() ||
+           std::ranges::find(options_->end_tokens, token) != options_->end_tokens.end();
+  }
   void emit(const std::string& text) {
     result.text += text;
     if (on_text_ && !text.empty()) on_text_(text);
@@ -58,6 +68,7 @@ class Writing {
   const data::Tokenizer* tokenizer_;
   const GenerateOptions* options_;
   OnText on_text_;
+  std::unique_ptr<data::TokenStream> decoder_;
   StopFilter filter_;
   data::Utf8Stream characters_;
 };
@@ -76,8 +87,11 @@ std::vector<GenerateResult> write(const models::LoadedModel& model,
   const auto reader = options.special ? model.tokenizer : tokenizer.without_special();
   std::vector<std::vector<int64_t>> read;
   size_t longest = 1;
+  // An encoder reads whole texts, with what its tokenizer puts before and behind them.
+  const bool whole = model.model->traits().decoder_start >= 0;
   for (const std::string_view prompt : prompts) {
-    read.push_back(reader->encode(prompt.empty() ? "\n" : prompt));
+    const std::string_view text = prompt.empty() ? "\n" : prompt;
+    read.push_back(whole || options.framed ? reader->encode_framed(text) : reader->encode(text));
     longest = std::max(longest, read.back().size());
   }
   const int64_t context = model.model->traits().context_length;
@@ -86,7 +100,7 @@ std::vector<GenerateResult> write(const models::LoadedModel& model,
   std::vector<Writing> texts;
   std::map<int64_t, size_t> text_of;  // by a sequence's number
   for (auto& prompt : read) {
-    texts.emplace_back(tokenizer, options, texts.empty() ? on_text : OnText());
+    texts.emplace_back(tokenizer, options, prompt, texts.empty() ? on_text : OnText());
     texts.back().result.prompt_tokens = static_cast<int64_t>(prompt.size());
     text_of[batch.add(std::move(prompt), {.sampling = options.sampler(),
                                           .max_tokens = options.max_tokens,

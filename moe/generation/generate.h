@@ -23,6 +23,11 @@ struct GenerateOptions {
   bool ignore_end_of_text = false;
   bool special = true;
   int64_t seed = 0;
+  /// Put around the prompt what the tokenizer puts around a text (BOS); not where the prompt has
+  /// it already, as a chat template writes it.
+  bool framed = true;
+  /// Ids that end the text, beside the tokenizer's end-of-text token.
+  std::vector<int64_t> end_tokens = {};
 
   template <class Visitor>
   void fields(Visitor& v) {

@@ -1,5 +1,6 @@
 // T new tokens of M sequences, D width, V vocabulary.
 #include <algorithm>
+#include <utility>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/tensor.h>
@@ -41,10 +42,15 @@ int64_t RunningBatch::add(std::vector<int64_t> prompt, const SequenceOptions& op
   check<ConfigError>(options.max_tokens >= 0 && options.vocabulary >= 0, kPlaceOfBatch,
                      "expected max_tokens >= 0 and vocabulary >= 0, got ", options.max_tokens,
                      " and ", options.vocabulary, ".");
-  const int64_t room = length + std::min(options.max_tokens, capacity_ - length);
-  if (room > length) {
+  Running joining = {next_number_, options, std::move(prompt), 0};
+  if (const int64_t start = model_->traits().decoder_start; start >= 0)
+    joining.read = std::exchange(joining.tokens, {start});
+  const auto begun = static_cast<int64_t>(joining.tokens.size());
+  const int64_t room = begun + std::min(options.max_tokens, capacity_ - begun);
+  joining.room = static_cast<size_t>(room);
+  if (room > begun) {
     state_.join();
-    running_.push_back({next_number_, options, std::move(prompt), static_cast<size_t>(room)});
+    running_.push_back(std::move(joining));
   }
   return next_number_++;
 }
@@ -62,15 +68,31 @@ Tensor RunningBatch::read() {
   const auto ids_of = [&](const std::vector<int64_t>& numbers) {
     return at::tensor(numbers, at::kLong).to(model_->device());
   };
-  ModelInputs inputs;
-  inputs.tokens.sequences = state_.sequences(fresh);
+  TokenList tokens = {.sequences = state_.sequences(fresh)};
   // Routers that draw numbers for tokens: of one sequence those that a whole reading would draw.
-  if (running_.size() == 1) inputs.tokens.first_token = state_.lengths().front();
-  inputs.tokens.ids_T = ids_of(ids);
+  if (running_.size() == 1) tokens.first_token = state_.lengths().front();
+  tokens.ids_T = ids_of(ids);
+  ModelInputs inputs;
+  if (model_->traits().decoder_start >= 0)
+    inputs = {.tokens = to_encode(), .decoder = std::move(tokens)};
+  else
+    inputs.tokens = std::move(tokens);
   models::ForwardContext context;
   context.state = &state_;
   const Tensor hidden_TD = model_->forward(inputs, context).hidden_TD;
   return model_->head(hidden_TD.index_select(0, ids_of(last)));
+}
+
+TokenList RunningBatch::to_encode() const {
+  std::vector<int64_t> ids, lengths;
+  for (size_t n = 0; n < running_.size(); ++n) {
+    const auto& prompt = running_[n].read;
+    const bool fresh = state_.lengths()[n] == 0;
+    lengths.push_back(fresh ? static_cast<int64_t>(prompt.size()) : 0);
+    if (fresh) ids.insert(ids.end(), prompt.begin(), prompt.end());
+  }
+  return {.sequences = Sequences::of_lengths(lengths),
+          .ids_T = at::tensor(ids, at::kLong).to(model_->device())};
 }
 
 std::vector<DrawnToken> RunningBatch::step() {
@@ -79,7 +101,7 @@ std::vector<DrawnToken> RunningBatch::step() {
   const int64_t all = logits_MV.size(1);
   std::vector<DrawnToken> out;
   for (size_t n = 0; n < running_.size(); ++n) {
-    auto& [number, options, tokens, room] = running_[n];
+    auto& [number, options, tokens, room, read] = running_[n];
     const int64_t vocabulary = options.vocabulary > 0 ? std::min(options.vocabulary, all) : all;
     const Tensor logits_V = logits_MV[static_cast<int64_t>(n)].narrow(0, 0, vocabulary);
     const auto position = static_cast<int64_t>(tokens.size());

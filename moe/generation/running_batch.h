@@ -31,10 +31,14 @@ struct DrawnToken {
 /// steps, at lengths of their own; each gets the tokens that it would get alone. Owns what the
 /// model remembers of them: the model is only read, and may serve several batches, also from
 /// several threads (one thread each).
+///
+/// Of an encoder-decoder the encoder reads the prompt, once, and what is written starts from the
+/// model's decoder_start alone.
 class RunningBatch {
  public:
-  /// `capacity`: tokens of one sequence, its prompt included, at most; 0: the model's context
-  /// length. Throws moe::Error for a model that is not causal.
+  /// `capacity`: tokens of one sequence, its prompt included, at most (of an encoder-decoder those
+  /// of either text); 0: the model's context length. Throws moe::Error for a model that is not
+  /// causal.
   explicit RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity = 0);
 
   /// Lets a sequence join; its number. One without room for a token does not run. Throws moe::Error
@@ -51,7 +55,8 @@ class RunningBatch {
   /// Sequences that run.
   int64_t size() const { return static_cast<int64_t>(running_.size()); }
   bool runs(int64_t sequence) const;
-  /// Prompt and tokens drawn of a running sequence.
+  /// Prompt and tokens drawn of a running sequence; of an encoder-decoder decoder_start and the
+  /// tokens drawn.
   const std::vector<int64_t>& tokens(int64_t sequence) const;
   /// Memory of what the model remembers.
   int64_t bytes() const { return state_.bytes(); }
@@ -61,11 +66,14 @@ class RunningBatch {
     int64_t number;
     SequenceOptions options;
     std::vector<int64_t> tokens;
-    size_t room;  // tokens in all, at most
+    size_t room;                     // tokens in all, at most
+    std::vector<int64_t> read = {};  // what the encoder reads first, where there is one
   };
 
   /// (M, V) logits of the position behind each sequence's tokens.
   Tensor read();
+  /// What the encoder has not read yet, a sequence a slot.
+  TokenList to_encode() const;
   size_t slot_of(int64_t sequence) const;
 
   std::shared_ptr<models::Model> model_;

@@ -1,5 +1,6 @@
 // The JSON of `moe forward --tokens`.
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/equal.h>
 #include <nlohmann/json.hpp>
@@ -25,7 +26,16 @@ nlohmann::json rows_of(const at::Tensor& table_BS) {
 
 void token_rows(Bytes input) {
   constexpr int64_t kVocabulary = 1000;
-  models::TokenRows rows;
+  models::TokenRows rows, pairs;
+  const auto read_pairs = [&] {
+    pairs = models::parse_token_rows(text_of(input), "'x.json'", kVocabulary, /*decoder=*/true);
+  };
+  if (accepts(read_pairs))
+    require(pairs.decoder_BS.dim() == 2 && pairs.decoder_BS.numel() > 0 &&
+                pairs.decoder_BS.size(0) == pairs.ids_BS.size(0) &&
+                pairs.decoder_BS.min().item<int64_t>() >= 0 &&
+                pairs.decoder_BS.max().item<int64_t>() < kVocabulary,
+            "rows of the decoder that do not fit");
   if (!accepts([&] { rows = models::parse_token_rows(text_of(input), "'x.json'", kVocabulary); }))
     return;
   require(rows.ids_BS.dim() == 2 && rows.ids_BS.numel() > 0 &&

@@ -7,7 +7,8 @@
 #include <unistd.h>
 
 #include <moe/base/log.h>
-#include <moe/generation/generate.h>
+#include <moe/data/chat_template.h>
+#include <moe/generation/generation_config.h>
 
 #include "tools/moe/model_argument.h"
 
@@ -19,7 +20,10 @@ struct GenerateCommand {
   ModelArgument model;
   std::optional<std::string> prompt;
   GenerateOptions options;
+  bool chat = false;
+  std::string system;
   bool json = false;
+  const CLI::App* app = nullptr;
 };
 
 /// A field as an option: max_tokens becomes --max-tokens; what is done unless it is switched off
@@ -49,21 +53,58 @@ std::string read_stdin() {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
+/// The options as they were given, and where they were not as the model's authors say.
+GenerateOptions options_for(const GenerateCommand& o, const models::LoadedModel& model) {
+  GenerateOptions out = o.options;
+  std::vector<std::string> given;
+  for (const char* name :
+       {"temperature", "top_k", "top_p", "min_p", "repetition_penalty", "max_tokens"}) {
+    std::string option = concat("--", name);
+    std::replace(option.begin(), option.end(), '_', '-');
+    if (o.app->get_option(option)->count() > 0) given.push_back(name);
+  }
+  generation::read_generation_config(model.folder).apply(out, given);
+  out.framed = !o.chat;
+  return out;
+}
+
+/// The prompt as a conversation of one turn.
+std::string chat_prompt(const GenerateCommand& o, const models::LoadedModel& model,
+                        const std::string& prompt) {
+  const auto chat = data::read_chat_template(model.folder);
+  check<ConfigError>(chat != nullptr, "generate",
+                     "expected a chat template beside the model for --chat "
+                     "(chat_template.jinja, or chat_template in tokenizer_config.json), found "
+                     "none in '",
+                     model.folder.string(), "'. Leave --chat out, or add one.");
+  std::vector<data::ChatMessage> messages;
+  if (!o.system.empty()) messages.push_back({"system", o.system});
+  messages.push_back({"user", prompt});
+  return chat->render(messages);
+}
+
 int run_generate(const GenerateCommand& o) {
   o.options.validate("generate");
+  check<ConfigError>(o.chat || o.system.empty(), "generate",
+                     "expected --chat beside --system, got none. Add it, or leave --system out.");
+  check<ConfigError>(!o.chat || o.options.special, "generate",
+                     "expected --no-special or --chat, got both: the template's own special tokens "
+                     "would be text. Leave one out.");
   const auto model = load_model(o.model);
-  const std::string prompt = o.prompt ? *o.prompt : read_stdin();
+  const GenerateOptions options = options_for(o, model);
+  std::string prompt = o.prompt ? *o.prompt : read_stdin();
+  if (o.chat) prompt = chat_prompt(o, model, prompt);
   if (!o.json) {
     // Standard output is the text and nothing else.
     if (const auto line = source_line(model); !line.empty())
       log::info(line.substr(0, line.size() - 1));
-    generate(model, prompt, o.options,
+    generate(model, prompt, options,
              [](std::string_view text) { std::cout << text << std::flush; });
     // Only for people: a program gets the text as it is.
     if (::isatty(STDOUT_FILENO)) std::cout << '\n';
     return 0;
   }
-  const auto result = generate(model, prompt, o.options);
+  const auto result = generate(model, prompt, options);
   Json out = {{"text", result.text},
               {"tokens", result.tokens},
               {"finish_reason", result.finish_reason},
@@ -82,6 +123,11 @@ void setup_generate(CLI::App& app, GenerateCommand& o) {
       "--prompt", [&o](const std::string& text) { o.prompt = text; },
       "text to continue; without it standard input is read; empty: a newline");
   o.options.fields(add);
+  app.add_flag(
+      "--chat", o.chat,
+      "write the prompt as the user's turn of a conversation, by the model's chat template");
+  app.add_option("--system", o.system, "--chat: instructions before the user's turn");
+  o.app = &app;
   add_json(app, o.json);
 }
 

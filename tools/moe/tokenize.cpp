@@ -19,6 +19,7 @@ struct TokenizeOptions {
   std::vector<std::string> inputs;
   bool decode = false;
   bool no_special = false;
+  bool special_as_text = false;
   bool no_verify = false;
   bool train = false;
   data::BpeTrainerOptions trainer;
@@ -48,14 +49,18 @@ Json read_line(const std::string& line, int64_t number, bool decode) {
 
 Json convert_line(const data::Tokenizer& tokenizer, const Json& document,
                   const TokenizeOptions& o) {
-  if (!o.decode) return tokenizer.encode(document.get_ref<const std::string&>());
+  if (!o.decode) {
+    const auto& text = document.get_ref<const std::string&>();
+    return o.no_special ? tokenizer.encode(text) : tokenizer.encode_framed(text);
+  }
   const auto ids = document.get<std::vector<int64_t>>();
   return o.no_special ? tokenizer.decode_plain(ids) : tokenizer.decode(ids);
 }
 
 int train_tokenizer(const TokenizeOptions& o) {
-  check<ConfigError>(!o.decode && !o.no_special, "tokenize",
-                     "expected no --decode and no --no-special beside --train. Leave them out.");
+  check<ConfigError>(!o.decode && !o.no_special && !o.special_as_text, "tokenize",
+                     "expected no --decode, --no-special or --special-as-text beside --train. "
+                     "Leave them out.");
   check<ConfigError>(!o.out.empty() && o.out.ends_with(".json"), "tokenize",
                      "expected --out with a file that ends in .json beside --train, got '", o.out,
                      "'. Give --out DIR/tokenizer.json.");
@@ -93,7 +98,7 @@ int tokenize(const TokenizeOptions& o) {
                      "expected --train beside --out and --special, got none. Add it, or leave "
                      "them out.");
   auto tokenizer = tokenizer_of(o);
-  if (o.no_special && !o.decode) tokenizer = tokenizer->without_special();
+  if (o.special_as_text) tokenizer = tokenizer->without_special();
   std::string line;
   for (int64_t number = 1; std::getline(std::cin, line); ++number) {
     if (line.empty()) continue;
@@ -109,9 +114,13 @@ void setup_tokenize(CLI::App& app, TokenizeOptions& o) {
                  "MODEL: a run, a checkpoint or a tokenizer.json; without one a token is a byte. "
                  "With --train: files of text");
   app.add_flag("--decode", o.decode, "from ids to text");
-  app.add_flag("--no-special", o.no_special,
-               "--decode: plain text, without special tokens. Encoding: text that reads like one "
-               "(<|endoftext|>) is the text that it is; none is added in any case");
+  app.add_flag(
+      "--no-special", o.no_special,
+      "--decode: plain text, without special tokens. Encoding: the text alone, without the "
+      "tokens that the tokenizer puts around it (BOS, EOS)");
+  app.add_flag(
+      "--special-as-text", o.special_as_text,
+      "encode text that reads like a special token (<|endoftext|>) as the text that it is");
   add_no_verify(app, o.no_verify);
   app.add_flag("--train", o.train, "learn a byte-level BPE vocabulary from files of text");
   app.add_option("--vocabulary", o.trainer.vocabulary,

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 namespace moe::data {
 
 /// The pair of tokens that becomes one. A merge's rank is its place in the list.
@@ -20,6 +22,10 @@ struct AddedToken {
   bool special = true;
   /// Looked for only in what the others left.
   bool normalized = false;
+  /// Found only where no letter, digit or the like stands beside it.
+  bool single_word = false;
+  /// Takes the white space before it, behind it, along.
+  bool lstrip = false, rstrip = false;
 };
 
 struct BpeModel {
@@ -48,6 +54,8 @@ struct BpeModel {
 /// names the file in messages. Throws Error naming the place in the file for anything else: what is
 /// not implemented is refused by name, never passed over.
 BpeModel parse_tokenizer_json(std::string_view text, const std::string& source);
+/// The same of a document that has been parsed.
+BpeModel read_bpe_model(const nlohmann::json& document, const std::string& source);
 
 /// The model as a tokenizer.json that `tokenizers` 0.20 and later opens (merges are pairs).
 /// parse_tokenizer_json reads the same model back.

@@ -1,27 +1,14 @@
-#include <atomic>
-
 #include <moe/base/error.h>
 #include <moe/data/bpe/bpe_encoder.h>
 #include <moe/data/bpe/bpe_tokenizer.h>
+#include <moe/data/tokenizers/tokenizer_json.h>
 
 namespace moe::data {
 
 namespace {
 
-/// A quarter of a million tokens with their merges take about half of this.
-constexpr uint64_t kLargestTokenizerJson = 64u << 20;
 /// Shorter text is encoded before other threads have begun.
 constexpr size_t kWorthThreads = size_t{1} << 19;
-
-uint32_t next_serial() {
-  static std::atomic<uint32_t> last = 0;
-  return ++last;
-}
-
-WordCache& cache_of_thread() {
-  thread_local WordCache cache;
-  return cache;
-}
 
 /// Whether each id is a special token.
 std::vector<bool> special_ids(const BpeModel& model) {
@@ -51,7 +38,7 @@ std::vector<AddedToken> added_for(const BpeModel& model, SpecialText special_tex
 BpeTokenizer::BpeTokenizer(BpeModel model, std::string name, SpecialText special_text)
     : model_((model.validate(concat('\'', name, '\'')), std::move(model))),
       name_(std::move(name)),
-      serial_(next_serial()),
+      serial_(next_cache_owner()),
       byte_ids_(model_.byte_ids()),
       special_(special_ids(model_)),
       merges_(merges_for(model_, special_text)),
@@ -90,7 +77,7 @@ void BpeTokenizer::encode_in_parts(std::string_view text, int64_t threads,
                                    const TakeIds& take) const {
   if (threads > 1 && text.size() >= kWorthThreads)
     return encode_in_parallel(*this, text, threads, take);
-  BpeEncoder encoder(*this, cache_of_thread(), take);
+  BpeEncoder encoder(*this, word_cache_of_thread(), take);
   divide(text, [&](std::string_view part, std::optional<uint32_t> id) {
     encoder.encode({part, id});
   });

@@ -24,13 +24,16 @@ uint64_t hash_of_pair(uint64_t pair) {
 
 }  // namespace
 
-MergeTable::MergeTable(std::span<const BpeMerge> merges)
+MergeTable::MergeTable(std::span<const BpeMerge> merges) : MergeTable(merges, {}) {}
+
+MergeTable::MergeTable(std::span<const BpeMerge> merges, std::span<const uint32_t> ranks)
     : entries_(std::bit_ceil(2 * merges.size() + 2), Entry{0, {kNone, 0}}),
       shift_(64 - std::countr_zero(entries_.size())) {
   check(merges.size() < kNone, "data/tokenizer", "expected fewer than ", kNone, " merges, got ",
         merges.size(), ".");
-  for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const auto& merge = merges[rank];
+  for (size_t i = 0; i < merges.size(); ++i) {
+    const auto& merge = merges[i];
+    const uint32_t rank = ranks.empty() ? static_cast<uint32_t>(i) : ranks[i];
     const uint64_t pair = key_of_pair(merge.left, merge.right);
     size_t at = hash_of_pair(pair) >> shift_;
     while (entries_[at].found.rank != kNone) {
@@ -38,7 +41,7 @@ MergeTable::MergeTable(std::span<const BpeMerge> merges)
             merge.left, " + ", merge.right, " twice. Write the tokenizer again.");
       at = (at + 1) & (entries_.size() - 1);
     }
-    entries_[at] = {pair, {static_cast<uint32_t>(rank), merge.result}};
+    entries_[at] = {pair, {rank, merge.result}};
   }
 }
 

@@ -14,6 +14,8 @@ namespace moe::data {
 class MergeTable {
  public:
   explicit MergeTable(std::span<const BpeMerge> merges);
+  /// Merge i has the rank `ranks[i]`; several may have the same.
+  MergeTable(std::span<const BpeMerge> merges, std::span<const uint32_t> ranks);
 
   /// Merges the tokens of one word in place: again and again the pair of lowest rank, the leftmost
   /// of equals, until no pair has a merge. Quadratic for short words, n·log n for long ones.

@@ -6,6 +6,7 @@
 #include <moe/base/error.h>
 #include <moe/data/bpe/bpe_model.h>
 #include <moe/data/bpe/byte_letters.h>
+#include <moe/data/tokenizers/tokenizer_json.h>
 #include <moe/formats/strict_json.h>
 
 namespace moe::data {
@@ -15,100 +16,25 @@ namespace {
 using formats::in_quotes;
 using nlohmann::json;
 
-constexpr const char* kPlaceOfTokenizerJson = "data/tokenizer";
-constexpr size_t kMostJsonValues = size_t{1} << 23;
 constexpr size_t kLongestAddedToken = 1024;
 constexpr const char* kUnsupported =
     " This version reads byte-level BPE only (model BPE, pre_tokenizer and decoder ByteLevel).";
 
-/// The document with the name that messages give it.
-class TokenizerJson {
- public:
-  explicit TokenizerJson(const std::string& source) : source_(source) {}
-
-  /// "expected <expected> at '<where>' of <source>, got <found>.<remedy>"
-  [[noreturn]] void refuse(std::string_view where, std::string_view expected,
-                           std::string_view found,
-                           std::string_view remedy = " Write the file again.") const {
-    fail(kPlaceOfTokenizerJson, "expected ", expected, " at '", where, "' of ", source_, ", got ",
-         found, '.', remedy);
-  }
-
-  /// What messages say of a value: its type in the sense of tokenizer.json if it has one, else of
-  /// JSON.
-  static std::string describe(const json& value) {
-    if (value.is_object()) {
-      const auto type = value.find("type");
-      if (type != value.end() && type->is_string())
-        return concat("the type ", in_quotes(type->get_ref<const std::string&>()));
-    }
-    if (value.is_string()) return in_quotes(value.get_ref<const std::string&>());
-    return value.is_number() || value.is_boolean() ? value.dump() : std::string(value.type_name());
-  }
-
-  /// Checks that `object` is an object with no other keys than `known`.
-  void check_keys(const json& object, const std::string& where,
-                  const std::vector<std::string>& known) const {
-    if (!object.is_object()) refuse(where, "an object", describe(object));
-    for (const auto& item : object.items()) {
-      bool is_known = false;
-      for (const auto& key : known) is_known |= key == item.key();
-      if (!is_known)
-        refuse(where, concat("no other keys than ", join(known)), in_quotes(item.key()),
-               kUnsupported);
-    }
-  }
-
-  const json& at(const json& object, const std::string& where, const char* key) const {
-    const auto found = object.find(key);
-    if (found == object.end()) refuse(concat(where, key), "a value", "none");
-    return *found;
-  }
-  /// The value under `key`, or null.
-  static const json& find(const json& object, const char* key) {
-    static const json kNull;
-    const auto found = object.find(key);
-    return found == object.end() ? kNull : *found;
-  }
-  const json& array_at(const json& object, const std::string& where, const char* key) const {
-    const json& value = at(object, where, key);
-    if (!value.is_array()) refuse(concat(where, key), "an array", describe(value));
-    return value;
-  }
-  bool bool_at(const json& object, const std::string& where, const char* key) const {
-    const json& value = at(object, where, key);
-    if (!value.is_boolean()) refuse(concat(where, key), "true or false", describe(value));
-    return value.get<bool>();
-  }
-  const std::string& string_at(const json& object, const std::string& where,
-                               const char* key) const {
-    const json& value = at(object, where, key);
-    if (!value.is_string()) refuse(concat(where, key), "a string", describe(value));
-    return value.get_ref<const std::string&>();
-  }
-  bool bool_or(const json& object, const std::string& where, const char* key, bool other) const {
-    return object.contains(key) ? bool_at(object, where, key) : other;
-  }
-
-  /// Checks that `object` is a ByteLevel component.
-  void check_byte_level(const json& object, const std::string& where) const {
-    const bool fits =
-        object.is_object() && object.contains("type") && object["type"] == "ByteLevel";
-    if (!fits) refuse(where, "the type 'ByteLevel'", describe(object), kUnsupported);
-    check_keys(object, where, {"type", "add_prefix_space", "trim_offsets", "use_regex"});
-  }
-
-  const std::string& source() const { return source_; }
-
- private:
-  const std::string& source_;
-};
+/// Checks that `object` is a ByteLevel component.
+void check_byte_level(const TokenizerJson& in, const json& object, const std::string& where) {
+  const bool fits = object.is_object() && object.contains("type") && object["type"] == "ByteLevel";
+  if (!fits)
+    in.refuse(where, "the type 'ByteLevel'", TokenizerJson::describe(object), kUnsupported);
+  in.check_keys(object, where, {"type", "add_prefix_space", "trim_offsets", "use_regex"},
+                kUnsupported);
+}
 
 /// Everything but tokens and merges.
 void read_components(const TokenizerJson& in, const json& document, BpeModel& model) {
   in.check_keys(document, "the top",
                 {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer",
-                 "post_processor", "decoder", "model"});
+                 "post_processor", "decoder", "model"},
+                kUnsupported);
   const json& version = TokenizerJson::find(document, "version");
   if (!version.is_null() && version != "1.0")
     in.refuse("version", "'1.0'", TokenizerJson::describe(version),
@@ -120,13 +46,13 @@ void read_components(const TokenizerJson& in, const json& document, BpeModel& mo
                 " This version has none; save the tokenizer without it.");
   }
   const json& splitter = in.at(document, "", "pre_tokenizer");
-  in.check_byte_level(splitter, "pre_tokenizer");
+  check_byte_level(in, splitter, "pre_tokenizer");
   model.add_prefix_space = in.bool_at(splitter, "pre_tokenizer.", "add_prefix_space");
   model.use_regex = in.bool_or(splitter, "pre_tokenizer.", "use_regex", true);
   // A ByteLevel post-processor moves offsets only, which nobody here sees.
   const json& last = TokenizerJson::find(document, "post_processor");
-  if (!last.is_null()) in.check_byte_level(last, "post_processor");
-  in.check_byte_level(in.at(document, "", "decoder"), "decoder");
+  if (!last.is_null()) check_byte_level(in, last, "post_processor");
+  check_byte_level(in, in.at(document, "", "decoder"), "decoder");
 }
 
 /// The settings of the model. With a token for every byte nothing is unknown, so unk_token,
@@ -138,7 +64,8 @@ const json& read_model_settings(const TokenizerJson& in, const json& document, B
     in.refuse("model", "the type 'BPE'", TokenizerJson::describe(settings), kUnsupported);
   in.check_keys(settings, "model",
                 {"type", "dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix",
-                 "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"});
+                 "fuse_unk", "byte_fallback", "ignore_merges", "vocab", "merges"},
+                kUnsupported);
   const json& dropout = TokenizerJson::find(settings, "dropout");
   if (!dropout.is_null() && dropout != 0)
     in.refuse("model.dropout", "null or 0", TokenizerJson::describe(dropout),
@@ -165,7 +92,8 @@ uint32_t read_id(const TokenizerJson& in, const json& value, const std::string& 
 
 AddedToken read_added_token(const TokenizerJson& in, const json& object, const std::string& where) {
   in.check_keys(object, where,
-                {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"});
+                {"id", "content", "single_word", "lstrip", "rstrip", "normalized", "special"},
+                kUnsupported);
   const std::string dot = where + '.';
   for (const char* key : {"single_word", "lstrip", "rstrip"})
     if (in.bool_at(object, dot, key))
@@ -267,11 +195,12 @@ void read_merges(const TokenizerJson& in, const json& settings, BpeModel& model)
 }  // namespace
 
 BpeModel parse_tokenizer_json(std::string_view text, const std::string& source) {
+  return read_bpe_model(parse_tokenizer_document(text, source), source);
+}
+
+BpeModel read_bpe_model(const json& document, const std::string& source) {
   const std::string name = concat('\'', source, '\'');
   const TokenizerJson in(name);
-  const json document =
-      formats::parse_strict_json(text, kPlaceOfTokenizerJson, concat("the tokenizer ", name),
-                                 {.depth = 16, .values = kMostJsonValues});
   BpeModel model;
   read_components(in, document, model);
   const json& settings = read_model_settings(in, document, model);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -63,5 +64,17 @@ class WordCache {
 
   std::vector<Slot> slots_;
 };
+
+/// The cache of this thread.
+inline WordCache& word_cache_of_thread() {
+  thread_local WordCache cache;
+  return cache;
+}
+
+/// A number that tells the words of one tokenizer from those of another in a cache.
+inline uint32_t next_cache_owner() {
+  static std::atomic<uint32_t> last = 0;
+  return ++last;
+}
 
 }  // namespace moe::data

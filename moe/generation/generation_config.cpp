@@ -1,0 +1,103 @@
+#include <algorithm>
+
+#include <moe/base/error.h>
+#include <moe/formats/strict_json.h>
+#include <moe/generation/generation_config.h>
+
+namespace moe::generation {
+
+namespace {
+
+using nlohmann::json;
+
+constexpr uint64_t kLargestGenerationConfig = 1u << 20;
+
+class GenerationConfigReader {
+ public:
+  GenerationConfigReader(const json& document, std::string source)
+      : document_(document), source_(std::move(source)) {}
+
+  std::optional<double> number(const char* key, double least, double most) const {
+    const json& value = find(key);
+    if (value.is_null()) return std::nullopt;
+    const bool fits = value.is_number() && value >= least && value <= most;
+    if (!fits) refuse(key, concat("a number in [", least, ", ", most, "]"));
+    return value.get<double>();
+  }
+  std::optional<int64_t> whole(const char* key, int64_t least) const {
+    const json& value = find(key);
+    if (value.is_null()) return std::nullopt;
+    const bool fits = value.is_number_integer() && value >= least && value <= (int64_t{1} << 31);
+    if (!fits) refuse(key, concat("an integer of at least ", least));
+    return value.get<int64_t>();
+  }
+  std::optional<bool> flag(const char* key) const {
+    const json& value = find(key);
+    if (value.is_null()) return std::nullopt;
+    if (!value.is_boolean()) refuse(key, "true or false");
+    return value.get<bool>();
+  }
+  /// One id or several.
+  std::vector<int64_t> ids(const char* key) const {
+    std::vector<int64_t> out;
+    const json& value = find(key);
+    const json list = value.is_null() ? json::array() : value.is_array() ? value : json{value};
+    for (const auto& id : list) {
+      if (!id.is_number_integer() || id < -1) refuse(key, "an id or a list of ids");
+      if (id >= 0) out.push_back(id.get<int64_t>());
+    }
+    return out;
+  }
+
+ private:
+  const json& find(const char* key) const {
+    static const json kNull;
+    const auto found = document_.find(key);
+    return found == document_.end() ? kNull : *found;
+  }
+  [[noreturn]] void refuse(const char* key, std::string_view expected) const {
+    fail("generation", "expected ", expected, " for ", key, " in ", source_, ", got ",
+         find(key).dump().substr(0, 80), ". Correct the file.");
+  }
+
+  const json& document_;
+  std::string source_;
+};
+
+}  // namespace
+
+void GenerationConfig::apply(GenerateOptions& options,
+                             const std::vector<std::string>& given) const {
+  const auto set = [&](const char* name, auto& field, const auto& value) {
+    if (value && std::ranges::find(given, name) == given.end()) field = *value;
+  };
+  set("temperature", options.temperature, temperature);
+  if (do_sample && !*do_sample) set("temperature", options.temperature, std::optional<double>(0));
+  set("top_k", options.top_k, top_k);
+  set("top_p", options.top_p, top_p);
+  set("min_p", options.min_p, min_p);
+  set("repetition_penalty", options.repetition_penalty, repetition_penalty);
+  set("max_tokens", options.max_tokens, max_tokens);
+  options.end_tokens = end_tokens;
+}
+
+GenerationConfig read_generation_config(const Path& folder) {
+  GenerationConfig out;
+  const Path path = folder / "generation_config.json";
+  if (!real_files().exists(path)) return out;
+  const std::string source = concat('\'', path.string(), '\'');
+  const json document = formats::parse_strict_json(
+      read_file(real_files(), path, kLargestGenerationConfig), "generation", source);
+  const GenerationConfigReader in(document, source);
+  out.do_sample = in.flag("do_sample");
+  out.temperature = in.number("temperature", 0, 1e6);
+  out.top_k = in.whole("top_k", 0);
+  out.top_p = in.number("top_p", 1e-9, 1);
+  out.min_p = in.number("min_p", 0, 1);
+  out.repetition_penalty = in.number("repetition_penalty", 1e-3, 1e3);
+  out.max_tokens = in.whole("max_new_tokens", 1);
+  out.end_tokens = in.ids("eos_token_id");
+  return out;
+}
+
+}  // namespace moe::generation

@@ -1,0 +1,29 @@
+#pragma once
+// generation_config.json: how a model's authors let it write.
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include <moe/base/files.h>
+#include <moe/generation/generate.h>
+
+namespace moe::generation {
+
+/// What the file says; everything else is left as it is.
+struct GenerationConfig {
+  std::optional<bool> do_sample;  // false: always the likeliest token
+  std::optional<double> temperature, top_p, min_p, repetition_penalty;
+  std::optional<int64_t> top_k, max_tokens;
+  std::vector<int64_t> end_tokens;
+
+  /// Sets those fields of `options` whose names `given` does not hold; the ends of a text always.
+  void apply(GenerateOptions& options, const std::vector<std::string>& given) const;
+};
+
+/// Of the generation_config.json in `folder`; nothing where there is none. Keys that have no
+/// meaning here are passed over. Throws Error for a file that is no JSON and for values that a key
+/// cannot have.
+GenerationConfig read_generation_config(const Path& folder);
+
+}  // namespace moe::generation

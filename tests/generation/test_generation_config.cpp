@@ -1,0 +1,57 @@
+#include <fstream>
+
+#include <gtest/gtest.h>
+
+#include <moe/base/error.h>
+#include <moe/generation/generation_config.h>
+
+#include "tests/support/message_of.h"
+#include "tests/support/temporary_folder.h"
+
+namespace moe::generation {
+namespace {
+
+class GenerationConfigs : public testing::Test {
+ protected:
+  GenerationConfig read(const std::string& text) {
+    std::ofstream(folder_.path() / "generation_config.json") << text;
+    return read_generation_config(folder_.path());
+  }
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(GenerationConfigs, SetWhatWasNotGiven) {
+  const auto config = read(R"({"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 0.95,
+      "repetition_penalty": 1.05, "max_new_tokens": 99, "bos_token_id": 1, "pad_token_id": null,
+      "eos_token_id": [151645, 151643], "transformers_version": "4.51.0"})");
+  GenerateOptions options;
+  options.top_k = 7;
+  config.apply(options, {"top_k"});
+  EXPECT_EQ(options.temperature, 0.6);
+  EXPECT_EQ(options.top_k, 7);
+  EXPECT_EQ(options.top_p, 0.95);
+  EXPECT_EQ(options.repetition_penalty, 1.05);
+  EXPECT_EQ(options.max_tokens, 99);
+  EXPECT_EQ(options.min_p, 0);
+  EXPECT_EQ(options.end_tokens, (std::vector<int64_t>{151645, 151643}));
+}
+
+TEST_F(GenerationConfigs, AreGreedyWhereTheySaySo) {
+  GenerateOptions options;
+  read(R"({"do_sample": false, "temperature": 0.6, "eos_token_id": 2})").apply(options, {});
+  EXPECT_EQ(options.temperature, 0);
+  EXPECT_EQ(options.end_tokens, std::vector<int64_t>{2});
+  options = {};
+  read("{}").apply(options, {});
+  EXPECT_EQ(options.temperature, 1);
+}
+
+TEST_F(GenerationConfigs, NeedNotBeThereAndRefuseWhatAKeyCannotHave) {
+  EXPECT_TRUE(read_generation_config(folder_.path()).end_tokens.empty());
+  for (const char* text : {R"({"temperature": -1})", R"({"top_p": 2})", R"({"top_k": "many"})",
+                           R"({"eos_token_id": "</s>"})", R"({"do_sample": 1})", "[]", "{"})
+    EXPECT_PRED2(test::contains, test::message_of([&] { read(text); }), "generation") << text;
+}
+
+}  // namespace
+}  // namespace moe::generation
