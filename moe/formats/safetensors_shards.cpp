@@ -69,6 +69,20 @@ std::vector<size_t> shard_ends(const std::vector<TensorSource>& tensors, uint64_
   return ends;
 }
 
+[[noreturn]] void refuse_without_weights(const Path& folder) {
+  for (const auto& name : real_files().list(folder)) {
+    const auto ending = Path(name).extension();
+    if (ending == ".bin" || ending == ".pt" || ending == ".pth")
+      fail(kPlaceOfShards, "expected weights in the safetensors format in '", folder.string(),
+           "', found PyTorch's (", in_quotes(name),
+           "), which can run code when they are read. Write them anew: python3 -c \"from "
+           "transformers import AutoModelForCausalLM as M; M.from_pretrained('",
+           folder.string(), "', dtype='auto').save_pretrained('NEW_DIR')\".");
+  }
+  fail(kPlaceOfShards, "expected ", kSingleShard, " or ", kShardIndex, " in '", folder.string(),
+       "', found neither. Fetch the model's weights in the safetensors format.");
+}
+
 // What other programs look for before they read a file.
 const std::map<std::string, std::string> kMetadata = {{"format", "pt"}};
 
@@ -90,9 +104,7 @@ SafetensorsShards SafetensorsShards::open(const Path& folder, Mapping mapping) {
     take(kSingleShard);
     return out;
   }
-  check(files.exists(folder / kShardIndex), kPlaceOfShards, "expected ", kSingleShard, " or ",
-        kShardIndex, " in '", folder.string(),
-        "', found neither. Fetch the model's weights in the safetensors format.");
+  if (!files.exists(folder / kShardIndex)) refuse_without_weights(folder);
   const auto index = read_index(folder / kShardIndex);
   std::vector<std::string> order;
   for (const auto& [name, file] : index) order.push_back(file);

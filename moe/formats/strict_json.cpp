@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstdio>
-#include <unordered_set>
 #include <vector>
 
 #include <moe/base/error.h>
@@ -9,6 +8,83 @@
 namespace moe::formats {
 
 using nlohmann::json;
+
+namespace {
+
+/// Builds a document while the parser reads it, within limits. (The parser's own way to watch, a
+/// callback, looks through all of an object whenever one inside it ends: quadratic time.)
+class StrictBuilder {
+ public:
+  StrictBuilder(std::string_view place, std::string_view what, const JsonLimits& limits)
+      : place_(place), what_(what), limits_(limits) {}
+
+  json take() { return std::move(root_); }
+  const std::string& problem() const { return problem_; }
+
+  // What the parser calls.
+  bool null() { return add(nullptr); }
+  bool boolean(bool value) { return add(value); }
+  bool number_integer(json::number_integer_t value) { return add(value); }
+  bool number_unsigned(json::number_unsigned_t value) { return add(value); }
+  bool number_float(json::number_float_t value, const std::string&) { return add(value); }
+  bool string(std::string& value) { return add(std::move(value)); }
+  bool binary(json::binary_t&) { return false; }  // not in text
+  bool start_object(size_t) { return open(json::object()); }
+  bool start_array(size_t) { return open(json::array()); }
+  bool end_object() { return close(); }
+  bool end_array() { return close(); }
+  bool key(std::string& name) {
+    count();
+    const auto [member, is_new] = open_.back()->get_ref<json::object_t&>().emplace(name, nullptr);
+    if (!is_new)
+      fail(place_, "expected every key once in ", what_, ", got ", in_quotes(name),
+           " twice. Write the file again.");
+    member_ = &member->second;
+    return true;
+  }
+  bool parse_error(size_t, const std::string&, const json::exception& error) {
+    problem_ = problem_of(error);
+    return false;
+  }
+
+ private:
+  void count() {
+    check(++values_ <= limits_.values, place_, "expected at most ", limits_.values, " values in ",
+          what_, ", got more. The file is damaged or hostile.");
+  }
+  /// The value, where it stands.
+  json& put(json value) {
+    count();
+    if (open_.empty()) return root_ = std::move(value);
+    if (open_.back()->is_object()) return *member_ = std::move(value);
+    auto& array = open_.back()->get_ref<json::array_t&>();
+    return array.emplace_back(std::move(value));
+  }
+  bool add(json value) {
+    put(std::move(value));
+    return true;
+  }
+  bool open(json value) {
+    check(open_.size() < limits_.depth, place_, "expected at most ", limits_.depth,
+          " nested levels in ", what_, ", got more. The file is damaged or hostile.");
+    open_.push_back(&put(std::move(value)));
+    return true;
+  }
+  bool close() {
+    open_.pop_back();
+    return true;
+  }
+
+  std::string_view place_, what_;
+  const JsonLimits& limits_;
+  json root_;
+  std::vector<json*> open_;  // a value that is open is the last of the one that holds it
+  json* member_ = nullptr;
+  size_t values_ = 0;
+  std::string problem_;
+};
+
+}  // namespace
 
 nlohmann::json parse_strict_json(std::string_view text, std::string_view place,
                                  std::string_view what, const JsonLimits& limits) {
@@ -20,33 +96,11 @@ nlohmann::json parse_strict_json(std::string_view text, std::string_view place,
   check(text.find('\0') == text.npos, place, "expected JSON text in ", what,
         ", got a NUL byte. Correct the file, or fetch it again.");
 
-  size_t values = 0;
-  std::vector<std::unordered_set<std::string>> keys;  // of the objects that are open
-  const auto watch = [&](int depth, json::parse_event_t event, json& parsed) {
-    using Event = json::parse_event_t;
-    if (event == Event::object_start || event == Event::array_start) {
-      check(static_cast<size_t>(depth) < limits.depth, place, "expected at most ", limits.depth,
-            " nested levels in ", what, ", got more. The file is damaged or hostile.");
-      if (event == Event::object_start) keys.emplace_back();
-    } else if (event == Event::object_end) {
-      keys.pop_back();
-    } else if (event == Event::key) {
-      const auto& key = parsed.get_ref<const std::string&>();
-      if (!keys.back().insert(key).second)
-        fail(place, "expected every key once in ", what, ", got ", in_quotes(key),
-             " twice. Write the file again.");
-    }
-    if (event != Event::object_end && event != Event::array_end)
-      check(++values <= limits.values, place, "expected at most ", limits.values, " values in ",
-            what, ", got more. The file is damaged or hostile.");
-    return true;
-  };
-  try {
-    return json::parse(text.begin(), text.end(), watch);
-  } catch (const json::exception& error) {
-    fail(place, "expected valid JSON in ", what, ", got a ", problem_of(error),
+  StrictBuilder builder(place, what, limits);
+  if (!json::sax_parse(text.begin(), text.end(), &builder))
+    fail(place, "expected valid JSON in ", what, ", got a ", builder.problem(),
          ". Correct the file, or fetch it again.");
-  }
+  return builder.take();
 }
 
 std::string problem_of(const json::exception& error) {

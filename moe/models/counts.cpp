@@ -16,6 +16,15 @@ double numbers_of(const torch::nn::Module& module, const Share& share) {
   return out;
 }
 
+/// Numbers of the table of ids that a tied model makes its outputs with.
+double numbers_of_tied_head(const Model& model) {
+  for (const auto& [name, tensor, info] : parameters_of(model))
+    if (info.role == Role::kEmbedding && tensor.size(0) == model.traits().outputs)
+      return static_cast<double>(tensor.numel());
+  return numbers_of(
+      model, [](const ParameterInfo& info) { return info.role == Role::kEmbedding ? 1 : 0; });
+}
+
 }  // namespace
 
 ModelCounts count(const Model& model) {
@@ -24,15 +33,21 @@ ModelCounts count(const Model& model) {
   };
   const ModelTraits traits = model.traits();
   double idle = 0;
-  int64_t mixing = 0;
+  int64_t mixing = 0, layer = 0;
   ModelCounts out;
   for (const auto& block : model.blocks()) {
     const auto& feed_forward = block->feed_forward();
     idle += numbers_of(feed_forward, [&](const ParameterInfo& info) {
       return 1 - feed_forward.active_share(info);
     });
-    mixing += block->mixer().flops_over_keys(traits.context_length);
-    if (traits.causal) out.state_numbers += block->mixer().state_numbers(traits.context_length);
+    for (const auto* mixer : block->mixers()) {
+      idle += numbers_of(*mixer,
+                         [&](const ParameterInfo& info) { return 1 - mixer->active_share(info); });
+      mixing += mixer->flops_over_keys(traits.context_length);
+      if (traits.causal && layer >= traits.encoder_layers)
+        out.state_numbers += mixer->state_numbers(traits.context_length);
+    }
+    ++layer;
   }
   // Numbers below 2^53 add up exactly.
   const auto total = numbers_of(model, [](const ParameterInfo&) { return 1; });
@@ -41,7 +56,7 @@ ModelCounts count(const Model& model) {
   check<ConfigError>(total < 0x1p57, "models/count",
                      "expected a model of fewer than 2^57 parameters, got ", total,
                      ". Lower its widths, layers or experts.");
-  const double output = head > 0 || traits.outputs == 0 ? head : embedding;
+  const double output = head > 0 || traits.outputs == 0 ? head : numbers_of_tied_head(model);
   const double active = total - idle, inner = active - embedding - head;
   out.total = std::llround(total);
   out.active = std::llround(active);

@@ -13,6 +13,10 @@ namespace moe::models {
 /// `count` equal blocks. Throws moe::Error for more than a model may have.
 std::vector<layers::BlockSpec> repeat(int64_t count, const layers::BlockSpec& block);
 
+/// The block with everything said that could be left to a default, so that equal blocks of a stack
+/// of this width are spelled alike.
+layers::BlockSpec in_full(layers::BlockSpec block, int64_t d_model);
+
 /// What `was` and `is` compute differently, in evaluation: how they start, dropout, balance and
 /// limits on experts in training are passed over; equivalent spellings are equal.
 std::vector<config::Difference> differences(const DecoderOptions& was, const DecoderOptions& is);
@@ -20,8 +24,12 @@ std::vector<config::Difference> differences(const DecoderOptions& was, const Dec
 // What families that follow Llama say in the same words. A family adds its feed-forwards and what
 // else is its own.
 
-/// Heads and rotary positions; `rope_theta` where config.json has none.
-Attention llama_attention(const HfConfig& c, double rope_theta);
+/// Heads and rotary positions; `rope_theta` and `kv_heads` (0: as many as heads) where config.json
+/// has none.
+Attention llama_attention(const HfConfig& c, double rope_theta, int64_t kv_heads = 0);
+/// max_position_embeddings, `otherwise` where it is absent; dynamic scaling makes that factor times
+/// as many.
+int64_t context_length_of(const HfConfig& c, const Rope& rope, int64_t otherwise);
 /// As many of `block` as config.json says; its norm_epsilon is the final norm's too. Leaves the
 /// context length at its default.
 DecoderOptions llama_decoder(const HfConfig& c, const layers::BlockSpec& block);

@@ -1,3 +1,6 @@
+#include <map>
+
+#include <moe/base/error.h>
 #include <moe/models/family.h>
 
 namespace moe::models {
@@ -6,8 +9,30 @@ std::shared_ptr<const Family> family_of(const std::string& name) {
   return families().at(name).make({}, {});
 }
 
+std::string family_name(const HfConfig& config) {
+  std::map<std::string, std::string> known;
+  for (const auto& name : families().names()) {
+    known[name] = name;
+    for (const auto& alias : family_of(name)->aliases()) known[alias] = name;
+  }
+  const HfConfig text = config.text_part();
+  const Value* const all = text.settings().find("architectures");
+  const auto* const list = all ? all->as<Array>() : nullptr;
+  const auto* const architecture =
+      list && !list->empty() ? list->front().as<std::string>() : nullptr;
+  if (const auto found = architecture ? known.find(*architecture) : known.end();
+      found != known.end())
+    return found->second;
+  const std::string type = (text.has("model_type") ? text : config).text("model_type");
+  if (const auto found = known.find(type); found != known.end()) return found->second;
+  std::vector<std::string> names;
+  for (const auto& [name, family] : known) names.push_back(name);
+  fail<ConfigError>("models/family", "expected a known model_type in ", config.source(), ", got '",
+                    type, "'.", did_you_mean(type, names), " Known: ", join(names), '.');
+}
+
 std::shared_ptr<const Family> family_of(const HfConfig& config) {
-  return family_of(config.text("model_type"));
+  return family_of(family_name(config));
 }
 
 Table table_of(std::initializer_list<Table::Entry> entries) {

@@ -2,6 +2,8 @@
 // Hugging Face model families: config.json and tensor names, both ways.
 
 #include <initializer_list>
+#include <string>
+#include <vector>
 
 #include <moe/base/registry.h>
 #include <moe/config/differences.h>
@@ -14,10 +16,16 @@ namespace moe::models {
 /// A family of published models: the meaning of its config.json and the names of its tensors, both
 /// ways. Extension point: one file in families/ and one line in families.def add one; its name is
 /// the `model_type` of config.json.
+///
+/// Multimodal directories need nothing here: where config.json has a `text_config`, a family sees
+/// that table as its config.json, is found by the model_type in it, and the names may begin with
+/// `language_model.` or `model.language_model.`; what else stands in them is passed over.
 class Family {
  public:
   virtual ~Family() = default;
 
+  /// Further values of `model_type`, or of the first of `architectures`, that mean this family.
+  virtual std::vector<std::string> aliases() const { return {}; }
   /// The model that config.json describes. Throws moe::Error naming what this version does not
   /// know.
   virtual ModelSpec options(const HfConfig& config) const = 0;
@@ -36,8 +44,10 @@ FamilyRegistry& families();
 
 /// The family `name` itself. Throws ConfigError with the nearest name when there is no such.
 std::shared_ptr<const Family> family_of(const std::string& name);
-/// The family that config.json names. Throws moe::Error for one that is not registered, with the
+/// The registered name of the family that config.json names: by its architecture where a family
+/// claims that, else by its model_type. Throws moe::Error for one that is not known, with the
 /// nearest name.
+std::string family_name(const HfConfig& config);
 std::shared_ptr<const Family> family_of(const HfConfig& config);
 
 /// The options of an architecture from the spec of a model, which must be of it.
@@ -77,16 +87,17 @@ void refuse_differences(const std::vector<config::Difference>& found);
 /// `config` may take the model for one of the family: what it leaves out is found by reading it
 /// back, with differences(const Options&, const Options&) of the architecture.
 template <auto read, auto names_of, auto write>
-class FamilyFrom final : public Family {
+class FamilyFrom : public Family {
   using Options = decltype(read(std::declval<const HfConfig&>()));
 
  public:
   FamilyFrom(const FamilyShape&, const NoOptions&) {}
 
   ModelSpec options(const HfConfig& config) const override {
-    Options out = read(config);
-    config.refuse_unread();
-    out.validate(config.source());
+    const HfConfig text = config.text_part();
+    Options out = read(text);
+    text.refuse_unread();
+    out.validate(text.source());
     return out;
   }
   NameMap names(const ModelSpec& spec) const override {
@@ -103,7 +114,10 @@ class FamilyFrom final : public Family {
 }  // namespace moe::models
 
 /// In families/NAME.cpp, inside namespace moe::models: the functions NAME::options, NAME::names and
-/// NAME::config.
-#define MOE_FAMILY(name)                                                      \
-  using name##_family = FamilyFrom<name::options, name::names, name::config>; \
+/// NAME::config, then the aliases: MOE_FAMILY(deepseek_v3, "kimi_k2").
+#define MOE_FAMILY(name, ...)                                                         \
+  struct name##_family final : FamilyFrom<name::options, name::names, name::config> { \
+    using FamilyFrom::FamilyFrom;                                                     \
+    std::vector<std::string> aliases() const override { return {__VA_ARGS__}; }       \
+  };                                                                                  \
   MOE_KIND(families, name, name##_family, NoOptions)

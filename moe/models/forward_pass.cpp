@@ -4,6 +4,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/full_like.h>
+#include <ATen/ops/ones_like.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -50,6 +51,11 @@ void add_routing(NamedTensors& out, const LayerReport& layer, const Packing& pac
   add("weights", weights_TK, 0);
 }
 
+/// What the decoder of an encoder-decoder reads.
+TokenRows decoder_rows(const TokenRows& rows) {
+  return {rows.decoder_BS, at::ones_like(rows.decoder_BS, at::kBool)};
+}
+
 /// The gradient of each of `parameters` that is trained; undefined for the others.
 std::vector<Tensor> gradients_of(const Tensor& loss, const Parameters& parameters) {
   std::vector<Tensor> trained, out;
@@ -88,8 +94,9 @@ void add_gradients(NamedTensors& out, const Model& model, const Tensor& loss,
 
 }  // namespace
 
-Tensor next_token_loss(Model& model, const Tensor& hidden_TD, const TokenRows& rows) {
+Tensor next_token_loss(Model& model, const Tensor& hidden_TD, const TokenRows& all_rows) {
   constexpr int64_t kIgnored = -100;
+  const TokenRows rows = all_rows.decoder_BS.defined() ? decoder_rows(all_rows) : all_rows;
   const int64_t S = rows.ids_BS.size(1);
   const Packing packing(rows.valid_BS);
   Tensor target_BS = at::full_like(rows.ids_BS, kIgnored);
@@ -112,11 +119,18 @@ Tensor next_token_loss(Model& model, const Tensor& hidden_TD, const TokenRows& r
 NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequest& request) {
   const at::AutoGradMode grad_mode(request.gradients);
   const auto device = model.device();
-  const TokenRows here = {rows.ids_BS.to(device), rows.valid_BS.to(device)};
-  const Packing packing(here.valid_BS);
+  TokenRows here = {rows.ids_BS.to(device), rows.valid_BS.to(device)};
+  const Packing read(here.valid_BS);
   ModelInputs inputs;
-  inputs.tokens.sequences = packing.sequences();
-  inputs.tokens.ids_T = packing.pack(here.ids_BS);
+  inputs.tokens.sequences = read.sequences();
+  inputs.tokens.ids_T = read.pack(here.ids_BS);
+  Packing packing = read;  // of the rows that the head is for
+  if (rows.decoder_BS.defined()) {
+    here.decoder_BS = rows.decoder_BS.to(device);
+    packing = Packing(here.decoder_BS.size(0), here.decoder_BS.size(1));
+    inputs.decoder.sequences = packing.sequences();
+    inputs.decoder.ids_T = packing.pack(here.decoder_BS);
+  }
   const ModelOutput output = model.forward(inputs, {});
 
   NamedTensors out;
@@ -126,7 +140,8 @@ NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequ
     out.emplace_back("logits", packing.unpack(logits_TV.to(at::kFloat)));
   }
   if (request.routing)
-    for (const auto& layer : output.layers) add_routing(out, layer, packing);
+    for (const auto& layer : output.layers)
+      add_routing(out, layer, layer.layer < model.traits().encoder_layers ? read : packing);
   if (request.gradients)
     add_gradients(out, model, next_token_loss(model, output.hidden_TD, here), request.names);
   return out;

@@ -17,14 +17,14 @@ GenerationState::GenerationState(std::vector<layers::BlockState> blocks, int64_t
 int64_t GenerationState::bytes() const {
   int64_t out = 0;
   for (const auto& block : blocks_)
-    for (const auto* half : block.halves()) out += half->bytes();
+    for (const auto* part : block.parts()) out += part->bytes();
   return out;
 }
 
 void GenerationState::join(int64_t count) {
   check(count >= 0, kPlaceOfState, "expected a count of at least 0, got ", count, ". Correct it.");
   for (const auto& block : blocks_)
-    for (auto* half : block.halves()) half->join(count);
+    for (auto* part : block.parts()) part->join(count);
   lengths_.resize(lengths_.size() + static_cast<size_t>(count));
 }
 
@@ -39,7 +39,7 @@ void GenerationState::keep(const std::vector<int64_t>& slots) {
     lengths.push_back(lengths_[static_cast<size_t>(slot)]);
   }
   for (const auto& block : blocks_)
-    for (auto* half : block.halves()) half->keep(slots);
+    for (auto* part : block.parts()) part->keep(slots);
   lengths_ = std::move(lengths);
 }
 

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <cmath>
 
 #include <moe/base/error.h>
 #include <moe/base/glob.h>
@@ -19,28 +18,37 @@ constexpr int64_t kLargestHfSize = int64_t{1} << 31;
 /// is generated, how results are handed out.
 const std::vector<std::string> kOfNoConsequence = {"_attn_implementation*",
                                                    "_name_or_path",
+                                                   "add_cross_attention",
                                                    "architectures",
                                                    "attn_implementation",
                                                    "auto_map",
+                                                   "bad_words_ids",
                                                    "begin_suppress_tokens",
                                                    "bos_token_id",
+                                                   "cache_implementation",
                                                    "chunk_size_feed_forward",
+                                                   "cross_attention_hidden_size",
+                                                   "decoder_start_token_id",
                                                    "diversity_penalty",
                                                    "do_sample",
                                                    "dtype",
                                                    "early_stopping",
+                                                   "encoder_no_repeat_ngram_size",
                                                    "eos_token_id",
+                                                   "exponential_decay_length_penalty",
                                                    "finetuning_task",
                                                    "forced_bos_token_id",
                                                    "forced_eos_token_id",
                                                    "id2label*",
                                                    "initializer_range",
                                                    "is_decoder",
+                                                   "is_encoder_decoder",
                                                    "label2id*",
                                                    "length_penalty",
                                                    "max_length",
                                                    "min_length",
                                                    "model_type",
+                                                   "no_repeat_ngram_size",
                                                    "num_beam_groups",
                                                    "num_beams",
                                                    "num_return_sequences",
@@ -51,6 +59,9 @@ const std::vector<std::string> kOfNoConsequence = {"_attn_implementation*",
                                                    "pad_token_id",
                                                    "prefix",
                                                    "problem_type",
+                                                   "pruned_heads*",
+                                                   "quantization_config*",
+                                                   "remove_invalid_values",
                                                    "repetition_penalty",
                                                    "return_dict",
                                                    "return_dict_in_generate",
@@ -58,6 +69,8 @@ const std::vector<std::string> kOfNoConsequence = {"_attn_implementation*",
                                                    "suppress_tokens",
                                                    "task_specific_params*",
                                                    "temperature",
+                                                   "tf_legacy_loss",
+                                                   "tie_encoder_decoder",
                                                    "tokenizer_class",
                                                    "top_k",
                                                    "top_p",
@@ -68,6 +81,11 @@ const std::vector<std::string> kOfNoConsequence = {"_attn_implementation*",
                                                    "unsloth_*",
                                                    "use_bfloat16",
                                                    "use_cache"};
+
+bool is_count(const Value& value) {
+  const auto* number = value.as<int64_t>();
+  return number && *number >= 0 && *number <= kLargestHfSize;
+}
 
 bool same_value(const Value& a, const Value& b) {
   const auto *x = a.as<double>(), *y = b.as<double>();
@@ -120,12 +138,23 @@ bool HfConfig::has(std::string_view key) const {
   return find(key) != nullptr;
 }
 
+bool HfConfig::names(std::string_view key) const {
+  find(key);
+  return settings_->find(key) != nullptr;
+}
+
 int64_t HfConfig::size(std::string_view key) const {
   constexpr const char* kWhat = "a whole number from 1 to 2^31";
   const Value& value = need(key, kWhat);
-  const auto* number = value.as<int64_t>();
-  if (!number || *number < 1 || *number > kLargestHfSize) wrong(key, kWhat, value);
-  return *number;
+  if (!is_count(value) || *value.as<int64_t>() == 0) wrong(key, kWhat, value);
+  return *value.as<int64_t>();
+}
+
+int64_t HfConfig::count(std::string_view key, int64_t fallback) const {
+  const Value* value = find(key);
+  if (!value) return fallback;
+  if (!is_count(*value)) wrong(key, "a whole number from 0 to 2^31", *value);
+  return *value->as<int64_t>();
 }
 
 int64_t HfConfig::size(std::string_view key, int64_t fallback) const {
@@ -163,13 +192,72 @@ std::string HfConfig::text(std::string_view key, std::string_view fallback) cons
   return has(key) ? text(key) : std::string(fallback);
 }
 
+const Array* HfConfig::list(std::string_view key, int64_t layers) const {
+  const Value* value = find(key);
+  if (!value) return nullptr;
+  const auto* out = value->as<Array>();
+  if (!out) wrong(key, "a list", *value);
+  check(static_cast<int64_t>(out->size()) == layers, kPlaceOfHfConfig, "expected ", layers,
+        " entries, one a layer, at ", shown(key), ", got ", out->size(), ". Correct the file.");
+  return out;
+}
+
+std::vector<int64_t> HfConfig::counts(std::string_view key, int64_t layers) const {
+  std::vector<int64_t> out;
+  const Array* entries = list(key, layers);
+  if (!entries) return out;
+  for (const auto& entry : *entries) {
+    if (!is_count(entry)) wrong(key, "whole numbers from 0 to 2^31", entry);
+    out.push_back(*entry.as<int64_t>());
+  }
+  return out;
+}
+
+std::vector<int64_t> HfConfig::indices(std::string_view key) const {
+  constexpr const char* kWhat = "a list of whole numbers from 0 to 2^31";
+  std::vector<int64_t> out;
+  const Value* value = find(key);
+  if (!value) return out;
+  const auto* entries = value->as<Array>();
+  if (!entries) wrong(key, kWhat, *value);
+  for (const auto& entry : *entries) {
+    if (!is_count(entry)) wrong(key, kWhat, entry);
+    out.push_back(*entry.as<int64_t>());
+  }
+  return out;
+}
+
+std::vector<std::string> HfConfig::texts(std::string_view key, int64_t layers,
+                                         const std::vector<std::string>& known) const {
+  std::vector<std::string> out;
+  const Array* entries = list(key, layers);
+  if (!entries) return out;
+  for (const auto& entry : *entries) {
+    const auto* text = entry.as<std::string>();
+    if (!text || std::ranges::count(known, *text) == 0)
+      wrong(key, join(known, " or ").c_str(), entry);
+    out.push_back(*text);
+  }
+  return out;
+}
+
 HfConfig HfConfig::inside(std::string_view key) const {
   HfConfig out = *this;
   out.prefix_ = concat(prefix_, key, '.');
   const Value* value = find(key);
   if (value && !value->as<Table>()) wrong(key, "a table", *value);
   out.settings_ = std::make_shared<const Table>(value ? *value->as<Table>() : Table());
+  out.ignore(kOfNoConsequence);  // transformers writes them into every table
   return out;
+}
+
+HfConfig HfConfig::text_part() const {
+  if (!is_multimodal()) return *this;
+  constexpr const char* kText = "text_config";
+  Table settings = inside(kText).settings();
+  constexpr const char* kTied = "tie_word_embeddings";
+  if (const Value* tied = find(kTied)) settings.set(kTied, *tied);
+  return {std::move(settings), concat(kText, " of ", source_)};
 }
 
 void HfConfig::ignore(const std::vector<std::string>& keys) const {
@@ -243,20 +331,6 @@ std::string hf_activation(const std::string& ours) {
     if (name == ours) return theirs;
   fail(kPlaceOfHfConfig, "expected an activation that config.json knows, got '", ours,
        "'. Keep the native form.");
-}
-
-double rope_theta_of(const HfConfig& config, double fallback) {
-  constexpr std::string_view kReason = "positions that are scaled to longer contexts";
-  double theta = config.number("rope_theta", fallback);
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    if (!config.has(key)) continue;
-    const HfConfig rope = config.inside(key);
-    for (const char* type : {"rope_type", "type"}) rope.only(type, {"default"}, kReason);
-    theta = rope.number("rope_theta", theta);
-  }
-  check(std::isfinite(theta) && theta > 0, kPlaceOfHfConfig, "expected a positive rope_theta in ",
-        config.source(), ", got ", theta, ". Correct the file.");
-  return theta;
 }
 
 }  // namespace moe::models

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdlib>
 #include <set>
 
@@ -5,7 +6,8 @@
 #include <moe/checkpoint/steps.h>
 #include <moe/checkpoint/tensors.h>
 #include <moe/config/toml.h>
-#include <moe/data/bpe/bpe_tokenizer.h>
+#include <moe/data/tokenizer.h>
+#include <moe/formats/safetensors.h>
 #include <moe/formats/safetensors_shards.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/load.h>
@@ -69,6 +71,12 @@ Path find_checkpoint(const Path& path, bool verify) {
        path.string(), ", found none. Train first, or wait for the run's first checkpoint.");
 }
 
+/// The metadata `key` of a manifest; empty where it is absent.
+std::string noted_in(const checkpoint::Manifest& manifest, const char* key) {
+  const auto found = manifest.metadata.find(key);
+  return found == manifest.metadata.end() ? "" : found->second;
+}
+
 std::optional<int64_t> step_in(const checkpoint::Manifest& manifest) {
   const auto found = manifest.metadata.find("step");
   if (found == manifest.metadata.end()) return std::nullopt;
@@ -116,7 +124,7 @@ const Table& section(const Table& config, const char* name) {
 /// without one.
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, const Table& config) {
   const Path file = checkpoint / data::kTokenizerFile;
-  if (real_files().exists(file)) return data::read_bpe_tokenizer(file);
+  if (real_files().exists(file)) return data::read_tokenizer(file);
   if (!config.find("data")) return nullptr;
   const Value* kind = section(config, "data").find("tokenizer");
   const auto* name = kind ? kind->as<std::string>() : nullptr;
@@ -126,7 +134,23 @@ std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, cons
   return data::make_tokenizer("byte");
 }
 
+constexpr const char* kSentencePieceFile = "tokenizer.model";
+constexpr const char* kTokenizerFiles[] = {data::kTokenizerFile, kSentencePieceFile,
+                                           "spiece.model"};  // T5's name
+
+/// The tokenizer of a folder of another program; null where it has none.
+std::shared_ptr<const data::Tokenizer> foreign_tokenizer(const Path& folder) {
+  const Path file = tokenizer_file_in(folder);
+  return file.empty() ? nullptr : data::read_tokenizer(file);
+}
+
 }  // namespace
+
+std::filesystem::path tokenizer_file_in(const std::filesystem::path& folder) {
+  for (const char* name : kTokenizerFiles)
+    if (real_files().exists(folder / name)) return folder / name;
+  return {};
+}
 
 bool is_foreign(const std::filesystem::path& path) {
   return is_hugging_face(path) && !is_ours(path);
@@ -141,7 +165,9 @@ ModelSpec LoadedModel::spec() const {
 OpenedCheckpoint open_checkpoint(const std::filesystem::path& path, bool verify) {
   OpenedCheckpoint out;
   out.folder = find_checkpoint(path, verify);
-  out.step = step_in(checkpoint::read_manifest(out.folder));
+  const auto manifest = checkpoint::read_manifest(out.folder);
+  out.step = step_in(manifest);
+  out.converted_from = noted_in(manifest, kFamilyKey);
   return out;
 }
 
@@ -152,17 +178,16 @@ Table load_config(const std::filesystem::path& path, bool verify) {
 
 std::shared_ptr<const data::Tokenizer> load_tokenizer(const std::filesystem::path& path,
                                                       bool verify) {
-  auto& files = real_files();
   std::error_code error;
-  if (std::filesystem::is_regular_file(path, error)) return data::read_bpe_tokenizer(path);
+  if (std::filesystem::is_regular_file(path, error)) return data::read_tokenizer(path);
   check<ConfigError>(std::filesystem::is_directory(path, error), "models/load",
                      "expected a tokenizer.json, a run or a checkpoint, found none at '",
                      path.string(), "'. Check the path.");
-  if (is_foreign(path) || (files.exists(path / data::kTokenizerFile) && !is_ours(path))) {
-    check(files.exists(path / data::kTokenizerFile), "models/load", "expected ",
-          data::kTokenizerFile, " in '", path.string(),
-          "', found none. Fetch it; other forms of tokenizers are not read yet.");
-    return data::read_bpe_tokenizer(path / data::kTokenizerFile);
+  if (is_foreign(path) || (!tokenizer_file_in(path).empty() && !is_ours(path))) {
+    const auto found = foreign_tokenizer(path);
+    check(found != nullptr, "models/load", "expected ", data::kTokenizerFile, " or ",
+          kSentencePieceFile, " in '", path.string(), "', found none. Fetch it.");
+    return found;
   }
   const Path checkpoint = find_checkpoint(path, verify);
   auto out = tokenizer_of(checkpoint, config_of(checkpoint));
@@ -183,14 +208,15 @@ LoadedModel load(const std::filesystem::path& path, const LoadOptions& options) 
     out.config = config_for(foreign.spec);
     out.folder = path;
     out.family = foreign.family;
-    if (options.with_tokenizer && real_files().exists(path / data::kTokenizerFile))
-      out.tokenizer = load_tokenizer(path);
+    out.names = foreign.names;
+    if (options.with_tokenizer) out.tokenizer = foreign_tokenizer(path);
     return out;
   }
   const auto opened = open_checkpoint(path, options.verify);
   out.folder = opened.folder;
   out.step = opened.step.value_or(0);
   out.has_step = opened.step.has_value();
+  out.converted_from = opened.converted_from;
   out.config = config_of(out.folder);
   out.model = make_model(out.spec());
   change(*out.model);
@@ -211,16 +237,12 @@ LoadedModel load(const std::filesystem::path& path, at::ScalarType dtype, bool w
 }
 
 at::ScalarType stored_type(const std::filesystem::path& path) {
+  if (is_foreign(path)) return stored_type_of(read_hugging_face(path), path);
   at::ScalarType out = at::ScalarType::Undefined;
   const auto take = [&](at::ScalarType type) {
     if (at::isFloatingType(type))
       out = out == at::ScalarType::Undefined ? type : at::promoteTypes(out, type);
   };
-  if (is_foreign(path)) {
-    const auto shards = formats::SafetensorsShards::open(path);
-    for (const auto& name : shards.names()) take(shards.info(name).dtype);
-    return out == at::ScalarType::Undefined ? at::kFloat : out;
-  }
   const Path folder = find_checkpoint(path, /*verify=*/false);
   LoadedModel model;
   model.config = config_of(folder);

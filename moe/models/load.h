@@ -8,8 +8,12 @@
 #include <moe/data/options.h>
 #include <moe/data/tokenizer.h>
 #include <moe/models/model.h>
+#include <moe/models/name_map.h>
 
 namespace moe::models {
+
+/// In the manifest of a checkpoint, beside "step".
+inline constexpr const char* kFamilyKey = "family";
 
 /// A model ready to run, with what it needs to read and write text.
 struct LoadedModel {
@@ -25,6 +29,11 @@ struct LoadedModel {
   /// Of a Hugging Face directory the family, whose names its tensors have; empty for models of our
   /// own.
   std::string family = {};
+  /// And where they stand in the model; null for models of our own.
+  std::shared_ptr<const TensorMap> names = {};
+
+  /// Of a checkpoint of ours that was converted from such a directory, the directory's family.
+  std::string converted_from = {};
 
   /// What it is made from.
   ModelSpec spec() const;
@@ -60,6 +69,8 @@ struct OpenedCheckpoint {
   std::filesystem::path folder;
   /// The optimizer steps it has seen; none for a model that was converted.
   std::optional<int64_t> step;
+  /// The family of the directory that it was converted from; empty for others.
+  std::string converted_from = {};
 };
 
 /// The checkpoint that `path`, which is_foreign says is ours, means. Throws as load does.
@@ -75,6 +86,10 @@ at::ScalarType stored_type(const std::filesystem::path& path);
 
 /// The resolved configuration of a run, checkpoint or Hugging Face directory without its tensors.
 Table load_config(const std::filesystem::path& path, bool verify = true);
+
+/// The file of a folder that holds its tokenizer: tokenizer.json, else tokenizer.model or
+/// spiece.model; empty without one.
+std::filesystem::path tokenizer_file_in(const std::filesystem::path& folder);
 
 /// The tokenizer of a run or checkpoint without its tensors; of a folder of another program that
 /// has a tokenizer.json, or of such a file itself, that one.

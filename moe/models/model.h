@@ -32,6 +32,10 @@ struct ModelTraits {
   int64_t outputs = 0;
   int64_t context_length = 0;
   bool causal = false;
+  /// Of encoder-decoders: how many of its layers, the first ones, read ModelInputs::tokens (the
+  /// others read ModelInputs::decoder), and the id that the decoder starts from; -1: no
+  /// encoder-decoder.
+  int64_t encoder_layers = 0, decoder_start = -1;
   /// Shape of one image, for models of images.
   int64_t channels = 0, height = 0, width = 0;
 };

@@ -26,6 +26,28 @@ struct OurPart {
   int64_t matrix = kAllRows;
 };
 
+/// How the numbers of a tensor stand in the other program's, both ways. Nothing but views and
+/// copies: values and gradients go the same way.
+struct Layout {
+  std::function<Tensor(const Tensor& ours)> to_theirs;
+  /// `sizes` are those of the tensor that to_theirs was given.
+  std::function<Tensor(const Tensor& theirs, at::IntArrayRef sizes)> to_ours;
+};
+
+/// (…, outputs, inputs) -> (…, inputs, outputs).
+Layout transposition();
+/// The two halves of `dimension` taken in turn: gate 0, up 0, gate 1, up 1, … where ours are all
+/// gates, then all ups (gpt-oss; -1 for its biases).
+Layout interleaved_rows(int64_t dimension = -2);
+/// Dimensions 0 and 1 as one: experts under one another, (E, I, D) -> (E·I, D) (DBRX).
+Layout flattened();
+/// Dimensions of size 1 at these places of theirs, rising: {1} for (C, K) -> (C, 1, K), {0} for
+/// (E) -> (1, E), {0, 1, 3} for (N) -> (1, 1, N, 1).
+Layout with_ones(std::vector<int64_t> places);
+/// Rows (dimension 0) of several parameters head by head: `parts[j]` rows of parameter j in each of
+/// `heads` heads, where ours are parameter after parameter. fused(…) puts ours under one another.
+Layout heads_split(int64_t heads, std::vector<int64_t> parts);
+
 /// Foreign tensors and ours under patterns of names, in which {i} stands for a number, the same in
 /// both. A number {e} that only the foreign name has counts along dimension 0 of ours: a stack of
 /// experts.
@@ -34,8 +56,9 @@ struct NameRule {
 
   std::string theirs;
   std::vector<OurPart> ours = {};
-  bool transposed = false;
+  std::vector<Layout> layouts = {};  // from ours to theirs, one after another
   Kind kind = Kind::kStored;
+  std::string beside = {};  // of kIgnored: a name that must be there too
 };
 
 /// Their tensor is our parameter.
@@ -46,13 +69,18 @@ NameRule stacked(std::string theirs, std::string ours, int64_t matrix = kAllRows
 NameRule part(std::string theirs, std::string ours, int64_t matrix);
 /// Their tensor is several of our parameters on one another, along the outputs.
 NameRule fused(std::string theirs, std::vector<OurPart> ours);
+/// The same under another layout, applied behind those that the rule has: arranged(transposed(r),
+/// flattened()) transposes ours and flattens what comes of it.
+NameRule arranged(NameRule rule, Layout layout);
 /// The same with (inputs, outputs) where we have (outputs, inputs).
 NameRule transposed(NameRule rule);
 /// Their tensor, which checkpoints may leave out, holds the same as our parameter, which another
 /// rule fills.
 NameRule tied(std::string theirs, std::string ours);
-/// Their tensors, which checkpoints may leave out, change nothing; `*` stands for any text.
-NameRule ignored(std::string theirs);
+/// Their tensors, which checkpoints may leave out, change nothing; `*` stands for any text. With
+/// `beside` only in a checkpoint that has a tensor of that name: "model.layers.46.*" beside
+/// "model.layers.46.eh_proj.weight" is a layer that predicts a further token.
+NameRule ignored(std::string theirs, std::string beside = "");
 
 /// A tensor of theirs made of pieces of ours, one on another along the outputs.
 struct ForeignTensor {
@@ -63,14 +91,23 @@ struct ForeignTensor {
     int64_t outputs = 0;  // the dimension of the rows, counted without that of the experts
   };
 
+  /// A layout, and the sizes of what it is given.
+  struct Step {
+    Layout layout;
+    std::vector<int64_t> sizes;
+  };
+
   std::string name;
   std::vector<int64_t> shape;
-  bool transposed = false;
-  std::vector<Piece> pieces;
+  std::vector<Step> steps = {};
+  std::vector<Piece> pieces = {};
 
   /// Our whole parameter as it stands.
   bool is_parameter() const;
 };
+
+/// Shapes of the tensors of a checkpoint.
+using TensorShapes = std::map<std::string, std::vector<int64_t>>;
 
 /// A name map filled in for one model.
 class TensorMap {
@@ -83,15 +120,14 @@ class TensorMap {
 
   /// Throws moe::Error listing what is unknown, missing or of another shape among the tensors of a
   /// checkpoint.
-  void check_tensors(const std::map<std::string, std::vector<int64_t>>& shapes,
-                     std::string_view source) const;
+  void check_tensors(const TensorShapes& shapes, std::string_view source) const;
 
  private:
   friend class NameMap;
 
   std::vector<ForeignTensor> tensors_;
   std::map<std::string, size_t> tied_;
-  std::map<std::string, std::vector<int64_t>> tied_shapes_;
+  TensorShapes tied_shapes_;
   std::vector<std::string> ignored_;
 };
 
@@ -109,14 +145,28 @@ class NameMap {
  public:
   NameMap(std::initializer_list<NameRule> rules) : rules_(rules) {}
   void add(NameRule rule) { rules_.push_back(std::move(rule)); }
+  /// The rules of another map, and its other ways.
+  void add(NameMap other);
 
-  /// The map for these tensors of a model, which need no memory. Throws moe::Error unless every one
-  /// of ours is covered exactly once and no foreign name comes twice; rules that fit none of ours
-  /// are passed over.
-  TensorMap fill_in(const Parameters& ours) const;
+  /// `other` is another way to store the parameters that its rules fill: where a checkpoint has its
+  /// tensors, it takes the place of the rules above that fill the same parameters. Several ways are
+  /// tried in the order given; one whose names and shapes the checkpoint has all comes first, then
+  /// one of which it has any name. Without a checkpoint the rules above stand.
+  void otherwise(NameMap other);
+
+  /// Checkpoints may write `to` where names begin with `from`: the language model of a multimodal
+  /// directory. The beginning that finds most names is taken, the family's own among equals.
+  void prefix(std::string from, std::string to);
+
+  /// The map for these tensors of a model, which need no memory, as the checkpoint stores them.
+  /// Throws moe::Error unless every one of ours is covered exactly once and no foreign name comes
+  /// twice; rules that fit none of ours are passed over.
+  TensorMap fill_in(const Parameters& ours, const TensorShapes& checkpoint = {}) const;
 
  private:
   std::vector<NameRule> rules_;
+  std::vector<NameMap> others_;
+  std::vector<std::pair<std::string, std::string>> prefixes_;
 };
 
 }  // namespace moe::models

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include <moe/base/error.h>
+#include <moe/flow/key_choices.h>
 #include <moe/models/stack.h>
 
 namespace moe::models {
@@ -10,16 +11,20 @@ LayerContext layer_context(const ForwardContext& context, const TokenList& token
   LayerContext out;
   static_cast<PassContext&>(out) = context;
   out.random = context.random.at_layer(static_cast<uint32_t>(layer));
+  out.layer = static_cast<int64_t>(layer);
   out.tokens = tokens;
   return out;
 }
 
-Stack::Stack(const std::vector<layers::BlockSpec>& specs, const layers::BlockShape& shape)
-    : Module(shape.tensors) {
-  for (size_t i = 0; i < specs.size(); ++i)
-    blocks_.push_back(register_module(
-        std::to_string(i),
-        std::make_shared<layers::BlockImpl>(specs[i], static_cast<int64_t>(i), shape)));
+Stack::Stack(const std::vector<layers::BlockSpec>& specs, const layers::BlockShape& shape,
+             int64_t first_layer)
+    : Module(shape.tensors), first_layer_(first_layer) {
+  for (size_t i = 0; i < specs.size(); ++i) {
+    blocks_.push_back(register_module(std::to_string(i),
+                                      std::make_shared<layers::BlockImpl>(
+                                          specs[i], first_layer + static_cast<int64_t>(i), shape)));
+    if (i > 0) blocks_[i]->mixer().follow(blocks_[i - 1]->mixer());
+  }
 }
 
 Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const ForwardContext& context,
@@ -28,8 +33,10 @@ Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const Forward
         "expected a state of ", blocks_.size(), " layers, got ",
         context.state ? context.state->blocks().size() : 0, ". Use the model's own new_state.");
   Tensor h_TD = x_TD;
+  const auto key_choices = std::make_shared<KeyChoices>();
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    LayerContext here = layer_context(context, tokens, i);
+    LayerContext here = layer_context(context, tokens, static_cast<size_t>(first_layer_) + i);
+    here.key_choices = key_choices;
     if (blocks_[i]->routes() && reports.size() < context.counts_so_far.size())
       here.counts_so_far_E = context.counts_so_far[reports.size()];
     auto* const state = context.state ? &context.state->blocks()[i] : nullptr;
@@ -41,11 +48,14 @@ Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const Forward
   return h_TD;
 }
 
+int64_t Stack::routing_blocks() const {
+  return std::count_if(blocks_.begin(), blocks_.end(),
+                       [](const auto& block) { return block->routes(); });
+}
+
 void Stack::end_step(const std::vector<StepStatistics>& statistics) {
-  const auto routing = std::count_if(blocks_.begin(), blocks_.end(),
-                                     [](const auto& block) { return block->routes(); });
-  check(static_cast<size_t>(routing) == statistics.size(), "models/stack",
-        "expected statistics of ", routing, " layers that route, got ", statistics.size(),
+  check(routing_blocks() == static_cast<int64_t>(statistics.size()), "models/stack",
+        "expected statistics of ", routing_blocks(), " layers that route, got ", statistics.size(),
         ". Pass one entry for each layer that reports.");
   size_t next = 0;
   for (const auto& block : blocks_)

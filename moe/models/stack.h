@@ -11,9 +11,11 @@
 namespace moe::models {
 
 /// Blocks one behind another: what architectures are made of. Parameters "0.…", "1.…", … by block.
+/// Of a model of several stacks `first_layer` is the number of the first block's layer.
 class Stack : public Module {
  public:
-  Stack(const std::vector<layers::BlockSpec>& specs, const layers::BlockShape& shape);
+  Stack(const std::vector<layers::BlockSpec>& specs, const layers::BlockShape& shape,
+        int64_t first_layer = 0);
 
   /// x_TD through all blocks. Reports of those that route are appended to `reports`.
   Tensor forward(const Tensor& x_TD, const TokenList& tokens, const ForwardContext& context,
@@ -23,8 +25,11 @@ class Stack : public Module {
   GenerationState new_state(int64_t capacity, const at::TensorOptions& tensors) const;
 
   const std::vector<std::shared_ptr<layers::BlockImpl>>& blocks() const { return blocks_; }
+  /// Blocks that route.
+  int64_t routing_blocks() const;
 
  private:
+  int64_t first_layer_;
   std::vector<std::shared_ptr<layers::BlockImpl>> blocks_;
 };
 

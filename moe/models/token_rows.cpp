@@ -17,20 +17,25 @@ using nlohmann::json;
 constexpr const char* kPlaceOfRows = "models/token_rows";
 constexpr const char* kIds = "input_ids";
 constexpr const char* kMask = "attention_mask";
+constexpr const char* kDecoderIds = "decoder_input_ids";
 
 /// Refuses fields by name; those that another kind of model reads with the reason.
-void check_fields(const json& document, std::string_view source) {
+void check_fields(const json& document, std::string_view source, bool decoder) {
+  const std::vector<std::string> known = decoder
+                                             ? std::vector<std::string>{kIds, kMask, kDecoderIds}
+                                             : std::vector<std::string>{kIds, kMask};
   std::vector<std::string> unknown;
   for (const auto& [key, value] : document.items()) {
-    if (key == kIds || key == kMask) continue;
-    check(key != "decoder_input_ids" && key != "inputs", kPlaceOfRows,
-          "expected only input_ids and attention_mask in ", source,
-          " for a decoder-only language model, got '", key,
-          "', which encoder-decoders and vision models read. Remove it.");
-    unknown.push_back(formats::in_quotes(key) + did_you_mean(key, {kIds, kMask}));
+    if (std::ranges::count(known, key) > 0) continue;
+    check(key != kDecoderIds && key != "inputs", kPlaceOfRows, "expected only ",
+          join(known, " and "), " in ", source, " for ",
+          decoder ? "an encoder-decoder" : "a decoder-only language model", ", got '", key,
+          "', which ", decoder ? "vision models read." : "encoder-decoders and vision models read.",
+          " Remove it.");
+    unknown.push_back(formats::in_quotes(key) + did_you_mean(key, known));
   }
   if (!unknown.empty())
-    fail(kPlaceOfRows, "expected the fields input_ids and attention_mask in ", source, ", got ",
+    fail(kPlaceOfRows, "expected the fields ", join(known, " and "), " in ", source, ", got ",
          unknown.size(), " unknown. Remove or correct them:", indented_list(unknown));
 }
 
@@ -92,13 +97,23 @@ void check_padding(const Tensor& mask_BS, std::string_view source) {
 
 }  // namespace
 
-TokenRows parse_token_rows(std::string_view text, std::string_view source, int64_t vocabulary) {
+TokenRows parse_token_rows(std::string_view text, std::string_view source, int64_t vocabulary,
+                           bool decoder) {
   const json document = formats::parse_strict_json(text, kPlaceOfRows, source, {.depth = 3});
-  check_fields(document, source);
-  check(document.contains(kIds), kPlaceOfRows, "expected the field input_ids in ", source,
-        ", found none. Add {\"input_ids\": [[…]…]}.");
+  check_fields(document, source, decoder);
+  const auto ids = [&](const char* field) {
+    check(document.contains(field), kPlaceOfRows, "expected the field ", field, " in ", source,
+          ", found none. Add {\"", field, "\": [[…]…]}.");
+    return read_table(document[field], field, source, vocabulary, "a token id");
+  };
   TokenRows out;
-  out.ids_BS = read_table(document[kIds], kIds, source, vocabulary, "a token id");
+  out.ids_BS = ids(kIds);
+  if (decoder) {
+    out.decoder_BS = ids(kDecoderIds);
+    check(out.decoder_BS.size(0) == out.ids_BS.size(0), kPlaceOfRows,
+          "expected as many rows in decoder_input_ids as in input_ids of ", source, ", ",
+          out.ids_BS.size(0), ", got ", out.decoder_BS.size(0), ". Give one for each.");
+  }
   if (!document.contains(kMask)) {
     out.valid_BS = at::ones(out.ids_BS.sizes(), at::kBool);
     return out;

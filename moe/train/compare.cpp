@@ -58,6 +58,9 @@ PairResult compare_pair(const RunOptions& options, const Path& folder, int64_t s
   check<ConfigError>(validates, "train/compare",
                      "expected validation data to compare losses on, found none. Give a domain "
                      "valid beside train, or path with valid_share > 0.");
+  check<ConfigError>(options.train.init.empty(), "train/compare",
+                     "expected runs that both start anew, got train.init = \"", options.train.init,
+                     "\", whose weights a dense twin has not. Leave it out.");
   RunOptions moe = options;
   moe.train.seed = seed;
   // Writing text takes the two models different times, and it is training that is timed.

@@ -128,6 +128,7 @@ struct TensorBoardOptions {
 
 struct TrainOptions {
   objectives::ObjectiveSpec objective = {};
+  std::string init = {};
   int64_t steps = 1000;
   int64_t batch = 32;
   int64_t accumulation = 1;
@@ -152,6 +153,9 @@ struct TrainOptions {
   template <class Visitor>
   void fields(Visitor& v) {
     v("objective", objective, "what to train for");
+    v("init", init,
+      "start from the weights of this model: a Hugging Face directory, a run or a checkpoint. "
+      "Without [model] it is that model's, and without data.tokenizer its tokenizer.json is taken");
     v("steps", steps, "optimizer steps");
     v("batch", batch, "rows of a micro-batch, over all ranks");
     v("accumulation", accumulation, "micro-batches a step");

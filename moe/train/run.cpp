@@ -10,6 +10,7 @@
 #include <moe/config/differences.h>
 #include <moe/config/overrides.h>
 #include <moe/config/toml.h>
+#include <moe/models/load.h>
 #include <moe/train/run.h>
 #include <moe/train/schedule.h>
 #include <moe/train/sources.h>
@@ -23,7 +24,7 @@ namespace {
 /// leave the steps themselves as they are (threads: but for rounding). Steps and the schedule's
 /// length move the learning rate only as schedule_change says.
 const std::regex kFree(
-    R"(train\.(steps|threads|recompute|log_every|eval_every|eval_batches|checkpoint_every|keep|)"
+    R"(train\.(steps|threads|recompute|init|log_every|eval_every|eval_batches|checkpoint_every|keep|)"
     R"(keep_best|early_stop|max_bad_steps|schedule\.(steps|keep)|monitor\.(overload|every)|)"
     R"(tensorboard\.(enabled|sample_tokens|sample_prompt))|)"
     R"(data\.domains\[\d+\]\.(path|train|valid|train_labels|valid_labels)|)"
@@ -113,6 +114,30 @@ std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator
                                        checkpoint::step_folder(static_cast<uint64_t>(number)));
 }
 
+Table with_model_of_init(Table config) {
+  const Value* const train = config.find("train");
+  const Value* const init =
+      train && train->as<Table>() ? train->as<Table>()->find("init") : nullptr;
+  const auto* const source = init ? init->as<std::string>() : nullptr;
+  if (!source || source->empty()) return config;
+  if (!config.find("model"))
+    config.set("model", *models::load_config(*source, /*verify=*/false).find("model"));
+  const bool foreign = models::is_foreign(*source);
+  const Path holder =
+      foreign ? Path(*source) : models::open_checkpoint(*source, /*verify=*/false).folder;
+  Value* const data = config.find("data");
+  if (!data || !data->as<Table>() || data->as<Table>()->find("tokenizer")) return config;
+  Table with = *data->as<Table>();
+  const Path tokenizer = models::tokenizer_file_in(holder);
+  check<ConfigError>(!tokenizer.empty() || !foreign, "train",
+                     "expected a tokenizer.json or tokenizer.model in train.init = '", *source,
+                     "', found none. Name one as data.tokenizer; \"byte\" takes bytes for tokens.");
+  if (tokenizer.empty()) return config;
+  with.set("tokenizer", tokenizer.string());
+  config.set("data", std::move(with));
+  return config;
+}
+
 Run::Run(const RunOptions& options, const Path& folder) : folder_(folder) {
   read_fields(options_, write_fields(options), "");  // validates what a program filled in
 }
@@ -121,6 +146,7 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
                    const Path& folder) {
   Table table = config::read_toml(config.string());
   for (const auto& text : overrides) config::apply_override(table, text);
+  table = with_model_of_init(std::move(table));
   RunOptions options;
   try {
     read_fields(options, table, "");

@@ -92,6 +92,12 @@ inline constexpr const char* kCheckpointsFolder = "checkpoints";
 std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator& group,
                                       int64_t every = 1);
 
+/// A run's configuration with what train.init, where it is set, says of the rest: [model], unless
+/// it is there, is the model of those weights, and data.tokenizer, unless it is there, the folder's
+/// tokenizer. Throws as models::load_config does, and ConfigError for a Hugging Face directory
+/// without a tokenizer where data.tokenizer names none.
+Table with_model_of_init(Table config);
+
 /// The configuration with every default, also those of kinds, filled in: what a run writes to
 /// config.toml.
 Table resolved(const RunOptions& options);

@@ -8,6 +8,7 @@
 #include <moe/checkpoint/steps.h>
 #include <moe/config/toml.h>
 #include <moe/generation/generate.h>
+#include <moe/models/take_weights.h>
 #include <moe/parameters/materialise.h>
 #include <moe/routing/router.h>
 #include <moe/train/clip.h>
@@ -85,8 +86,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   check_reads(traits, *dataset_);
   objective_ =
       o.objective.make(objectives::ObjectiveShape{.model = traits, .data = dataset_->traits()});
-  materialise(*model_, controls.device, o.dtype == "float64" ? at::kDouble : at::kFloat);
-  if (begin == Begin::kAnew) model_->draw(seed_of(o));
+  start_model(begin);
   const auto parameters = parameters_of(*model_), tensors = tensors_of(*model_);
   const int64_t trained = freeze(tensors, o.optimizer.groups, *group_);
   frozen_ = FrozenState(tensors, o.optimizer.groups);
@@ -103,6 +103,19 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
                 " steps: the learning rate never gets to train.optimizer.lr = ", o.optimizer.lr,
                 ". Lower it, or train longer."));
   if (leads()) controls.ready();
+}
+
+void Trainer::start_model(Begin begin) {
+  const auto& o = options_.train;
+  const auto type = o.dtype == "float64" ? at::kDouble : at::kFloat;
+  if (begin == Begin::kAnew && !o.init.empty()) {
+    models::take_weights(*model_, o.init, type, *group_);
+    if (!controls_.device.is_cpu()) model_->to(controls_.device);
+    info(concat("starting from the weights of ", o.init));
+    return;
+  }
+  materialise(*model_, controls_.device, type);
+  if (begin == Begin::kAnew) model_->draw(seed_of(o));
 }
 
 void Trainer::info(std::string_view text) const {

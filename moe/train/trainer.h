@@ -51,6 +51,8 @@ class Trainer {
   /// Rank 0's number, on every rank.
   int64_t agreed(int64_t number) const;
 
+  /// Gives the model memory and, anew, its first parameters and state.
+  void start_model(Begin begin);
   void open_logs();
   /// One optimizer step, its metrics and warnings.
   void step(bool last);

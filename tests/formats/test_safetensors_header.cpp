@@ -70,6 +70,17 @@ TEST(SafetensorsHeader, RefusesRepeatedKeys) {
   refuses("{\"__metadata__\":{\"a\":\"1\",\"a\":\"2\"}}", "'a' twice", 0);
 }
 
+TEST(SafetensorsHeader, ManyTensorsTakeTheTimeOfEachOfThem) {
+  constexpr int kTensors = 200'000;
+  std::string header = "{";
+  for (int i = 0; i < kTensors; ++i)
+    header += concat(i == 0 ? "" : ",", "\"t", i, "\":{\"dtype\":\"U8\",\"shape\":[1],",
+                     "\"data_offsets\":[", i, ',', i + 1, "]}");
+  const std::string file = file_of(header + "}", kTensors);
+  EXPECT_EQ(parse_safetensors_header(bytes_of(file), "x.safetensors").tensors.size(),
+            size_t{kTensors});
+}
+
 TEST(SafetensorsHeader, RefusesBadMetadata) {
   refuses("{\"__metadata__\":[]}", "map of strings", 0);
   refuses("{\"__metadata__\":{\"a\":1}}", "got number at 'a'", 0);

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <moe/experts/experts.h>
+#include <moe/layers/mixers/attention.h>
+#include <moe/layers/moe_layer.h>
 #include <moe/models/counts.h>
 #include <moe/models/family.h>
 #include <moe/models/twin.h>
@@ -38,10 +40,65 @@ TEST(Counts, AreThoseOfTheFilledModel) {
     const ModelCounts counts = count(options);
     EXPECT_EQ(counts.total, parameters_in(options));
     const int64_t table = options.vocabulary * options.d_model;
+    const int64_t positions =
+        options.learned_positions ? options.context_length * options.d_model : 0;
     EXPECT_EQ(counts.active_without_embeddings,
-              counts.active - table * (options.tied_embeddings ? 1 : 2));
+              counts.active - table * (options.tied_embeddings ? 1 : 2) - positions);
     EXPECT_EQ(counts.active_without_input_embedding, counts.active_without_embeddings + table);
   }
+}
+
+/// One block of four gated experts, two a token, whose parts meet by `wiring`.
+DecoderOptions wired(const std::string& wiring) {
+  layers::MoELayerOptions mixture;
+  mixture.num_experts = 4;
+  mixture.expert = {.kind = "gated", .d_ff = 6};
+  layers::BlockSpec block;
+  block.mixer = Attention{.heads = 2};
+  block.feed_forward = mixture;
+  block.wiring = wiring;
+  if (wiring != "sequential" && wiring != "parallel") block.dense = Dense{.d_ff = 5};
+  DecoderOptions o;
+  o.vocabulary = 11, o.context_length = 12, o.d_model = 8;
+  o.blocks = {block};
+  return o;
+}
+
+TEST(Counts, WalkEveryPartOfABlock) {
+  const int64_t attention = 4 * 8 * 8, dense = 3 * 8 * 5, norm = 8;
+  const ModelCounts plain = count(wired("sequential")), parallel = count(wired("parallel")),
+                    beside = count(wired("dense_beside")), shortcut = count(wired("shortcut"));
+  EXPECT_EQ(parallel.total, plain.total - norm);
+  EXPECT_EQ(beside.total, plain.total + dense + norm);
+  EXPECT_EQ(shortcut.total, plain.total + attention + 2 * (dense + norm));
+  EXPECT_EQ(shortcut.total - shortcut.active, plain.total - plain.active);
+  EXPECT_EQ(beside.state_numbers, plain.state_numbers);
+  EXPECT_EQ(shortcut.state_numbers, 2 * plain.state_numbers);
+  const auto over_keys = [](const ModelCounts& c) {
+    return c.flops_per_token - 2 * c.active_without_input_embedding;
+  };
+  EXPECT_EQ(over_keys(shortcut), 2 * over_keys(plain));
+}
+
+TEST(Counts, ATwinKeepsWhatStandsBesideTheExperts) {
+  for (const std::string wiring : {"parallel", "dense_beside", "shortcut"}) {
+    SCOPED_TRACE(wiring);
+    const auto twin = dense_twin(wired(wiring));
+    EXPECT_EQ(twin.blocks.at(0).wiring, wiring);
+    EXPECT_EQ(kind_options<Dense>(twin.blocks.at(0).feed_forward).d_ff, 2 * 6);
+    const int64_t experts = 4 * 3 * 8 * 6, router = 4 * 8;
+    EXPECT_EQ(count(twin).total, count(wired(wiring)).total - experts - router + 3 * 8 * 12);
+  }
+}
+
+TEST(Counts, IdentityExpertsCostNothing) {
+  DecoderOptions o = wired("sequential");
+  auto mixture = kind_options<layers::MoELayerOptions>(o.blocks[0].feed_forward);
+  mixture.identity_experts = 4;
+  o.blocks[0].feed_forward = mixture;
+  const int64_t expert = 3 * 8 * 6;
+  EXPECT_EQ(count(o).total, count(wired("sequential")).total + 4 * 8) << "columns of the router";
+  EXPECT_EQ(count(o).total - count(o).active, 3 * expert) << "one real expert a token on average";
 }
 
 TEST(Counts, LeaveOutExpertsThatATokenDoesNotChoose) {

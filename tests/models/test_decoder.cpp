@@ -1,13 +1,20 @@
 // What decoders do beyond the contract. B batch, S sequence, E experts.
 #include <tests/models/tiny.h>
 #include <tests/support/compare.h>
+#include <tests/support/gradcheck.h>
 #include <tests/support/message_of.h>
 #include <tests/support/modules.h>
 
+#include <ATen/ops/arange.h>
+#include <ATen/ops/cross_entropy_loss.h>
+#include <ATen/ops/matmul.h>
+#include <ATen/ops/tanh.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/autograd.h>
 
 #include <moe/experts/experts.h>
+#include <moe/layers/chunked_loss.h>
 
 namespace moe::models::decoder_test {
 
@@ -146,6 +153,51 @@ TEST(Decoder, NamesItsParametersAsCheckpointsKnowThem) {
   EXPECT_EQ(parameters["layers.0.moe.experts.w_in"].sizes(), (std::vector<int64_t>{4, 12, 8}));
 }
 
+TEST(Decoder, ScalesCapsAndShiftsItsLogits) {
+  DecoderOptions o = tiny::options();
+  o.head_bias = true, o.logit_scale = 0.5, o.logit_softcap = 1.5;
+  const auto model = tiny::make(o);
+  randomise(*model, 2, 0.8);
+  const auto parameters = model->named_parameters();
+  const Tensor hidden_MD = moe::test::normal({5, 8}, 3).set_requires_grad(true);
+  const Tensor raw_MV = at::matmul(hidden_MD, parameters["head"].t()) + parameters["head_bias"];
+  const Tensor expected_MV = at::tanh(raw_MV * 0.5 / 1.5) * 1.5;
+  expect_close(model->head(hidden_MD), expected_MV, 1e-13);
+  // The loss in chunks is that of whole logits, in value and gradients.
+  const Tensor target_M = at::arange(5, at::kLong);
+  const std::vector<Tensor> leaves = {hidden_MD, parameters["head"], parameters["head_bias"]};
+  const Tensor whole = at::cross_entropy_loss(expected_MV, target_M, {}, at::Reduction::Sum);
+  const layers::Head head = {[&](const Tensor& h_MD) { return model->head(h_MD); },
+                             tiny::kVocabulary};
+  const auto found =
+      layers::cross_entropy(head, hidden_MD, target_M, {.logits_at_once = 2 * tiny::kVocabulary});
+  expect_close(found.sum, whole, 1e-12);
+  const auto expected = torch::autograd::grad({whole}, leaves);
+  const auto got = torch::autograd::grad({found.sum}, leaves);
+  for (size_t i = 0; i < leaves.size(); ++i) expect_close(got[i], expected[i], 1e-12);
+}
+
+TEST(Decoder, ScalesItsEmbeddingAndAddsLearnedPositions) {
+  const at::NoGradGuard no_grad;
+  DecoderOptions o = tiny::options();
+  o.embedding_scale = 3, o.learned_positions = true, o.uniform.rope = "none";
+  const auto model = tiny::make(o);
+  randomise(*model, 2, 0.4);
+  // The same by a table that is scaled, and with the positions of a sequence in its words.
+  DecoderOptions plain = tiny::options();
+  plain.uniform.rope = "none";
+  const auto other = tiny::make(plain);
+  other->to(at::kDouble);
+  const auto theirs = model->named_parameters();
+  for (auto& item : other->named_parameters()) item.value().copy_(theirs[item.key()]);
+  const Tensor ids_BS = at::arange(9, at::kLong).view({1, 9});
+  auto mine = other->named_parameters();
+  mine["embedding"].mul_(3);
+  mine["embedding"].slice(0, 0, 9).add_(theirs["positions"].slice(0, 0, 9));
+  expect_close(run_rows(*model, ids_BS).logits_BSV, run_rows(*other, ids_BS).logits_BSV, 1e-12);
+  EXPECT_EQ(theirs["positions"].sizes(), (std::vector<int64_t>{tiny::kContext, 8}));
+}
+
 TEST(UniformBlocks, DenseLayersAreAsWideAsTheActiveExpertsOfAMoELayer) {
   DecoderOptions o = tiny::options();
   o.uniform.layers = 4, o.uniform.moe.every = 2;
@@ -190,6 +242,9 @@ TEST(DecoderOptions, RefuseWhatNoModelCanBe) {
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.moe.experts_per_layer = {4}; }),
                "one a layer");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.norm_position = "mid"; }), "norm_position");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.logit_softcap = -1; }), "logit_softcap");
+  EXPECT_PRED2(contains, refuse([](auto& o) { o.embedding_scale = std::nan(""); }),
+               "embedding_scale");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.norm = "batch"; }), "rmsnorm");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.dropout = 1; }), "dropout");
   EXPECT_PRED2(contains, refuse([](auto& o) { o.uniform.heads = 3; }), "multiple of heads");

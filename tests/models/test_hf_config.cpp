@@ -68,24 +68,6 @@ TEST(HfConfig, AllowsKnownValuesOnly) {
                "yet: other activations.");
 }
 
-TEST(HfConfig, KnowsBothDialectsOfRotaryPositions) {
-  EXPECT_EQ(rope_theta_of(config_of(R"({"rope_theta": 5e5, "rope_scaling": null})"), 1), 5e5);
-  EXPECT_EQ(
-      rope_theta_of(config_of(R"({"rope_theta": 5e5, "rope_scaling": {"type": "default"}})"), 1),
-      5e5);
-  EXPECT_EQ(
-      rope_theta_of(
-          config_of(R"({"rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}})"), 1),
-      1e4);
-  EXPECT_EQ(rope_theta_of(config_of("{}"), 1e6), 1e6);
-  EXPECT_ERROR(
-      rope_theta_of(config_of(R"({"rope_scaling": {"rope_type": "llama3", "factor": 8}})"), 1),
-      "at 'rope_scaling.rope_type' in 'c', got \"llama3\", which is not there yet: positions that "
-      "are scaled");
-  EXPECT_ERROR(rope_theta_of(config_of(R"({"rope_theta": -1})"), 1),
-               "expected a positive rope_theta");
-}
-
 TEST(HfConfig, KnowsActivationsUnderBothNames) {
   for (const auto& [theirs, ours] :
        {std::pair{"silu", "silu"}, std::pair{"gelu", "gelu"}, std::pair{"relu", "relu"},

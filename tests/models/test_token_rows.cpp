@@ -47,6 +47,23 @@ TEST(TokenRows, NamesUnknownFields) {
   EXPECT_ERROR(parse_rows(R"({"input_ids": [[1]], "inputs": "a.safetensors"})"), "got 'inputs'");
 }
 
+TEST(TokenRows, OfEncoderDecodersHaveTwoTexts) {
+  const auto parse = [](const char* text) {
+    return parse_token_rows(text, "'in.json'", 10, /*decoder=*/true);
+  };
+  const auto rows = parse(
+      R"({"input_ids": [[1, 2], [3, 0]], "attention_mask": [[1, 1], [1, 0]], "decoder_input_ids": [[0, 4, 5], [0, 6, 7]]})");
+  EXPECT_TRUE(at::equal(rows.decoder_BS, at::tensor({0, 4, 5, 0, 6, 7}, at::kLong).view({2, 3})));
+  EXPECT_EQ(rows.valid_BS.sum().item<int64_t>(), 3);
+  EXPECT_ERROR(parse(R"({"input_ids": [[1]]})"), "expected the field decoder_input_ids");
+  EXPECT_ERROR(parse(R"({"input_ids": [[1]], "decoder_input_ids": [[1], [2]]})"),
+               "as many rows in decoder_input_ids as in input_ids");
+  EXPECT_ERROR(parse(R"({"input_ids": [[1]], "decoder_input_ids": [[10]]})"),
+               "at decoder_input_ids[0][0] of 'in.json', got '10'");
+  EXPECT_ERROR(parse(R"({"input_ids": [[1]], "decoder_input_ids": [[1]], "inputs": "a"})"),
+               "for an encoder-decoder, got 'inputs', which vision models read");
+}
+
 TEST(TokenRows, TellsThePlaceOfABadId) {
   const auto refuse = [](const std::string& id, const std::string& got) {
     EXPECT_ERROR(parse_rows(R"({"input_ids": [[1, 2], [3, )" + id + "]]}"),

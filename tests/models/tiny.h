@@ -56,6 +56,16 @@ inline std::vector<std::pair<std::string, DecoderOptions>> variants() {
   add("post_layernorm_tied", [](auto& o) {
     o.uniform.norm_position = "post", o.uniform.norm = "layernorm", o.tied_embeddings = true;
   });
+  add("norms_around_capped_logits", [](auto& o) {
+    o.uniform.norm_position = "both", o.uniform.norm = "rmsnorm_offset", o.embedding_scale = 2,
+    o.logit_scale = 0.5, o.logit_softcap = 1.5, o.head_bias = true;
+  });
+  add("output_norms_learned_positions", [](auto& o) {
+    o.uniform.norm_position = "output", o.uniform.norm = "layernorm_scale", o.uniform.rope = "none",
+    o.learned_positions = true, o.tied_embeddings = true, o.logit_scale = 3;
+  });
+  add("residual_behind_norms",
+      [](auto& o) { o.uniform.norm_position = "residual", o.uniform.norm = "rmsnorm_plain"; });
   add("grouped_query_qk_norm", [](auto& o) {
     o.uniform.heads = 4, o.uniform.kv_heads = 2, o.uniform.head_dim = 6, o.uniform.qk_norm = true,
     o.uniform.attention_bias = true;

@@ -1,5 +1,6 @@
 // moe convert: a model from one form of directory to another.
 
+#include <algorithm>
 #include <iostream>
 
 #include <moe/base/error.h>
@@ -24,10 +25,22 @@ struct ConvertCommand {
   bool read_sources = false;
 };
 
-/// The family whose config.json can describe the model.
-std::string family_for(const models::ModelSpec& spec) {
+/// Asked before all others: what most programs read.
+const std::vector<std::string> kUsualFamilies = {"mixtral", "qwen3_moe", "qwen2_moe", "deepseek_v3",
+                                                 "llama",   "qwen3",     "mistral"};
+
+/// The family whose config.json can describe the model: that of the directory it was converted from
+/// or trained on from, if it can, else the first of the usual ones, else the first.
+std::string family_for(const models::LoadedModel& model) {
+  const auto spec = model.spec();
+  auto names = models::families().names();
+  names.insert(names.begin(), kUsualFamilies.begin(), kUsualFamilies.end());
+  if (const auto origin = models::origin_of(model))
+    names.insert(names.begin(), models::family_name(models::HfConfig::read(*origin)));
+  if (std::ranges::count(names, model.converted_from) > 0)
+    names.insert(names.begin(), model.converted_from);
   std::vector<std::string> reasons;
-  for (const auto& name : models::families().names()) {
+  for (const auto& name : names) {
     try {
       models::family_of(name)->config(spec);
       return name;
@@ -63,7 +76,7 @@ int run_convert(const ConvertCommand& o) {
   else if (!model.family.empty() || !o.family.empty())
     models::save_hugging_face(model, o.target, o.family);
   else
-    models::save_hugging_face(model, o.target, family_for(model.spec()));
+    models::save_hugging_face(model, o.target, family_for(model));
   const bool bytes = model.tokenizer && model.tokenizer->is_bytes();
   if (to == "huggingface" && model.family.empty() && bytes)
     log::warn("no tokenizer.json is written: its tokens are bytes.");
@@ -83,8 +96,7 @@ void setup_convert(CLI::App& app, ConvertCommand& o) {
       ->type_name("FORM");
   app.add_option("--family", o.family,
                  "the family to write a model of our own as (`moe inspect --list family`); "
-                 "default: the first that can "
-                 "describe it")
+                 "default: that of train.init, or the first that can describe it")
       ->type_name("NAME");
   app.add_option("--dtype", o.dtype, "float32, bfloat16 or float64; default: as SRC stores it")
       ->type_name("TYPE");

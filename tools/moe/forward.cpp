@@ -1,12 +1,10 @@
 // moe forward: logits, routing and gradients of given token ids, for comparison.
 
 #include <iostream>
-#include <optional>
 
 #include <moe/base/files.h>
 #include <moe/formats/safetensors.h>
 #include <moe/models/forward_pass.h>
-#include <moe/models/hugging_face.h>
 
 #include "tools/moe/model_argument.h"
 
@@ -27,16 +25,13 @@ int run_forward(const ForwardCommand& o) {
   check_input_file("--tokens", o.tokens);
   const std::string text = read_file(real_files(), o.tokens, kLargestTokenFile);
   const auto loaded = load_model(o.model, /*with_tokenizer=*/false);
-  const int64_t vocabulary = loaded.model->traits().vocabulary;
-  check(vocabulary > 0, "forward", "expected a model of text, got one of images in '", o.model.path,
-        "'. Name another; images are not read yet.");
-  const auto rows = models::parse_token_rows(text, concat('\'', o.tokens, '\''), vocabulary);
+  const auto traits = loaded.model->traits();
+  check(traits.vocabulary > 0, "forward", "expected a model of text, got one of images in '",
+        o.model.path, "'. Name another; images are not read yet.");
+  const auto rows = models::parse_token_rows(text, concat('\'', o.tokens, '\''), traits.vocabulary,
+                                             traits.decoder_start >= 0);
   models::ForwardRequest request = o.request;
-  std::optional<models::TensorMap> names;
-  if (!loaded.family.empty()) {
-    names = models::tensor_map(loaded.family, loaded.spec(), *loaded.model);
-    request.names = &*names;
-  }
+  request.names = loaded.names.get();
   formats::write_safetensors(real_files(), o.out,
                              models::forward_pass(*loaded.model, rows, request));
   std::cout << o.out << '\n' << source_line(loaded);
@@ -47,7 +42,7 @@ void setup_forward(CLI::App& app, ForwardCommand& o) {
   add_model(app, o.model);
   app.add_option("--tokens", o.tokens,
                  "JSON file {\"input_ids\": [[…]…], \"attention_mask\": [[…]…]?}, padding at one "
-                 "end of a row")
+                 "end of a row; encoder-decoders also read \"decoder_input_ids\": [[…]…]")
       ->required()
       ->type_name("FILE");
   app.add_option("--out", o.out, "safetensors file to write")->required()->type_name("FILE");

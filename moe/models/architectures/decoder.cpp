@@ -1,10 +1,15 @@
 // T tokens, M rows of hidden states, D width, V vocabulary.
+#include <cmath>
+
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/embedding.h>
 
 #include <moe/layers/dropout.h>
 #include <moe/layers/linear.h>
 #include <moe/models/architectures/decoder.h>
 #include <moe/models/stack.h>
+#include <moe/models/token_input.h>
+#include <moe/ops/pointwise.h>
 #include <moe/parameters/initialise.h>
 
 namespace moe::models {
@@ -14,6 +19,13 @@ void DecoderOptions::validate(const std::string& place) const {
        {std::pair{"vocabulary", vocabulary}, std::pair{"context_length", context_length},
         std::pair{"d_model", d_model}})
     check_size(size, 1, place, key);
+  for (const auto& [key, scale] :
+       {std::pair{"embedding_scale", embedding_scale}, std::pair{"logit_scale", logit_scale}})
+    check<ConfigError>(std::isfinite(scale), "config", "expected '", place, '.', key,
+                       "' to be finite, got ", scale, ". Correct it.");
+  check<ConfigError>(std::isfinite(logit_softcap) && logit_softcap >= 0, "config", "expected '",
+                     place, ".logit_softcap' to be finite and at least 0, got ", logit_softcap,
+                     ". Correct it.");
   if (blocks.empty())
     uniform.validate(place, d_model);
   else
@@ -29,24 +41,29 @@ namespace {
 
 /// Embedding, blocks, final norm, output matrix (the embedding itself when tied).
 ///
-/// Parameters: "embedding" (V, D), "layers.I.…" (see BlockImpl), "norm.scale", "head" (V, D).
+/// Parameters: "embedding" (V, D), "positions" (C, D) if learned, "layers.I.…" (see BlockImpl),
+/// "norm.…" unless norm_position is "post", "head" (V, D) and "head_bias" (V) if asked for.
 class Decoder final : public Model {
  public:
   Decoder(const ModelShape& shape, const DecoderOptions& options)
       : Model(shape.tensors), options_(options) {
     const auto& o = options_;
     embedding_ = add_parameter("embedding", {o.vocabulary, o.d_model}, {.role = Role::kEmbedding});
+    if (o.learned_positions)
+      positions_ =
+          add_parameter("positions", {o.context_length, o.d_model}, {.role = Role::kEmbedding});
     stack_ = register_module(
         "layers",
         std::make_shared<Stack>(o.block_specs(), layers::BlockShape{.d_model = o.d_model,
                                                                     .causal = o.causal,
                                                                     .group = shape.group,
                                                                     .tensors = shape.tensors}));
-    if (o.uniform.norm_position == "pre")
+    if (o.uniform.norm_position != "post")
       norm_ = register_module(
           "norm", layers::Norm(o.uniform.norm, o.d_model, o.uniform.norm_epsilon, shape.tensors));
     if (!o.tied_embeddings)
       head_ = add_parameter("head", {o.vocabulary, o.d_model}, {.role = Role::kHead});
+    if (o.head_bias) head_bias_ = add_parameter("head_bias", {o.vocabulary}, {.role = Role::kBias});
   }
 
   ModelOutput forward(const ModelInputs& inputs, const ForwardContext& given) override {
@@ -54,8 +71,9 @@ class Decoder final : public Model {
     context.causal = options_.causal;
     context.context_length = options_.context_length;
     if (context.compute == at::ScalarType::Undefined) context.compute = embedding_.scalar_type();
-    const TokenList tokens = described(inputs);
-    Tensor x_TD = at::embedding(embedding_, tokens.ids_T);
+    const TokenList tokens =
+        described(inputs.tokens, {options_.vocabulary, options_.context_length}, "models/decoder");
+    Tensor x_TD = embedded(tokens);
     x_TD = layers::dropout(x_TD, options_.uniform.dropout, layer_context(context, tokens, 0), 0);
     ModelOutput out;
     x_TD = stack_->forward(x_TD, tokens, context, out.layers);
@@ -66,8 +84,15 @@ class Decoder final : public Model {
   Tensor head(const Tensor& hidden_MD, at::ScalarType compute) override {
     const Tensor& w_VD = head_.defined() ? head_ : embedding_;
     const auto type = compute == at::ScalarType::Undefined ? w_VD.scalar_type() : compute;
-    const Tensor logits_MV = layers::linear(hidden_MD, w_VD, {}, type);
-    return logits_MV.to(type == at::kDouble ? at::kDouble : at::kFloat);
+    const double cap = options_.logit_softcap;
+    // Factors go into the narrow side of the product: losses make no further (T, V) numbers.
+    const double factor = cap > 0 ? options_.logit_scale / cap : options_.logit_scale;
+    const auto scaled = [&](const Tensor& x) {
+      return factor == 1 || !x.defined() ? x : x * factor;
+    };
+    Tensor logits_MV = layers::linear(scaled(hidden_MD), w_VD, scaled(head_bias_), type);
+    logits_MV = logits_MV.to(type == at::kDouble ? at::kDouble : at::kFloat);
+    return cap > 0 ? ops::tanh(logits_MV) * cap : logits_MV;
   }
 
   void end_step(const std::vector<StepStatistics>& statistics) override {
@@ -98,37 +123,17 @@ class Decoder final : public Model {
   }
 
  private:
-  /// The tokens with a description of every one: without a sequence they are all one.
-  TokenList described(const ModelInputs& inputs) const {
-    constexpr const char* kPlace = "models/decoder";
-    TokenList tokens = inputs.tokens;
-    const Tensor& ids_T = tokens.ids_T;
-    check(ids_T.defined() && ids_T.dim() == 1 && ids_T.scalar_type() == at::kLong, kPlace,
-          "expected int64 ids of shape (T,), got ",
-          ids_T.defined() ? concat(ids_T.scalar_type(), ' ', ids_T.sizes()) : "none",
-          ". Pass the tokens as a list; flow/packing.h makes one of rows.");
-    if (tokens.sequences.count() == 0) tokens.sequences = Sequences::equal(1, ids_T.size(0));
-    const auto& sequences = tokens.sequences;
-    check(sequences.tokens() == ids_T.size(0), kPlace, "expected sequences of ", ids_T.size(0),
-          " tokens in all, got ", sequences.tokens(),
-          ". Describe exactly the ids that are passed.");
-    check(!tokens.domains_T.defined() || tokens.domains_T.sizes() == ids_T.sizes(), kPlace,
-          "expected one domain for each of ", ids_T.size(0), " tokens, got shape ",
-          tokens.domains_T.defined() ? tokens.domains_T.sizes() : at::IntArrayRef(), '.');
-    const int64_t positions = sequences.end_position();
-    check(positions <= options_.context_length, kPlace,
-          "expected at most context_length=", options_.context_length, " positions, got ",
-          positions, ". Shorten the input.");
-    if (ids_T.numel() == 0) return tokens;
-    const int64_t low = ids_T.min().item<int64_t>(), high = ids_T.max().item<int64_t>();
-    check(low >= 0 && high < options_.vocabulary, kPlace,
-          "expected token ids in [0, vocabulary=", options_.vocabulary, "), got ",
-          low < 0 ? low : high, ". Use the tokenizer the model was trained with.");
-    return tokens;
+  /// (T, D) what the first block reads.
+  Tensor embedded(const TokenList& tokens) const {
+    Tensor x_TD = at::embedding(embedding_, tokens.ids_T);
+    if (options_.embedding_scale != 1) x_TD = x_TD * options_.embedding_scale;
+    if (positions_.defined())
+      x_TD = x_TD + at::embedding(positions_, tokens.sequences.position_T(x_TD.device()));
+    return x_TD;
   }
 
   DecoderOptions options_;
-  Tensor embedding_, head_;
+  Tensor embedding_, positions_, head_, head_bias_;
   std::shared_ptr<Stack> stack_;
   layers::Norm norm_{nullptr};
 };

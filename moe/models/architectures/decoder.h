@@ -16,6 +16,11 @@ struct DecoderOptions {
   /// Instead of those: one spec a block.
   std::vector<layers::BlockSpec> blocks = {};
   bool tied_embeddings = false;
+  bool learned_positions = false;
+  double embedding_scale = 1;
+  bool head_bias = false;
+  double logit_scale = 1;
+  double logit_softcap = 0;
   bool causal = true;
   InitOptions init = {};
 
@@ -30,6 +35,14 @@ struct DecoderOptions {
       "heads, … "
       "and moe; norms and dropout outside the blocks stay those of the model");
     v("tied_embeddings", tied_embeddings, "use the embedding as output matrix");
+    v("learned_positions", learned_positions,
+      "add a learned vector for each position to the embedding (GPT-2)");
+    v("embedding_scale", embedding_scale,
+      "embeddings are multiplied by this on their way into the blocks, not in the head");
+    v("head_bias", head_bias, "add a learned bias to the logits");
+    v("logit_scale", logit_scale, "logits, with their bias, are multiplied by this");
+    v("logit_softcap", logit_softcap,
+      "then l becomes cap * tanh(l / cap), which stays within (-cap, cap); 0: no cap");
     v("causal", causal, "positions see only what came before");
     v("init", init, "how parameters start");
   }

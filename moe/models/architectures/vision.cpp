@@ -2,6 +2,7 @@
 // rows of hidden states.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/tanh.h>
 
 #include <moe/layers/dropout.h>
 #include <moe/layers/linear.h>
@@ -50,10 +51,11 @@ void start_small(Tensor values, const RandomStream& stream) {
   ops::fill_normal_(values, stream, 0.02);
 }
 
-/// Patches as one product, positions, blocks, final norm, pooling, head.
+/// Patches as one product, positions, blocks, final norm, pooling, an optional last layer, head.
 ///
 /// Parameters: "patches" (D, I) with "patches_bias", "positions" (S, D), "class_token" (1, D),
-/// "layers.I.…" (see BlockImpl), "norm.scale", "head" (classes, D) with "head_bias".
+/// "layers.I.…" (see BlockImpl), "norm.scale", "pre_logits" (D, D) with "pre_logits_bias", "head"
+/// (classes, D) with "head_bias".
 class Vision final : public Model {
  public:
   Vision(const ModelShape& shape, const VisionOptions& options)
@@ -72,9 +74,13 @@ class Vision final : public Model {
             o.block_specs(),
             layers::BlockShape{
                 .d_model = D, .causal = false, .group = shape.group, .tensors = shape.tensors}));
-    if (o.uniform.norm_position == "pre")
+    if (o.uniform.norm_position != "post")
       norm_ = register_module(
           "norm", layers::Norm(o.uniform.norm, D, o.uniform.norm_epsilon, shape.tensors));
+    if (o.pre_logits) {
+      pre_logits_ = add_parameter("pre_logits", {D, D}, {.role = Role::kMatrix});
+      pre_logits_bias_ = add_parameter("pre_logits_bias", {D}, {.role = Role::kBias});
+    }
     head_ = add_parameter("head", {o.classes, D}, {.role = Role::kHead});
     head_bias_ = add_parameter("head_bias", {o.classes}, {.role = Role::kBias});
   }
@@ -94,7 +100,12 @@ class Vision final : public Model {
     if (norm_) x_TD = norm_(x_TD);
     const Tensor x_NSD =
         x_TD.view({inputs.pixels_NCHW.size(0), options_.tokens(), options_.d_model});
-    out.hidden_TD = class_token_.defined() ? x_NSD.select(1, 0) : x_NSD.mean(1);
+    const Tensor pooled_ND = class_token_.defined() ? x_NSD.select(1, 0) : x_NSD.mean(1);
+    out.hidden_TD =
+        pre_logits_.defined()
+            ? at::tanh(layers::linear(pooled_ND, pre_logits_, pre_logits_bias_, context.compute))
+                  .to(pooled_ND.scalar_type())
+            : pooled_ND;
     return out;
   }
 
@@ -169,7 +180,8 @@ class Vision final : public Model {
   }
 
   VisionOptions options_;
-  Tensor patches_, patches_bias_, positions_, class_token_, head_, head_bias_;
+  Tensor patches_, patches_bias_, positions_, class_token_, pre_logits_, pre_logits_bias_, head_,
+      head_bias_;
   std::shared_ptr<Stack> stack_;
   layers::Norm norm_{nullptr};
 };

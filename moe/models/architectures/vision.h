@@ -15,6 +15,7 @@ struct VisionOptions {
   int64_t patch = 7;
   int64_t classes = 10;
   std::string pooling = "mean";
+  bool pre_logits = false;
   int64_t d_model = 64;
   /// Equal blocks; its keys stand in the model's own table. Positions are learned, so nothing
   /// turns.
@@ -32,6 +33,8 @@ struct VisionOptions {
     v("classes", classes, "outputs of the head");
     v("pooling", pooling,
       "what the head reads: mean (of all patches) or class_token (a token of its own before them)");
+    v("pre_logits", pre_logits,
+      "a layer tanh(W x + b) between the pooled state and the head, as in pre-training");
     v("d_model", d_model, "width, D");
     uniform.fields(v);
     v("blocks", blocks,
