@@ -9,7 +9,7 @@ TESTS ?=
 empty :=
 space := $(empty) $(empty)
 
-.PHONY: help setup configure build demo test bench fuzz lint tidy format clean
+.PHONY: help setup configure build demo test bench fuzz lint format clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##|^[a-z]+:  *##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -41,12 +41,10 @@ fuzz: setup      ## fuzz the readers of files, SECONDS=60 each (wants clang-16)
 	@cmake --build --preset fuzz -j $(JOBS)
 	@scripts/fuzz.sh $(SECONDS)
 
-lint: setup      ## formatting, includes between folders, installed headers, file sizes
+lint: setup      ## formatting, includes between folders, installed headers, file sizes, clang-tidy
 	@scripts/format.sh --check
 	@scripts/check_layers.py
 	@scripts/public_headers.py
-
-tidy: setup      ## clang-tidy over library, pages, corpora and program: two minutes of two cores
 	@scripts/tidy.sh
 
 format: setup    ## format all C++ files

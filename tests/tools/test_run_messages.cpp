@@ -145,15 +145,16 @@ TEST_F(RunMessages, MoreStepsOnResumeSayWhatTheScheduleDoes) {
 
 TEST_F(RunMessages, FewPermutationsTellNothingFromChance) {
   ASSERT_EQ(run("train", "a").status, 0);
-  const auto found = [&](const char* permutations) {
-    return nlohmann::json::parse(
+  const auto layers = [&](const char* permutations) {
+    auto found = nlohmann::json::parse(
         run_program({"analyze", out("a"), "--permutations", permutations, "--json"}).out);
+    return found.at("layers");
   };
-  for (const auto& layer : found("50")["layers"]) {
+  for (const auto& layer : layers("50")) {
     EXPECT_TRUE(layer["above"].is_null() && layer["percentile_99"].is_null()) << layer;
     EXPECT_TRUE(layer["p_value"].is_number());
   }
-  for (const auto& layer : found("99")["layers"])
+  for (const auto& layer : layers("99"))
     EXPECT_TRUE(layer["above"].is_boolean() && layer["percentile_99"].is_number()) << layer;
   const auto text = run_program({"analyze", out("a"), "--permutations", "50"});
   EXPECT_PRED2(contains, text.out, "50 permutations cannot tell it from chance, which takes 99");

@@ -1,4 +1,4 @@
-// Text of strangers: --no-special and special = false, as processes.
+// Text of strangers: --special-as-text, --no-special and special = false, as processes.
 
 #include <algorithm>
 
@@ -54,7 +54,7 @@ class UserText : public ::testing::Test {
 TEST_F(UserText, TokenizeEncodesItAsText) {
   const std::string line = json(kText).dump() + "\n";
   const json special = json::parse(output({"tokenize", path("t.json")}, line)),
-             text = json::parse(output({"tokenize", path("t.json"), "--no-special"}, line));
+             text = json::parse(output({"tokenize", path("t.json"), "--special-as-text"}, line));
   EXPECT_EQ(std::count(special.begin(), special.end(), json(0)), 2);
   EXPECT_EQ(std::count(text.begin(), text.end(), json(0)), 0);
   for (const json& ids : {special, text})
@@ -66,7 +66,7 @@ TEST_F(UserText, TokenizeEncodesItAsText) {
   EXPECT_EQ(plain(special), "\"The cat isn't here.\"\n");
   EXPECT_EQ(plain(text), line);
   // Bytes have no special tokens.
-  EXPECT_EQ(output({"tokenize", "--no-special"}, line), output({"tokenize"}, line));
+  EXPECT_EQ(output({"tokenize", "--special-as-text"}, line), output({"tokenize"}, line));
 }
 
 TEST_F(UserText, GenerateReadsThePromptAsText) {
@@ -79,7 +79,7 @@ TEST_F(UserText, GenerateReadsThePromptAsText) {
     return json::parse(output(words, json(kText).dump() + "\n")).size();
   };
   const size_t special = count({"tokenize", path("run")}),
-               text = count({"tokenize", path("run"), "--no-special"});
+               text = count({"tokenize", path("run"), "--special-as-text"});
   EXPECT_GT(text, special);
   EXPECT_EQ(prompt_tokens({}), special);
   EXPECT_EQ(prompt_tokens({"--no-special"}), text);
