@@ -117,6 +117,22 @@ TEST_F(Convert, RefusesWhatIsNotThere) {
   EXPECT_FALSE(std::filesystem::exists(path("x")));
 }
 
+TEST_F(Convert, NothingIsWrittenOverWhatIsRead) {
+  const std::string source = copy_of("llama_tied"), weights = source + "/model.safetensors",
+                    tokens = path("tokens.json");
+  std::filesystem::copy(kCases / "llama_tied" / "tokens.json", tokens);
+  const auto before = read_file(real_files(), weights, 1 << 24);
+  refuse({"forward", source, "--tokens", tokens, "--out", weights}, 2, "which is one of theirs");
+  refuse({"forward", source, "--tokens", tokens, "--out", tokens}, 2, "which is one of theirs");
+  EXPECT_EQ(read_file(real_files(), weights, 1 << 24), before);
+  // A checkpoint of a run holds more than a model: what training goes on from.
+  const Path checkpoint = folder_ / "run" / "checkpoints" / "step-000001";
+  write_tiny_checkpoint(checkpoint);
+  for (const std::string end : {"", "/"})
+    refuse({"convert", source, checkpoint.string() + end}, 2, "one of its checkpoints");
+  output({"inspect", checkpoint.string()});
+}
+
 TEST_F(Convert, SaysWhyNoFamilyFits) {
   write_tiny_checkpoint(folder_ / "ours");
   const Path config = folder_ / "ours" / "config.toml";

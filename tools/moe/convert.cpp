@@ -7,6 +7,7 @@
 #include <moe/base/log.h>
 #include <moe/models/family.h>
 #include <moe/models/save.h>
+#include <moe/train/run.h>
 
 #include "tools/moe/model_argument.h"
 
@@ -56,7 +57,18 @@ std::string family_for(const models::LoadedModel& model) {
        indented_list(reasons));
 }
 
+/// Throws ConfigError where `target` is a checkpoint of a run, whose training state would be lost.
+void check_target(const std::string& target) {
+  const auto folder = std::filesystem::absolute(target + "/").lexically_normal().parent_path();
+  std::error_code missing;
+  check<ConfigError>(!std::filesystem::exists(folder, missing) ||
+                         folder.parent_path().filename() != train::kCheckpointsFolder,
+                     "convert", "expected a folder outside of a run, got '", target,
+                     "', one of its checkpoints. Name another.");
+}
+
 int run_convert(const ConvertCommand& o) {
+  check_target(o.target);
   check<ConfigError>(o.quantize.empty(), "--quantize", "expected no quantisation, got '",
                      o.quantize, "', which is not there yet. Leave the option out.");
   if (!o.to.empty()) check_one_of("convert", "--to", o.to, {"huggingface", "native"});
@@ -89,7 +101,8 @@ void setup_convert(CLI::App& app, ConvertCommand& o) {
                  "a run (its newest checkpoint), a checkpoint or a Hugging Face directory")
       ->required()
       ->type_name("DIR");
-  app.add_option("DST", o.target, "the folder to write: new or empty, or a checkpoint to replace")
+  app.add_option("DST", o.target,
+                 "the folder to write: new or empty, or a converted model to replace")
       ->required()
       ->type_name("DIR");
   app.add_option("--to", o.to, "huggingface or native; default: the other form than SRC's")

@@ -21,10 +21,22 @@ struct ForwardCommand {
   models::ForwardRequest request;
 };
 
+/// Throws ConfigError where `out` is the tokens or a file of the model: writing it would lose them.
+void check_output_file(const std::string& out, const std::string& tokens, const Path& model) {
+  std::error_code missing;
+  const bool input =
+      std::filesystem::equivalent(out, tokens, missing) ||
+      (std::filesystem::exists(out, missing) &&
+       std::filesystem::equivalent(std::filesystem::absolute(out).parent_path(), model, missing));
+  check<ConfigError>(!input, "--out", "expected a file beside the model and the tokens, got '", out,
+                     "', which is one of theirs. Name another.");
+}
+
 int run_forward(const ForwardCommand& o) {
   check_input_file("--tokens", o.tokens);
   const std::string text = read_file(real_files(), o.tokens, kLargestTokenFile);
   const auto loaded = load_model(o.model, /*with_tokenizer=*/false);
+  check_output_file(o.out, o.tokens, loaded.folder);
   const auto traits = loaded.model->traits();
   check(traits.vocabulary > 0, "forward", "expected a model of text, got one of images in '",
         o.model.path, "'. Name another; images are not read yet.");
