@@ -94,14 +94,14 @@ TEST(ChatTemplates, AreStoppedWhereTheyCostTooMuch) {
       "{% set ns = namespace(x='aaaaaaaaaaaaaaaa') %}" + many +
           "{% set ns.x = ns.x + ns.x %}{% endfor %}",
       "{% set ns = namespace(x=[1]) %}" + many + "{% set ns.x = ns.x + ns.x %}{% endfor %}",
-      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
-      "{{ range(10000000000) }}",
-      "{{ 'a' * 9999999999 }}",
-      nested,
-      chain,
-      filters,
-      brackets,
-      "{{ 'aaaaaaaaaaaaaaaaaaaaaaaa' | replace('', 'x' * 16000000) }}"};
+      "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", "{{ range(10000000000) }}",
+      "{{ 'a' * 9999999999 }}", nested, chain, filters, brackets,
+      "{{ 'aaaaaaaaaaaaaaaaaaaaaaaa' | replace('', 'x' * 16000000) }}",
+      // Looking through a list costs a step for each of its values.
+      "{% set s = range(99999)|list %}" + many + "{% if -1 in s %}{% endif %}{% endfor %}",
+      "{% set s = range(99999)|list %}{% set r = range(99999)|list %}" + many +
+          "{% if s == r %}{% endif %}{% if s is eq r %}{% endif %}{% endfor %}",
+      "{% set s = range(99999)|list %}" + many + "{{ s.count(-1) }}{% endfor %}"};
   for (const auto& source : sources) EXPECT_THROW(rendered(source), Error) << source.substr(0, 60);
 }
 

@@ -15,8 +15,7 @@ using ExpressionKind = Expression::Kind;
 }  // namespace
 
 Value Interpreter::evaluate(const Expression& e, Scope& scope) {
-  ++steps_;
-  if (steps_ > limits_.steps) refuse(concat("more than ", limits_.steps, " steps"));
+  take_steps(1);
   if (++depth_ > limits_.depth) refuse("calls or expressions inside one another too deep");
   line_ = e.line;
   Value out = evaluate_inner(e, scope);
@@ -105,8 +104,8 @@ Value Interpreter::evaluate_binary(const Expression& e, Scope& scope) {
   if (sign == "and") return left.truth() ? evaluate(*e.children[1], scope) : left;
   if (sign == "or") return left.truth() ? left : evaluate(*e.children[1], scope);
   const Value right = evaluate(*e.children[1], scope);
-  if (sign == "==") return equal(left, right);
-  if (sign == "!=") return !equal(left, right);
+  if (sign == "==") return same(left, right);
+  if (sign == "!=") return !same(left, right);
   if (sign == "in") return holds(*this, right, left);
   if (sign == "not in") return !holds(*this, right, left);
   if (sign == "<") return compare(left, right) < 0;

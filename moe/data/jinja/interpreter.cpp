@@ -11,8 +11,7 @@ class Interpreter::Inside {
  public:
   Inside(Interpreter& interpreter, size_t line) : interpreter_(interpreter) {
     if (line > 0) interpreter_.line_ = line;
-    if (++interpreter_.steps_ > interpreter_.limits_.steps)
-      interpreter_.refuse(concat("more than ", interpreter_.limits_.steps, " steps"));
+    interpreter_.take_steps(1);
     if (++interpreter_.depth_ > interpreter_.limits_.depth)
       interpreter_.refuse("calls or expressions inside one another too deep");
   }
@@ -53,6 +52,18 @@ void Interpreter::charge(size_t bytes) {
   memory_ += bytes;
   if (memory_ > limits_.memory || bytes > limits_.memory)
     refuse(concat("more than ", limits_.memory, " bytes of text"));
+}
+
+void Interpreter::take_steps(size_t count) {
+  steps_ += count;
+  if (steps_ > limits_.steps || count > limits_.steps)
+    refuse(concat("more than ", limits_.steps, " steps"));
+}
+
+bool Interpreter::same(const Value& a, const Value& b) {
+  const bool whole = (a.list() && b.list()) || (a.dict() && b.dict()) || (a.string() && b.string());
+  if (whole) take_steps(comparisons_of(a) - 1);
+  return equal(a, b);
 }
 
 std::string Interpreter::render(const Block& block, Scope& variables) {
@@ -295,6 +306,7 @@ Value Interpreter::item(const Value& of, const Value& key) {
   if (of.is_undefined())
     refuse(concat("'", of.as<Undefined>()->name, "', which is undefined, asked for an item,"));
   if (const auto* dict = of.dict()) {
+    take_steps(dict->size() / 16);
     for (const auto& [name, value] : *dict)
       if (equal(name, key)) return value;
   }

@@ -41,6 +41,10 @@ class Interpreter {
 
   /// Counts bytes that are about to be made.
   void charge(size_t bytes);
+  /// Counts what is about to be looked through as steps.
+  void take_steps(size_t count);
+  /// equal(a, b), counted.
+  bool same(const Value& a, const Value& b);
   Value call(const Value& function, const Arguments& arguments);
   std::shared_ptr<Namespace> make_namespace();
   std::time_t now() const { return now_; }

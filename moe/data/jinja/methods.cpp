@@ -188,7 +188,8 @@ std::optional<Value> dict_method(const Value& of, const std::string& name) {
     });
   }
   if (name != "get") return std::nullopt;
-  return Function([of](Interpreter&, const Arguments& a) -> Value {
+  return Function([of](Interpreter& in, const Arguments& a) -> Value {
+    in.take_steps(of.dict()->size() / 16);
     const Value* key = a.find(0, "key");
     for (const auto& [known, value] : *of.dict())
       if (key && equal(known, *key)) return value;
@@ -243,7 +244,8 @@ std::optional<Value> find_method(const Value& of, const std::string& name) {
       in.refuse(concat("a call of ", name, "(): lists of templates do not change,"));
     });
   if (of.list() && name == "count")
-    return Function([of](Interpreter&, const Arguments& a) {
+    return Function([of](Interpreter& in, const Arguments& a) {
+      in.take_steps(comparisons_of(of));
       return Value(static_cast<int64_t>(std::ranges::count_if(*of.list(), [&](const Value& item) {
         return !a.positional.empty() && equal(item, a.positional[0]);
       })));
@@ -302,9 +304,9 @@ bool apply_test(Interpreter& in, const std::string& name, const Value& v, const 
   if (name == "divisibleby")
     return v.is_integer() && other().is_integer() && other().integer() != 0 &&
            v.integer() % other().integer() == 0;
-  if (name == "eq" || name == "equalto" || name == "==") return equal(v, other());
-  if (name == "sameas") return std::string_view(v.type()) == other().type() && equal(v, other());
-  if (name == "ne" || name == "!=") return !equal(v, other());
+  if (name == "eq" || name == "equalto" || name == "==") return in.same(v, other());
+  if (name == "sameas") return std::string_view(v.type()) == other().type() && in.same(v, other());
+  if (name == "ne" || name == "!=") return !in.same(v, other());
   if (name == "lt" || name == "lessthan") return compare(v, other()) < 0;
   if (name == "gt" || name == "greaterthan") return compare(v, other()) > 0;
   if (name == "le") return compare(v, other()) <= 0;

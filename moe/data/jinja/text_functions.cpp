@@ -160,6 +160,7 @@ bool holds(Interpreter& in, const Value& container, const Value& value) {
     if (!value.string()) in.refuse(concat(value.type(), " looked for in a string"));
     return text->find(*value.string()) != std::string::npos;
   }
+  in.take_steps(comparisons_of(container));
   if (const auto* list = container.list())
     return std::ranges::any_of(*list, [&](const Value& item) { return equal(item, value); });
   if (const auto* dict = container.dict())

@@ -176,6 +176,18 @@ bool equal(const Value& a, const Value& b) {
   return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
 }
 
+size_t comparisons_of(const Value& value) {
+  size_t out = 1;
+  if (const auto* text = value.string()) out += text->size() / 256;
+  if (const auto* list = value.list())
+    for (const Value& item : *list) out += comparisons_of(item);
+  if (const auto* dict = value.dict()) {
+    for (const auto& [name, item] : *dict) out += comparisons_of(name) + comparisons_of(item);
+    out *= dict->size() + 1;
+  }
+  return out;
+}
+
 int compare(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
     const double left = a.number(), right = b.number();

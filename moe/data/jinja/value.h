@@ -94,6 +94,10 @@ class Value {
 };
 
 bool equal(const Value& a, const Value& b);
+
+/// How many comparisons with another value it takes at most: one for each value in it, itself
+/// included, and for each 256 bytes of a string; of a table each key meets all the other's.
+size_t comparisons_of(const Value& value);
 /// Less than zero, zero, more than zero; throws Error for kinds that have no order.
 int compare(const Value& a, const Value& b);
 
