@@ -122,11 +122,12 @@ Table with_model_of_init(Table config) {
   if (!source || source->empty()) return config;
   if (!config.find("model"))
     config.set("model", *models::load_config(*source, /*verify=*/false).find("model"));
+  // What a run wrote down says all of it: the folder may be gone when the run goes on.
+  Value* const data = config.find("data");
+  if (!data || !data->as<Table>() || data->as<Table>()->find("tokenizer")) return config;
   const bool foreign = models::is_foreign(*source);
   const Path holder =
       foreign ? Path(*source) : models::open_checkpoint(*source, /*verify=*/false).folder;
-  Value* const data = config.find("data");
-  if (!data || !data->as<Table>() || data->as<Table>()->find("tokenizer")) return config;
   Table with = *data->as<Table>();
   const Path tokenizer = models::tokenizer_file_in(holder);
   check<ConfigError>(!tokenizer.empty() || !foreign, "train",

@@ -124,6 +124,10 @@ TEST(Init, BringsModelAndTokenizer) {
   EXPECT_TRUE(kept.find("model")->as<Table>()->empty());
   EXPECT_EQ(kept.find("data")->as<Table>()->find("tokenizer")->text(), "\"byte\"");
   EXPECT_EQ(train::with_model_of_init(Table()).size(), 0u);
+  // Nothing is missing, so nothing is read: a run goes on without the folder it began from.
+  std::filesystem::remove_all(folder / "model");
+  EXPECT_EQ(train::with_model_of_init(own).size(), own.size());
+  EXPECT_ERROR(train::with_model_of_init(config), (folder / "model").string());
 }
 
 TEST(Init, ListsTensorsThatDiffer) {
