@@ -15,8 +15,16 @@ function(moe_embed_zoo output folder)
 
 namespace moe::models {
 
-const std::vector<ZooFile> kZooFiles = {
+namespace {
+
+constexpr ZooFile kFiles[] = {
 @entries@};
+
+}  // namespace
+
+std::span<const ZooFile> zoo_files() {
+  return kFiles;
+}
 
 }  // namespace moe::models
 ]])

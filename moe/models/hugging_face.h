@@ -37,11 +37,11 @@ TensorMap tensor_map(const std::string& family, const ModelSpec& spec,
 /// `dtype`, one tensor after another: no second copy is ever there.
 ///
 /// A parameter that the checkpoint holds in one piece and as `dtype` becomes a view of the mapped
-/// file: embedding, head, norms, attention, router and the like. It is read when it is used first,
-/// takes no memory of its own until it is written to, and then changes in this process only.
-/// Parameters made of several tensors (stacks of experts, gate and up projections) are copied, as
-/// are quantised ones, and what was read of the file for them is let go. The file must not be
-/// changed in place meanwhile; replacing it by another does no harm.
+/// file: embedding, head, norms, attention, router and the like. It takes no memory of its own
+/// until it is written to, and then changes in this process only. Parameters made of several
+/// tensors (stacks of experts, gate and up projections) are copied, as are quantised ones, and what
+/// was read of the file for them is let go. The file must not be changed in place meanwhile;
+/// replacing it by another does no harm.
 ///
 /// Every number is looked at once: a warning lists the tensors with some that are not finite.
 /// Throws moe::Error listing unknown, missing and misshapen tensors, and for types that hold no

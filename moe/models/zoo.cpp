@@ -42,8 +42,9 @@ Array blocks_of(const Array& runs, const Table& named) {
 }
 
 ZooEntry read_entry(std::string_view name) {
-  const auto file = std::ranges::find(kZooFiles, name, &ZooFile::name);
-  check<ConfigError>(file != kZooFiles.end(), "models/zoo", "expected a known model, got '", name,
+  const auto files = zoo_files();
+  const auto file = std::ranges::find(files, name, &ZooFile::name);
+  check<ConfigError>(file != files.end(), "models/zoo", "expected a known model, got '", name,
                      "'.");
   const Table table = config::parse_toml(file->text, concat("zoo/", name, ".toml"));
   const auto text = [&](const char* key) {
@@ -66,18 +67,18 @@ ZooEntry read_entry(std::string_view name) {
 
 std::vector<KnownModel> known_models() {
   std::vector<KnownModel> out;
-  for (const auto& file : kZooFiles) out.push_back(read_entry(file.name).model);
+  for (const auto& file : zoo_files()) out.push_back(read_entry(file.name).model);
   return out;
 }
 
 bool is_known_model(const std::string& name) {
-  return std::ranges::find(kZooFiles, name, &ZooFile::name) != kZooFiles.end();
+  return std::ranges::count(zoo_files(), name, &ZooFile::name) > 0;
 }
 
 KnownModelSpec known_model(const std::string& name) {
   if (!is_known_model(name)) {
     std::vector<std::string> names;
-    for (const auto& file : kZooFiles) names.emplace_back(file.name);
+    for (const auto& file : zoo_files()) names.emplace_back(file.name);
     check_one_of("models/zoo", "a model by name", name, names);
   }
   const ZooEntry entry = read_entry(name);

@@ -1,7 +1,7 @@
 #pragma once
 
+#include <span>
 #include <string_view>
-#include <vector>
 
 namespace moe::models {
 
@@ -9,6 +9,7 @@ namespace moe::models {
 struct ZooFile {
   std::string_view name, text;
 };
-extern const std::vector<ZooFile> kZooFiles;
+/// By name.
+std::span<const ZooFile> zoo_files();
 
 }  // namespace moe::models

@@ -123,19 +123,17 @@ Table with_model_of_init(Table config) {
   if (!config.find("model"))
     config.set("model", *models::load_config(*source, /*verify=*/false).find("model"));
   // What a run wrote down says all of it: the folder may be gone when the run goes on.
-  Value* const data = config.find("data");
-  if (!data || !data->as<Table>() || data->as<Table>()->find("tokenizer")) return config;
+  Value* const section = config.find("data");
+  Table* const data = section ? section->as<Table>() : nullptr;
+  if (!data || data->find("tokenizer")) return config;
   const bool foreign = models::is_foreign(*source);
   const Path holder =
       foreign ? Path(*source) : models::open_checkpoint(*source, /*verify=*/false).folder;
-  Table with = *data->as<Table>();
   const Path tokenizer = models::tokenizer_file_in(holder);
   check<ConfigError>(!tokenizer.empty() || !foreign, "train",
                      "expected a tokenizer.json or tokenizer.model in train.init = '", *source,
                      "', found none. Name one as data.tokenizer; \"byte\" takes bytes for tokens.");
-  if (tokenizer.empty()) return config;
-  with.set("tokenizer", tokenizer.string());
-  config.set("data", std::move(with));
+  if (!tokenizer.empty()) data->set("tokenizer", tokenizer.string());
   return config;
 }
 

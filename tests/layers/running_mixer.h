@@ -52,6 +52,40 @@ inline Tensor read_in_pieces(const std::shared_ptr<layers::Mixer>& mixer, const 
   return at::cat(parts, 0);
 }
 
+/// A sequence read whole, in pieces of several lengths and one by one, in `type`, gets what it gets
+/// in one call without a state.
+inline void expect_pieces_equal_one_call(const std::shared_ptr<layers::Mixer>& mixer, int64_t width,
+                                         at::ScalarType type, double bound) {
+  constexpr int64_t S = 41;
+  mixer->to(type);
+  const Tensor x_SD = normal({S, width}, 2).to(type), whole_SD = mixer->forward(x_SD, {}, nullptr);
+  std::vector<int64_t> ones;
+  for (int64_t s = 1; s <= S; ++s) ones.push_back(s);
+  for (const std::vector<int64_t>& cuts :
+       {std::vector<int64_t>{41}, {3, 4, 41}, {20, 21, 22, 39, 41}, {1, 17, 35, 41}, ones})
+    expect_close(read_in_pieces(mixer, x_SD, cuts, S), whole_SD, bound);
+}
+
+/// Two sequences that get 3 and 7 of `tokens` tokens in each call get the same float32 bits on 1, 2
+/// and 3 threads.
+inline void expect_bits_on_any_threads(const std::shared_ptr<layers::Mixer>& mixer, int64_t width,
+                                       int64_t tokens) {
+  mixer->to(at::kFloat);
+  const Tensor x_SD = normal({tokens, width}, 2).to(at::kFloat);
+  std::vector<Tensor> found;
+  for (const int threads : {1, 2, 3}) {
+    const WithThreads with(threads);
+    RunningMixer running(mixer, tokens, at::kFloat);
+    running.join(2);
+    std::vector<Tensor> parts;
+    for (int64_t s = 0; s < tokens; s += 10)
+      parts.push_back(running.read(x_SD.slice(0, s, s + 10), {3, 7}));
+    found.push_back(at::cat(parts));
+  }
+  expect_identical(found[1], found[0]);
+  expect_identical(found[2], found[0]);
+}
+
 /// Prompts of several lengths, single tokens and nothing, mixed in calls, while sequences join and
 /// leave: in float32 each gets the bits that it gets alone.
 inline void expect_bits_of_alone(const std::shared_ptr<layers::Mixer>& mixer, int64_t width) {

@@ -35,19 +35,10 @@ std::vector<AttentionForm> causal_forms() {
 
 TEST(AttentionState, PiecesEqualOneCallWithoutAState) {
   const at::NoGradGuard no_grad;
-  constexpr int64_t S = 41;
-  const Tensor x_SD = normal({S, D}, 2);
   for (const AttentionForm& form : causal_forms())
     for (const auto& [type, bound] : {std::pair{at::kDouble, 1e-12}, std::pair{at::kFloat, 1e-5}}) {
       SCOPED_TRACE(concat(form.name, ' ', type));
-      const auto attention = make_attention(form);
-      attention->to(type);
-      const Tensor x = x_SD.to(type), whole_SD = attention->forward(x, {}, nullptr);
-      std::vector<int64_t> ones;
-      for (int64_t s = 1; s <= S; ++s) ones.push_back(s);
-      for (const std::vector<int64_t>& cuts :
-           {std::vector<int64_t>{41}, {3, 4, 41}, {20, 21, 22, 39, 41}, {1, 17, 35, 41}, ones})
-        expect_close(read_in_pieces(attention, x, cuts, S), whole_SD, bound);
+      moe::test::expect_pieces_equal_one_call(make_attention(form), D, type, bound);
     }
 }
 
@@ -68,21 +59,7 @@ TEST(AttentionState, ABatchGivesEachSequenceTheBitsItGetsAlone) {
 
 TEST(AttentionState, ThreadsChangeNoBitOfDecodedTokens) {
   const at::NoGradGuard no_grad;
-  const auto attention = make_attention({"", {.heads = 6, .kv_heads = 2}});
-  attention->to(at::kFloat);
-  const Tensor x_SD = normal({300, D}, 2).to(at::kFloat);
-  std::vector<Tensor> found;
-  for (const int threads : {1, 2, 3}) {
-    const moe::test::WithThreads with(threads);
-    RunningMixer running(attention, 300, at::kFloat);
-    running.join(2);
-    std::vector<Tensor> parts;
-    for (int64_t s = 0; s < 300; s += 10)
-      parts.push_back(running.read(x_SD.slice(0, s, s + 10), {3, 7}));
-    found.push_back(at::cat(parts));
-  }
-  expect_identical(found[1], found[0]);
-  expect_identical(found[2], found[0]);
+  moe::test::expect_bits_on_any_threads(make_attention({"", {.heads = 6, .kv_heads = 2}}), D, 300);
 }
 
 TEST(AttentionState, AWindowBoundsItsMemory) {

@@ -31,19 +31,10 @@ std::vector<LatentForm> causal_latent_forms() {
 
 TEST(LatentState, PiecesEqualOneCallWithoutAState) {
   const at::NoGradGuard no_grad;
-  constexpr int64_t S = 41;
-  const Tensor x_SD = normal({S, D}, 2);
   for (const LatentForm& form : causal_latent_forms())
     for (const auto& [type, bound] : {std::pair{at::kDouble, 1e-12}, std::pair{at::kFloat, 2e-5}}) {
       SCOPED_TRACE(concat(form.name, ' ', type));
-      const auto mixer = make_latent(form);
-      mixer->to(type);
-      const Tensor x = x_SD.to(type), whole_SD = mixer->forward(x, {}, nullptr);
-      std::vector<int64_t> ones;
-      for (int64_t s = 1; s <= S; ++s) ones.push_back(s);
-      for (const std::vector<int64_t>& cuts :
-           {std::vector<int64_t>{41}, {3, 4, 41}, {20, 21, 22, 39, 41}, {1, 17, 35, 41}, ones})
-        expect_close(read_in_pieces(mixer, x, cuts, S), whole_SD, bound);
+      moe::test::expect_pieces_equal_one_call(make_latent(form), D, type, bound);
     }
 }
 
@@ -62,20 +53,8 @@ TEST(LatentState, ABatchGivesEachSequenceTheBitsItGetsAlone) {
 TEST(LatentState, ThreadsChangeNoBitOfDecodedTokens) {
   const at::NoGradGuard no_grad;
   for (const LatentForm& form : causal_latent_forms()) {
-    const auto mixer = make_latent(form);
-    mixer->to(at::kFloat);
-    const Tensor x_SD = normal({100, D}, 2).to(at::kFloat);
-    std::vector<Tensor> found;
-    for (const int threads : {1, 3}) {
-      const moe::test::WithThreads with(threads);
-      RunningMixer running(mixer, 100, at::kFloat);
-      running.join(2);
-      std::vector<Tensor> parts;
-      for (int64_t s = 0; s < 100; s += 10)
-        parts.push_back(running.read(x_SD.slice(0, s, s + 10), {3, 7}));
-      found.push_back(at::cat(parts));
-    }
-    expect_identical(found[1], found[0], form.name);
+    SCOPED_TRACE(form.name);
+    moe::test::expect_bits_on_any_threads(make_latent(form), D, 100);
   }
 }
 

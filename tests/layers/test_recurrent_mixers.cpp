@@ -85,18 +85,10 @@ TEST(RecurrentMixers, GradientsEqualCentralDifferences) {
 
 TEST(RecurrentMixers, PiecesEqualOneCallWithoutAState) {
   const at::NoGradGuard no_grad;
-  constexpr int64_t S = 41;
-  std::vector<int64_t> ones;
-  for (int64_t s = 1; s <= S; ++s) ones.push_back(s);
   for (const auto& form : recurrent_forms())
     for (const auto& [type, bound] : {std::pair{at::kDouble, 1e-12}, std::pair{at::kFloat, 1e-4}}) {
       SCOPED_TRACE(concat(form.name, ' ', type));
-      const auto mixer = make_recurrent(form);
-      mixer->to(type);
-      const Tensor x = normal({S, D}, 2).to(type), whole = mixer->forward(x, {}, nullptr);
-      for (const std::vector<int64_t>& cuts :
-           {std::vector<int64_t>{41}, {3, 4, 41}, {20, 21, 22, 39, 41}, {1, 17, 35, 41}, ones})
-        expect_close(read_in_pieces(mixer, x, cuts, S), whole, bound);
+      moe::test::expect_pieces_equal_one_call(make_recurrent(form), D, type, bound);
     }
 }
 

@@ -26,7 +26,7 @@ struct ConvertCommand {
   bool read_sources = false;
 };
 
-/// Asked before all others: what most programs read.
+/// Tried before all others: what most programs read.
 const std::vector<std::string> kUsualFamilies = {"mixtral", "qwen3_moe", "qwen2_moe", "deepseek_v3",
                                                  "llama",   "qwen3",     "mistral"};
 
@@ -34,12 +34,17 @@ const std::vector<std::string> kUsualFamilies = {"mixtral", "qwen3_moe", "qwen2_
 /// or trained on from, if it can, else the first of the usual ones, else the first.
 std::string family_for(const models::LoadedModel& model) {
   const auto spec = model.spec();
-  auto names = models::families().names();
-  names.insert(names.begin(), kUsualFamilies.begin(), kUsualFamilies.end());
+  std::vector<std::string> names;
+  const auto known = models::families().names();
+  const auto add = [&](const std::string& name) {
+    if (std::ranges::count(known, name) > 0 && std::ranges::count(names, name) == 0)
+      names.push_back(name);
+  };
+  add(model.converted_from);
   if (const auto origin = models::origin_of(model))
-    names.insert(names.begin(), models::family_name(models::HfConfig::read(*origin)));
-  if (std::ranges::count(names, model.converted_from) > 0)
-    names.insert(names.begin(), model.converted_from);
+    add(models::family_name(models::HfConfig::read(*origin)));
+  for (const auto& name : kUsualFamilies) add(name);
+  for (const auto& name : known) add(name);
   std::vector<std::string> reasons;
   for (const auto& name : names) {
     try {

@@ -74,7 +74,7 @@ class SoftMoEFeedForward final : public FeedForward {
         if (runs.length(n) > 0)
           parts.push_back(x.narrow(0, runs.begin(n), runs.length(n)).unsqueeze(0));
     }
-    if (parts.empty()) return {x_TD * 1};
+    if (parts.empty()) return {x_TD};
     std::vector<Tensor> scores, slots;
     for (const Tensor& x_NMD : parts) {
       scores.push_back(at::matmul(unit(x_NMD), mu.t()));
