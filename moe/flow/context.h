@@ -1,6 +1,7 @@
 #pragma once
 // What a layer is told beside its input. T tokens, M tokens of a memory, D width, E experts.
 
+#include <limits>
 #include <memory>
 
 #include <ATen/core/Tensor.h>
@@ -12,6 +13,7 @@ namespace moe {
 
 using at::Tensor;
 
+class EarlierLogits;
 class KeyChoices;
 
 /// What cross attention reads: sequence n of the memory for sequence n of the call.
@@ -35,6 +37,9 @@ struct PassContext {
   /// Positions of a sequence at most, where a causal model says so; 0: not known. In evaluation
   /// capacity reckons with it, so that no token depends on how long its sequence gets.
   int64_t context_length = 0;
+  /// Share of a layer's choices that are computed, in (0, 1]: what a caller can spend. Models set
+  /// it for each layer.
+  double budget = 1;
   /// Of decoders that read an encoder's output; null: there is none.
   std::shared_ptr<const Memory> memory = {};
 
@@ -51,6 +56,9 @@ struct LayerContext : PassContext {
   /// What layers before it chose for their tokens to see (flow/key_choices.h); null: nothing is
   /// shared between layers.
   std::shared_ptr<KeyChoices> key_choices = {};
+  /// Router logits of the layers before it (flow/earlier_logits.h), for routers that go on from
+  /// them; null: the layer stands alone.
+  std::shared_ptr<EarlierLogits> earlier_logits = {};
   /// (E,) pairs per expert in the earlier micro-batches of this optimizer step; undefined in the
   /// first.
   Tensor counts_so_far_E = {};
@@ -62,6 +70,10 @@ struct StepStatistics {
   /// (E,) int64 pairs that routers gave each expert, before capacity.
   Tensor counts_E;
   int64_t step = 0;
+  /// Tokens that the router saw, over all ranks and micro-batches; 0: not known.
+  int64_t tokens = 0;
+  /// The objective's mean over the step's targets; NaN: not known.
+  double task_loss = std::numeric_limits<double>::quiet_NaN();
 };
 
 }  // namespace moe

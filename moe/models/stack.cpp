@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include <moe/base/error.h>
+#include <moe/flow/earlier_logits.h>
 #include <moe/flow/key_choices.h>
 #include <moe/models/stack.h>
 
@@ -13,6 +14,12 @@ LayerContext layer_context(const ForwardContext& context, const TokenList& token
   out.random = context.random.at_layer(static_cast<uint32_t>(layer));
   out.layer = static_cast<int64_t>(layer);
   out.tokens = tokens;
+  if (!context.layer_budgets.empty()) {
+    check(layer < context.layer_budgets.size(), "models/stack",
+          "expected a budget for each layer, got ", context.layer_budgets.size(),
+          " and none for layer ", layer, ". Give one for each, or one for all.");
+    out.budget = context.layer_budgets[layer];
+  }
   return out;
 }
 
@@ -34,9 +41,11 @@ Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const Forward
         context.state ? context.state->blocks().size() : 0, ". Use the model's own new_state.");
   Tensor h_TD = x_TD;
   const auto key_choices = std::make_shared<KeyChoices>();
+  const auto earlier_logits = std::make_shared<EarlierLogits>();
   for (size_t i = 0; i < blocks_.size(); ++i) {
     LayerContext here = layer_context(context, tokens, static_cast<size_t>(first_layer_) + i);
     here.key_choices = key_choices;
+    here.earlier_logits = earlier_logits;
     if (blocks_[i]->routes() && reports.size() < context.counts_so_far.size())
       here.counts_so_far_E = context.counts_so_far[reports.size()];
     auto* const state = context.state ? &context.state->blocks()[i] : nullptr;

@@ -1,11 +1,13 @@
 #pragma once
 // T tokens, D model width, E experts, K choices per token.
 
+#include <memory>
 #include <string>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/flow/routing.h>
+#include <moe/parallel/communicator.h>
 #include <moe/parameters/module.h>
 
 namespace moe::routing {
@@ -15,6 +17,8 @@ struct RouterShape {
   int64_t d_model = 0;
   int64_t num_experts = 0;
   int64_t top_k = 1;
+  /// The ranks whose tokens are routed together, for rules that look at all of them.
+  std::shared_ptr<parallel::Communicator> group = parallel::local();
   /// Of its parameters.
   at::TensorOptions tensors = {};
 };

@@ -28,6 +28,7 @@ class Totals {
       layer.layer = out.layers[i].layer;
       layer.load_E = layer.load_E.defined() ? layer.load_E + report.load_E : report.load_E;
       layer.dropped += report.dropped.item<double>();
+      layer.tokens += report.tokens.item<double>();
       if (count_tokens) {
         const Tensor reached_E = out.layers[i].routing.counts_E();
         tokens_[i] = tokens_[i].defined() ? tokens_[i] + reached_E : reached_E;

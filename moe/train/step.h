@@ -20,6 +20,7 @@ struct LayerLoad {
   /// (E,) float64 pairs per expert.
   Tensor load_E;
   double dropped = 0;
+  double tokens = 0;
 
   double max_over_mean() const;
   /// Of the load's distribution, in nats over ln E: 1 when even; NaN without pairs.

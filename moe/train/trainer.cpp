@@ -237,7 +237,10 @@ void Trainer::step(bool last) {
 
   std::vector<StepStatistics> statistics;
   for (const auto& layer : result.layers)
-    statistics.push_back({layer.load_E.to(at::kLong), record_.step});
+    statistics.push_back({.counts_E = layer.load_E.to(at::kLong),
+                          .step = record_.step,
+                          .tokens = static_cast<int64_t>(layer.tokens),
+                          .task_loss = result.task_loss});
   model_->end_step(statistics);
   frozen_.put_back(frozen_state);
   ++record_.step;

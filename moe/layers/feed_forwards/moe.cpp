@@ -123,6 +123,7 @@ std::shared_ptr<routing::Router> MoELayerImpl::make_router() const {
   return options_.router.make(routing::RouterShape{.d_model = options_.d_model,
                                                    .num_experts = columns(),
                                                    .top_k = options_.top_k,
+                                                   .group = group_,
                                                    .tensors = tensors()});
 }
 
