@@ -51,7 +51,8 @@ std::vector<DeadExpert> ExpertMonitor::observe(const std::vector<LayerLoad>& lay
   unused_.resize(layers.size());
   layers_.clear();
   for (size_t i = 0; i < layers.size(); ++i) {
-    const auto& [layer, load_E, dropped] = layers[i];
+    const int64_t layer = layers[i].layer;
+    const Tensor& load_E = layers[i].load_E;
     layers_.push_back(layer);
     const int64_t E = load_E.size(0);
     auto& unused = unused_[i];
