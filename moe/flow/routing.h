@@ -29,8 +29,9 @@ struct Routing {
   /// and the standard deviation of that noise (losses on the chance of being chosen).
   /// Undefined when no noise was drawn, as in evaluation.
   Tensor noisy_logits_TE, noise_std_TE;
-  /// (T,) float32 or float64, differentiable: log of the chance that the router's draw had of giving
-  /// each token its experts, for routers that learn from the task loss by it; undefined otherwise.
+  /// (T,) float32 or float64, differentiable: log of the chance that the router's draw had of
+  /// giving each token its experts, for routers that learn from the task loss by it; undefined
+  /// otherwise.
   Tensor log_chance_T;
   /// K when every token has exactly K pairs, 0 when ragged. Lets consumers skip the offsets.
   int64_t choices = 0;
