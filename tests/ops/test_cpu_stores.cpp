@@ -50,16 +50,18 @@ TEST(CpuStores, StreamingStoresAreStores) {
 /// Tiles that write elsewhere against tiles that write C and rows that are stored.
 template <class Out>
 void expect_tiles_store_what_rows_do(ProductKernels Kernels::*part) {
-  constexpr int64_t kUnits = 5;
   for (const auto& [name, table] : kernel_tables()) {
     const ProductKernels& kernels = table->*part;
     if (kernels.rows == 0) continue;  // the set has none of this kind
+    const int64_t kUnits = kernels.units(5 * kernels.step);
+    if (kernels.begin) kernels.begin();
     const auto& row_kernels = table->template of<Out>();
     const auto size = [](int64_t n) { return static_cast<size_t>(n); };
     Guarded<float> b(size(kUnits * kernels.columns));
     for (size_t i = 0; i < b.size(); ++i) b[i] = std::cos(static_cast<float>(i));
     for (int64_t m = 1; m <= kernels.rows; ++m) {
-      Guarded<float> a(size(kUnits * m)), c(size(m * kernels.columns));
+      Guarded<float> a(size(kUnits * m + (kernels.begin ? kernels.slack : 0))),
+          c(size(m * kernels.columns));
       for (size_t i = 0; i < a.size(); ++i) a[i] = std::sin(static_cast<float>(i));
       for (const StoreMode mode : {StoreMode::kCached, StoreMode::kStreaming})
         for (const bool add : {false, true})
@@ -84,11 +86,12 @@ void expect_tiles_store_what_rows_do(ProductKernels Kernels::*part) {
             EXPECT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(Out)), 0);
           }
     }
+    if (kernels.end) kernels.end();
   }
 }
 
 TEST(CpuStores, TilesStoreWhatRowsDo) {
-  for (const auto part : {&Kernels::floats, &Kernels::pairs}) {
+  for (const auto part : {&Kernels::floats, &Kernels::pairs, &Kernels::tiles}) {
     expect_tiles_store_what_rows_do<float>(part);
     expect_tiles_store_what_rows_do<BFloat16>(part);
   }

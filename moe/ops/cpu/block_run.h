@@ -19,18 +19,27 @@ struct Cut {
   int64_t depth, columns, rows, item_columns;
 };
 
-/// `rows` in the fewest panels of at most `most`, whose heights differ by one at most: 16 rows are
-/// 8 and 8, not 14 and 2. The first `tall` have `height` rows, the others one less.
+/// `rows` in the fewest panels of at most `most`. Heights differ by one at most: 16 rows are 8 and
+/// 8, not 14 and 2; or, where they had best be a multiple of more than one row, all but the last
+/// are. The first `tall` have `height` rows, the others `low`.
 struct Panels {
-  int64_t count, height, tall;
+  int64_t count, height, tall, low;
 
-  Panels(int64_t rows, int64_t most)
+  Panels(int64_t rows, int64_t most, int64_t multiple)
       : count((rows + most - 1) / most),
         height(count > 0 ? (rows + count - 1) / count : 0),
-        tall(count - (count * height - rows)) {}
+        tall(count - (count * height - rows)),
+        low(height - 1) {
+    if (multiple == 1 || count == 0) return;
+    height = std::min(rows, most);
+    tall = count - 1;
+    low = rows - tall * height;
+  }
 
-  int64_t height_of(int64_t panel) const { return panel < tall ? height : height - 1; }
-  int64_t row(int64_t panel) const { return panel * height - std::max<int64_t>(0, panel - tall); }
+  int64_t height_of(int64_t panel) const { return panel < tall ? height : low; }
+  int64_t row(int64_t panel) const {
+    return std::min(panel, tall) * height + std::max<int64_t>(0, panel - tall) * low;
+  }
   /// The panels from this one on that are as high as it is, at most `most`.
   int64_t alike(int64_t panel, int64_t most) const {
     return std::min(most, (panel < tall ? tall : count) - panel);
@@ -39,7 +48,7 @@ struct Panels {
 
 /// So few rows that packing blocks of B would not pay.
 inline bool has_few_rows(int64_t rows, const ProductKernels& kernels) {
-  return rows <= 2 * kernels.rows;
+  return kernels.transposing_rows > 0 && rows <= 2 * kernels.rows;
 }
 
 /// Few rows, and steps of depth that are rows in memory: B is multiplied where it stands.
@@ -61,12 +70,13 @@ class BlockRun {
         whole_(product.depth <= depth_),
         in_place_(is_used_in_place(product)),
         transposing_(product.b.depth_contiguous && has_few_rows(block.rows, kernels_)),
-        panels_(block.rows, transposing_ ? kernels_.transposing_rows : kernels_.rows),
+        panels_(block.rows, transposing_ ? kernels_.transposing_rows : kernels_.rows,
+                kernels_.row_multiple),
         rows_of_c_(whole_ && !transposing_ ? panels_.height : block.rows),
         size_of_b_(up_to_multiple(product.halves * half_ / kernels_.columns *
                                       kernels_.panel_stride(kernels_.columns, depth_),
                                   16)),
-        size_of_a_(up_to_multiple(a_from(product.depth) + kernels_.vector, 16)),
+        size_of_a_(up_to_multiple(a_from(product.depth) + kernels_.slack, 16)),
         memory_(sizeof(float) *
                 static_cast<size_t>(size_of_b_ + size_of_a_ + rows_of_c_ * stride())),
         b_(memory_.as<float>()),
@@ -96,8 +106,8 @@ class BlockRun {
     float* a = a_;
     for (int64_t panel = 0; panel < panels_.count; ++panel) {
       const int64_t height = panels_.height_of(panel);
-      product_.a.pack(kernels_, block_.row + panels_.row(panel), height, height, 0, product_.depth,
-                      a);
+      product_.a.pack_a(kernels_, block_.row + panels_.row(panel), height, height, 0,
+                        product_.depth, a);
       a += kernels_.panel_stride(height, product_.depth);
     }
     for (int64_t from = 0; from < block_.columns; from += columns_) {
@@ -133,7 +143,7 @@ class BlockRun {
       const int64_t row = panels_.row(panel), height = panels_.height_of(panel);
       if (panel == packed) {
         const int64_t alike = panels_.alike(panel, group);
-        product_.a.pack(kernels_, block_.row + row, alike * height, height, k, depth, a);
+        product_.a.pack_a(kernels_, block_.row + row, alike * height, height, k, depth, a);
         packed += alike;
       }
       float* const sums = c_ + (whole_ ? 0 : row) * stride();
@@ -224,9 +234,10 @@ class BlockRun {
   }
 
   /// Where the panels of A for the depth from k on begin; k is a multiple of depth_, or the end.
+  /// depth_ is a multiple of what panels are filled up to.
   int64_t a_from(int64_t k) const {
     const int64_t blocks = (k + depth_ - 1) / std::max<int64_t>(depth_, 1);
-    return block_.rows * kernels_.units(k) + blocks * panels_.count * kernels_.vector;
+    return block_.rows * kernels_.units(k) + blocks * panels_.count * kernels_.slack;
   }
 
   /// The sums of `rows` rows from `row` of the block on stand at the beginning of c_; the first

@@ -50,7 +50,7 @@ struct Products {
   void add(const Operand& a, const Operand& b, int64_t rows, int64_t columns, int64_t depth,
            const Dependencies& dependencies, const Destination& destination = {}) {
     Product& product = list.emplace_back();
-    product.kernels = &kernels.product(a.matrix.format, b.matrix.format);
+    product.kernels = &kernels.product(a.matrix.format, b.matrix.format, depth);
     product.a = a;
     product.b = b;
     product.rows = rows;

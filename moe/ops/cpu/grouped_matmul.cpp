@@ -30,8 +30,8 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
     save_gradient_type(ctx, kType, stack);
     const auto matrices = matrices_of(w_EOD, rows.experts());
     with_type_of(source_SD, [&]<class T>(T) {
-      linear_forward<T>(kernels(kProductOf<T>), rows.experts(),
-                        weights_of<T>(w_EOD, matrices, b_EO), rows.rows<T>(), write<T>(out_RO));
+      linear_forward<T>(rows.kernels<T>(), rows.experts(), weights_of<T>(w_EOD, matrices, b_EO),
+                        rows.rows<T>(), write<T>(out_RO));
     });
     return out_RO;
   }
@@ -46,8 +46,8 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
     const Tensor drow_RD = rows.source_SD.requires_grad() ? rows.result(w_EOD.columns()) : Tensor();
     const auto matrices = matrices_of(w_EOD, rows.experts());
     with_type_of(rows.source_SD, [&]<class T>(T) {
-      linear_backward<T>(kernels(kProductOf<T>), rows.experts(),
-                         weights_of<T>(w_EOD, matrices, b_EO), rows.rows<T>(), read<T>(dout_RO),
+      linear_backward<T>(rows.kernels<T>(), rows.experts(), weights_of<T>(w_EOD, matrices, b_EO),
+                         rows.rows<T>(), read<T>(dout_RO),
                          {write<T>(drow_RD), as_kernels_write(dw_EOD), write<T>(db_EO)});
     });
     return {rows.source_gradient(drow_RD), Tensor(), Tensor(), dw_EOD, db_EO, Tensor()};
@@ -63,26 +63,15 @@ struct KernelMatmul : torch::autograd::Function<KernelMatmul> {
   }
 };
 
-/// Rows that an active expert, one with rows, has on average; 0 where none is.
-int64_t rows_an_expert(const Tensor& offsets_E) {
-  const Tensor offsets = offsets_E.to(at::kCPU, at::kLong).contiguous();
-  const auto* offset = offsets.const_data_ptr<int64_t>();
-  int64_t active = 0, rows = 0;
-  for (int64_t e = 0; e + 1 < offsets.numel(); ++e) {
-    const int64_t here = offset[e + 1] - offset[e];
-    active += here > 0 ? 1 : 0;
-    rows += here;
-  }
-  return active > 0 ? rows / active : 0;
-}
-
 }  // namespace
 
 bool kernels_take(const Tensor& source_SD, const Tensor& offsets_E) {
   const auto type = source_SD.scalar_type();
   if (!source_SD.is_cpu() || (type != at::kFloat && type != at::kBFloat16)) return false;
   const auto products = type == at::kFloat ? ProductType::kFloat32 : ProductType::kBFloat16;
-  return instruction_set(products, rows_an_expert(offsets_E)) != InstructionSet::kLibtorch;
+  return instruction_set(products,
+                         rows_an_expert(offsets_E.to(at::kCPU, at::kLong).contiguous())) !=
+         InstructionSet::kLibtorch;
 }
 
 Tensor grouped_matmul(const Tensor& source_SD, const Tensor& index_R, const Tensor& offsets_E,

@@ -56,7 +56,7 @@ Tensor forward(const Rows& rows, const MlpParameters& mlp, const Tensor& keep_RF
   const Tensor out_RO = rows.result(mlp.w_out.rows());
   const LoopWeights weights(rows, mlp);
   with_type_of(rows.source_SD, [&]<class T>(T) {
-    mlp_forward<T>(kernels(kProductOf<T>), rows.experts(), weights.of<T>(), rows.rows<T>(),
+    mlp_forward<T>(rows.kernels<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
                    read<T>(keep_RF), write<T>(pre_RH), write<T>(out_RO));
   });
   return out_RO;
@@ -67,7 +67,7 @@ Tensor pre_activations(const Rows& rows, const MlpParameters& mlp) {
   const Tensor pre_RH = rows.result(mlp.w_in.rows());
   const LoopWeights weights(rows, mlp);
   with_type_of(rows.source_SD, [&]<class T>(T) {
-    mlp_forward<T>(kernels(kProductOf<T>), rows.experts(), weights.of<T>(), rows.rows<T>(),
+    mlp_forward<T>(rows.kernels<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
                    /*keep_RF=*/nullptr, write<T>(pre_RH), /*out_RO=*/nullptr);
   });
   return pre_RH;
@@ -185,7 +185,7 @@ struct KernelMlp : torch::autograd::Function<KernelMlp> {
     const Tensor pre_RH = take_pre(ctx, rows, mlp);
     const LoopWeights weights(rows, mlp);
     with_type_of(rows.source_SD, [&]<class T>(T) {
-      mlp_backward<T>(kernels(kProductOf<T>), rows.experts(), weights.of<T>(), rows.rows<T>(),
+      mlp_backward<T>(rows.kernels<T>(), rows.experts(), weights.of<T>(), rows.rows<T>(),
                       read<T>(keep_RF), write<T>(pre_RH),
                       {{read<T>(dout_XO), dout_XO.size(1), read<int64_t>(token_R)},
                        read<float>(weight_R),

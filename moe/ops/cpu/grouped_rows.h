@@ -11,6 +11,7 @@
 
 #include <moe/base/error.h>
 #include <moe/ops/cpu/expert_mlp.h>
+#include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/expert_table.h>
 #include <moe/ops/rows.h>
 
@@ -48,6 +49,19 @@ inline Tensor gradient_of(const Tensor& parameter) {
              : Tensor();
 }
 
+/// Rows that an active expert, one with rows, has on average; 0 where none is. offsets_E is int64,
+/// contiguous and on the CPU.
+inline int64_t rows_an_expert(const Tensor& offsets_E) {
+  const auto* const offset = read<int64_t>(offsets_E);
+  int64_t active = 0, rows = 0;
+  for (int64_t e = 0; e + 1 < offsets_E.numel(); ++e) {
+    const int64_t here = offset[e + 1] - offset[e];
+    active += here > 0 ? 1 : 0;
+    rows += here;
+  }
+  return active > 0 ? rows / active : 0;
+}
+
 /// Lazy rows and whose they are.
 struct Rows {
   Tensor source_SD, index_R, offsets_E;
@@ -79,6 +93,11 @@ struct Rows {
   int64_t count() const { return index_R.defined() ? index_R.size(0) : source_SD.size(0); }
   Tensor result(int64_t width) const { return at::empty({count(), width}, source_SD.options()); }
   Experts experts() const { return {offsets_E.size(0) - 1, read<int64_t>(offsets_E)}; }
+  /// The loops for products of so many rows an expert.
+  template <class T>
+  const Kernels& kernels() const {
+    return cpu::kernels(kProductOf<T>, rows_an_expert(offsets_E));
+  }
   template <class T>
   RowsOf<T> rows() const {
     return {read<T>(source_SD), source_SD.size(1), read<int64_t>(index_R)};

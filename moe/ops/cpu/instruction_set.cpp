@@ -15,20 +15,20 @@ namespace moe::ops::cpu {
 namespace {
 
 constexpr std::string_view kPlace = "ops/cpu";
-constexpr InstructionSet kAllSets[] = {InstructionSet::kLibtorch, InstructionSet::kPortable,
-                                       InstructionSet::kAvx2, InstructionSet::kAvx512,
-                                       InstructionSet::kAvx512Bf16};
+constexpr InstructionSet kAllSets[] = {InstructionSet::kLibtorch,   InstructionSet::kPortable,
+                                       InstructionSet::kAvx2,       InstructionSet::kAvx512,
+                                       InstructionSet::kAvx512Bf16, InstructionSet::kAmxBf16};
 /// What stands for no forced set.
 constexpr int kNone = -1;
 
 #ifdef MOE_X86_KERNELS
-/// Whether the kernel lets programs use the memory of tiles.
+/// Whether the kernel lets this process use the memory of tiles, which it must be asked for before
+/// the first instruction on them; threads have it from then on.
 bool tiles_are_allowed() {
 #if defined(__linux__) && defined(__x86_64__)
-  constexpr long kGetSupported = 0x1021;  // ARCH_GET_XCOMP_SUPP
-  constexpr uint64_t kTileData = uint64_t{1} << 18;
-  uint64_t features = 0;
-  return syscall(SYS_arch_prctl, kGetSupported, &features) == 0 && (features & kTileData) != 0;
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 #else
   return false;
 #endif
@@ -95,6 +95,8 @@ std::string name_of(InstructionSet set) {
       return "avx512";
     case InstructionSet::kAvx512Bf16:
       return "avx512_bf16";
+    case InstructionSet::kAmxBf16:
+      return "amx_bf16";
   }
   return "unknown";
 }
@@ -143,14 +145,16 @@ const Kernels& kernels_of(InstructionSet set) {
       return avx512_kernels();
     case InstructionSet::kAvx512Bf16:
       return avx512_bf16_kernels();
+    case InstructionSet::kAmxBf16:
+      return amx_bf16_kernels();
 #endif
     default:
       return portable_kernels();
   }
 }
 
-const Kernels& kernels(ProductType type) {
-  return kernels_of(instruction_set(type, /*rows=*/1));
+const Kernels& kernels(ProductType type, int64_t rows) {
+  return kernels_of(instruction_set(type, rows));
 }
 
 }  // namespace moe::ops::cpu

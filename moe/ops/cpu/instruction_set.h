@@ -13,7 +13,7 @@ namespace moe::ops::cpu {
 /// This one, asked once.
 const Processor& this_processor();
 
-/// "libtorch", "portable", "avx2", "avx512", "avx512_bf16".
+/// "libtorch", "portable", "avx2", "avx512", "avx512_bf16", "amx_bf16".
 std::string name_of(InstructionSet set);
 /// What this processor and build can run, the narrowest first.
 std::vector<InstructionSet> available_instruction_sets();
@@ -40,8 +40,8 @@ inline constexpr ProductType kProductOf = ProductType::kFloat32;
 template <>
 inline constexpr ProductType kProductOf<BFloat16> = ProductType::kBFloat16;
 
-/// Those that run what libtorch does not: of the set for products of `type` with few rows. The
-/// portable ones where that is libtorch.
-const Kernels& kernels(ProductType type = ProductType::kFloat32);
+/// Those that run what libtorch does not: of the set for products of `type` whose experts have
+/// `rows` rows on average. The portable ones where that is libtorch.
+const Kernels& kernels(ProductType type = ProductType::kFloat32, int64_t rows = 1);
 
 }  // namespace moe::ops::cpu

@@ -62,6 +62,8 @@ bool can_run(const Processor& processor, InstructionSet set) {
       return processor.avx512;
     case InstructionSet::kAvx512Bf16:
       return processor.avx512 && processor.avx512_bf16;
+    case InstructionSet::kAmxBf16:
+      return processor.avx512 && processor.avx512_bf16 && processor.amx_bf16;
     case InstructionSet::kLibtorch:
     case InstructionSet::kPortable:
       return true;

@@ -9,7 +9,7 @@ namespace moe::ops::cpu {
 
 /// `kLibtorch` is one libtorch product an expert (oneDNN, MKL), which the kernels are compared
 /// with.
-enum class InstructionSet { kLibtorch, kPortable, kAvx2, kAvx512, kAvx512Bf16 };
+enum class InstructionSet { kLibtorch, kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 
 enum class Vendor { kOther, kAmd, kIntel };
 

@@ -87,7 +87,7 @@ struct RowKernels {
 };
 
 /// Rows of the largest tile of any instruction set.
-inline constexpr int kMostRows = 14;
+inline constexpr int kMostRows = 32;
 
 /// How results reach memory. kStreaming passes by the caches (non-temporal stores): memory is then
 /// not read before it is written, which pays for results that are not read again soon. Other
@@ -114,9 +114,10 @@ using Tile = void (*)(int64_t units, const float* a, const float* b, float* c, i
 /// The same with the result somewhere else than C, which is only read, and only for `add`.
 using TileStore = void (*)(int64_t units, const float* a, const float* b, const float* c,
                            int64_t stride, bool add, const Destination& to);
-/// Packs a part of a matrix into panels of `width` lanes, which follow each other at
-/// ProductKernels::panel_stride(). What the last one has beyond the lanes of the part is 0.
-using Pack = void (*)(const Matrix& source, const Part& part, int64_t width, float* panels);
+/// Packs a part of a matrix into panels of `width` lanes, which follow each other at `stride`
+/// floats, ProductKernels::panel_stride(). What the last one has beyond the lanes of the part is 0.
+using Pack = void (*)(const Matrix& source, const Part& part, int64_t width, int64_t stride,
+                      float* panels);
 
 /// How a matrix in one format meets panels of one kind. Null where it cannot.
 struct FormatKernels {
@@ -124,6 +125,8 @@ struct FormatKernels {
   Pack pack_transposed = nullptr;
   /// The columns of the part become lanes: a copy row by row.
   Pack pack_copied = nullptr;
+  /// The same for A, where its panels have another layout than those of B (amx/pack.h).
+  Pack pack_a_rows = nullptr, pack_a_columns = nullptr;
   /// Tile on a B that is not packed: its steps of depth are rows of the matrix from `row` on, its
   /// columns those from `column` on, as many as a tile has. `a` is a panel.
   void (*tile_in_place[kMostRows + 1])(const Matrix& b, int64_t row, int64_t column, int64_t depth,
@@ -142,7 +145,7 @@ struct ProductKernels {
   int columns;           ///< of every tile, a multiple of `vector`
   int vector;            ///< lanes of a register
   int step;              ///< elements of depth in a unit
-  int transposing_rows;  ///< the most that tile_transposing takes
+  int transposing_rows;  ///< the most that tile_transposing takes; 0: there is none
   /// tile[m]: m in [1, rows].
   Tile tile[kMostRows + 1];
   TileStore tile_to_float32[kMostRows + 1];
@@ -153,15 +156,25 @@ struct ProductKernels {
   /// Multiply-adds in registers alone, for measuring the processor; returns how many. `values`
   /// holds `vector` floats.
   int64_t (*multiply_adds)(int64_t rounds, float* values);
+  int unit_multiple = 1;     ///< panels are filled up with zeros to a multiple of so many units
+  int row_multiple = 1;      ///< panels of A are best so many rows high, but for the last
+  int slack = 0;             ///< floats behind a panel that packing may write or tiles may read
+  int64_t fewest_depth = 0;  ///< of products that these loops are for
+  /// Around the products of a thread's item of work; null: nothing to do.
+  void (*begin)() = nullptr;
+  void (*end)() = nullptr;
 
   const FormatKernels& of(NumberFormat format) const { return formats[static_cast<int>(format)]; }
   bool take(NumberFormat format) const { return of(format).pack_copied != nullptr; }
   TileStore tile_store(NumberFormat to, int64_t m) const {
     return (to == NumberFormat::kFloat32 ? tile_to_float32 : tile_to_bfloat16)[m];
   }
-  int64_t units(int64_t depth) const { return (depth + step - 1) / step; }
-  /// Floats from a panel to the next: packing writes whole registers, so as much again is free.
-  int64_t panel_stride(int64_t width, int64_t depth) const { return width * units(depth) + vector; }
+  int64_t units(int64_t depth) const {
+    const int64_t least = (depth + step - 1) / step;
+    return (least + unit_multiple - 1) / unit_multiple * unit_multiple;
+  }
+  /// Floats from a panel to the next.
+  int64_t panel_stride(int64_t width, int64_t depth) const { return width * units(depth) + slack; }
 };
 
 /// All loops of one instruction set.
@@ -173,12 +186,15 @@ struct Kernels {
   ProductKernels floats;
   /// On panels of pairs of bfloat16; takes no format where the set has no such instruction.
   ProductKernels pairs;
+  /// The same on the tiles of AMX.
+  ProductKernels tiles = {};
 
   template <class T>
   const RowKernels<T>& of() const;
 
-  /// The loops for a product of matrices in these formats.
-  const ProductKernels& product(NumberFormat a, NumberFormat b) const {
+  /// The loops for a product of matrices in these formats over so many steps of depth.
+  const ProductKernels& product(NumberFormat a, NumberFormat b, int64_t depth) const {
+    if (tiles.take(a) && tiles.take(b) && depth >= tiles.fewest_depth) return tiles;
     return pairs.take(a) && pairs.take(b) ? pairs : floats;
   }
 };
@@ -198,5 +214,9 @@ const Kernels& portable_kernels();
 const Kernels& avx2_kernels();
 const Kernels& avx512_kernels();
 const Kernels& avx512_bf16_kernels();
+const Kernels& amx_bf16_kernels();
+/// The portable ones with the tiles of AMX in plain C++, number for number what the instructions
+/// give: for tests on processors without them.
+const Kernels& plain_tile_kernels();
 
 }  // namespace moe::ops::cpu

@@ -1,44 +1,16 @@
 // AVX-512 with the bfloat16 extension: its instruction adds the products of two pairs to a float32
 // sum. It takes denormal values for zero.
+#include <moe/ops/cpu/simd/avx512_bf16.h>
 #include <moe/ops/cpu/simd/choice.h>
 #include <moe/ops/cpu/simd/lanes_avx512.h>
+#include <moe/ops/cpu/simd/pairs.h>
 #include <moe/ops/cpu/simd/table.h>
 
 namespace moe::ops::cpu {
 
 namespace {
 
-/// Rounds to bfloat16 in one instruction, which takes denormal values for zero too.
-struct Avx512Bf16 : Avx512 {
-  using Avx512::rounded;
-  using Avx512::store_first;
-  using Avx512::store_streaming;
-
-  static void store_first(BFloat16* p, int64_t n, V x) {
-    _mm256_mask_storeu_epi16(p, first(n), narrow(x));
-  }
-  static void store_streaming(BFloat16* p, V x) {
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(p), narrow(x));
-  }
-  static V rounded(V x, const BFloat16*) { return widen(narrow(x)); }
-
- private:
-  static __m256i narrow(V x) { return (__m256i)_mm512_cvtneps_pbh(x); }
-};
-
-/// A unit is two bfloat16 of adjacent depth.
-struct PairUnit {
-  using V = __m512;
-  static constexpr int kStep = 2;
-
-  template <class Format>
-  static V along(typename Format::Row p, int64_t n) {
-    return Format::template pairs_along<Avx512>(p, n);
-  }
-  template <class Format>
-  static V across(typename Format::Row p, typename Format::Row lower, bool has_lower, int64_t n) {
-    return Format::template pairs_across<Avx512>(p, has_lower ? lower : nullptr, n);
-  }
+struct PairUnit : Pairs<Avx512> {
   static V multiply_add(V a, V b, V c) { return _mm512_dpbf16_ps(c, pairs(a), pairs(b)); }
   /// In one instruction, as compilers make it for float32 (GCC 12 makes two of this one).
   static V multiply_add(const float* a, V b, V c) {

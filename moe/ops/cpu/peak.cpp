@@ -156,7 +156,8 @@ double measured_peak(at::ScalarType type) {
   const auto format = type == at::kFloat ? NumberFormat::kFloat32 : NumberFormat::kBFloat16;
   const InstructionSet set = instruction_set(products);
   if (set == InstructionSet::kLibtorch) return 0;
-  return best_rate(kernels_of(set).product(format, format).multiply_adds);
+  constexpr int64_t kDeep = 1024;
+  return best_rate(kernels_of(set).product(format, format, kDeep).multiply_adds);
 }
 
 double MachineLimits::peak(at::ScalarType type) const {
@@ -177,7 +178,9 @@ MachineLimits measured_limits() {
   const Kernels& widest = kernels_of(available_instruction_sets().back());
   MachineLimits out;
   out.float32 = best_rate(widest.floats.multiply_adds);
-  if (widest.pairs.multiply_adds) out.bfloat16 = best_rate(widest.pairs.multiply_adds);
+  for (const ProductKernels* products : {&widest.pairs, &widest.tiles})
+    if (products->multiply_adds)
+      out.bfloat16 = std::max(out.bfloat16, best_rate(products->multiply_adds));
   out.int8 = int8_rate();
   out.read = read_rate();
   // The first of all may have been taken while the threads still shared a core.

@@ -39,7 +39,7 @@ Cut cut(const Product& product, const ItemSize& size) {
   const ProductKernels& kernels = *product.kernels;
   const bool once = is_used_in_place(product);
   const int64_t most_depth = (once ? kInPlaceUnits : kDepthUnits) * kernels.step;
-  const int64_t depth = part_of(product.depth, most_depth, kernels.step);
+  const int64_t depth = part_of(product.depth, most_depth, kernels.step * kernels.unit_multiple);
   const int64_t units = kernels.units(depth);
   const int64_t fit = std::clamp<int64_t>(kBlockFloats / std::max<int64_t>(units, 1),
                                           4 * kernels.columns, kMostColumns) /
@@ -122,6 +122,22 @@ class ItemScope {
   Event* const signals_;
 };
 
+/// Around one item, for loops that set the processor up.
+class TilesInUse {
+ public:
+  explicit TilesInUse(const ProductKernels& kernels) : end_(kernels.end) {
+    if (kernels.begin) kernels.begin();
+  }
+  ~TilesInUse() {
+    if (end_) end_();
+  }
+  TilesInUse(const TilesInUse&) = delete;
+  TilesInUse& operator=(const TilesInUse&) = delete;
+
+ private:
+  void (*const end_)();
+};
+
 std::vector<Event> events_of(const std::vector<Product>& products, const std::vector<Item>& items) {
   int64_t count = 0;
   for (const auto& product : products)
@@ -138,10 +154,22 @@ std::vector<Event> events_of(const std::vector<Product>& products, const std::ve
 void Operand::pack(const ProductKernels& kernels, int64_t lane, int64_t lanes, int64_t width,
                    int64_t step, int64_t depth, float* panels) const {
   const FormatKernels& format = kernels.of(matrix.format);
+  const int64_t stride = kernels.panel_stride(width, depth);
   if (depth_contiguous)
-    format.pack_transposed(matrix, {lane, lanes, step, depth}, width, panels);
+    format.pack_transposed(matrix, {lane, lanes, step, depth}, width, stride, panels);
   else
-    format.pack_copied(matrix, {step, depth, lane, lanes}, width, panels);
+    format.pack_copied(matrix, {step, depth, lane, lanes}, width, stride, panels);
+}
+
+void Operand::pack_a(const ProductKernels& kernels, int64_t lane, int64_t lanes, int64_t width,
+                     int64_t step, int64_t depth, float* panels) const {
+  const FormatKernels& format = kernels.of(matrix.format);
+  if (!format.pack_a_rows) return pack(kernels, lane, lanes, width, step, depth, panels);
+  const int64_t stride = kernels.panel_stride(width, depth);
+  if (depth_contiguous)
+    format.pack_a_rows(matrix, {lane, lanes, step, depth}, width, stride, panels);
+  else
+    format.pack_a_columns(matrix, {step, depth, lane, lanes}, width, stride, panels);
 }
 
 void Operand::prefetch(int64_t lane, int64_t lanes, int64_t step, int64_t depth, int64_t part,
@@ -183,6 +211,7 @@ void run(const std::vector<Product>& products) {
     const Item& item = items[static_cast<size_t>(i)];
     const Product& product = products[item.product];
     const ItemScope scope(product.dependencies, events);
+    const TilesInUse tiles(*product.kernels);
     BlockRun(product, cut(product, size), item.block)();
     product.kernels->fence();
   });

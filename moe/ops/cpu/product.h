@@ -15,9 +15,11 @@ struct Operand {
   /// Whether a row of the matrix is a lane, which runs along the depth; else it is a step of depth.
   bool depth_contiguous;
 
-  /// Packs lanes [lane, lane + lanes) and steps [step, step + depth).
+  /// Packs lanes [lane, lane + lanes) and steps [step, step + depth) as B, or as A.
   void pack(const ProductKernels& kernels, int64_t lane, int64_t lanes, int64_t width, int64_t step,
             int64_t depth, float* panels) const;
+  void pack_a(const ProductKernels& kernels, int64_t lane, int64_t lanes, int64_t width,
+              int64_t step, int64_t depth, float* panels) const;
   /// Asks for part `part` of `parts` of what such a pack() will read.
   void prefetch(int64_t lane, int64_t lanes, int64_t step, int64_t depth, int64_t part,
                 int64_t parts) const;

@@ -119,9 +119,9 @@ void pack_panel_transposed(const Matrix& source, int64_t row, int64_t lanes, int
 
 /// Packs rows as lanes.
 template <class Simd, class Unit, class Format>
-void pack_transposed(const Matrix& source, const Part& part, int64_t width, float* panels) {
+void pack_transposed(const Matrix& source, const Part& part, int64_t width, int64_t stride,
+                     float* panels) {
   const int64_t depth = part.columns;
-  const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + Simd::kWidth;
   for (int64_t lane = 0; lane < part.rows; lane += width) {
     pack_panel_transposed<Simd, Unit, Format>(source, part.row + lane, part.rows - lane,
                                               part.column, depth, width, panels);
@@ -131,12 +131,12 @@ void pack_transposed(const Matrix& source, const Part& part, int64_t width, floa
 
 /// Packs columns as lanes: a copy of rows, each read from end to end.
 template <class Simd, class Unit, class Format>
-void pack_copied(const Matrix& source, const Part& part, int64_t width, float* panels) {
+void pack_copied(const Matrix& source, const Part& part, int64_t width, int64_t stride,
+                 float* panels) {
   using Row = typename Format::Row;
   constexpr int W = Simd::kWidth, kColumns = W * Simd::kColumnVectors;
   constexpr int64_t kAhead = 8, kLine = Format::kLine;
   const int64_t depth = part.rows, lanes = part.columns;
-  const int64_t stride = width * ((depth + Unit::kStep - 1) / Unit::kStep) + W;
   const auto row_at = [&](int64_t k) { return Format::at(source, part.row + k, part.column); };
   for (int64_t k = 0; k < depth; k += Unit::kStep) {
     const bool has_lower = Unit::kStep == 2 && k + 1 < depth;

@@ -56,6 +56,22 @@ struct Portable {
     return each(x, [](float v) { return widen(narrow(v)); });
   }
 
+  /// Up to 8 values as 4 pairs.
+  static V load_pairs(const BFloat16* p, int64_t n) {
+    BFloat16 pairs[2 * kWidth] = {};
+    for (int64_t i = 0; i < n && i < 2 * kWidth; ++i) pairs[i] = p[i];
+    return of_pairs(pairs);
+  }
+  /// Pairs of values of two rows, the second perhaps null (zeros).
+  static V pair_up(const BFloat16* low, const BFloat16* high, int64_t n) {
+    BFloat16 pairs[2 * kWidth] = {};
+    for (int64_t i = 0; i < n && i < kWidth; ++i) {
+      pairs[2 * i] = low[i];
+      if (high) pairs[2 * i + 1] = high[i];
+    }
+    return of_pairs(pairs);
+  }
+
   static V fma(V a, V b, V c) { return a * b + c; }
   static V add(V a, V b) { return a + b; }
   static V subtract(V a, V b) { return a - b; }
@@ -93,6 +109,11 @@ struct Portable {
   }
 
  private:
+  static V of_pairs(const BFloat16* pairs) {
+    V x;
+    std::memcpy(&x, pairs, sizeof x);
+    return x;
+  }
   template <class Function>
   static V each(V x, const Function& function) {
     for (int i = 0; i < kWidth; ++i) x[i] = function(x[i]);

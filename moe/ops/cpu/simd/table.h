@@ -25,7 +25,9 @@ RowKernels<T> row_kernels() {
 
 template <class Simd, class Unit, class Format>
 FormatKernels format_kernels() {
-  FormatKernels out{pack_transposed<Simd, Unit, Format>, pack_copied<Simd, Unit, Format>, {}, {}};
+  FormatKernels out;
+  out.pack_transposed = pack_transposed<Simd, Unit, Format>;
+  out.pack_copied = pack_copied<Simd, Unit, Format>;
   fill_in_place<Simd, Unit, Format, Simd::kRows>(out);
   fill_transposing<Simd, Unit, Format, Simd::kTransposingRows>(out);
   return out;
@@ -45,6 +47,7 @@ ProductKernels product_kernels() {
                      {},
                      Simd::fence,
                      multiply_adds<Simd, Unit>};
+  out.slack = Simd::kWidth;  // packing writes whole registers
   fill_tiles<Simd, Unit, Simd::kRows>(out);
   return out;
 }
