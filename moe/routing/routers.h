@@ -6,10 +6,13 @@
 #include <moe/routing/kinds/expert_choice.h>
 #include <moe/routing/kinds/forced_balance.h>
 #include <moe/routing/kinds/forced_skew.h>
+#include <moe/routing/kinds/grouped_topk.h>
 #include <moe/routing/kinds/gshard.h>
 #include <moe/routing/kinds/hash.h>
+#include <moe/routing/kinds/hierarchical.h>
 #include <moe/routing/kinds/mlp.h>
 #include <moe/routing/kinds/noisy_topk.h>
+#include <moe/routing/kinds/per_head.h>
 #include <moe/routing/kinds/replay.h>
 #include <moe/routing/kinds/scaled_topk.h>
 #include <moe/routing/kinds/sigmoid.h>
