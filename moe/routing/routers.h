@@ -18,6 +18,8 @@
 #include <moe/routing/kinds/sigmoid.h>
 #include <moe/routing/kinds/sparsemixer.h>
 #include <moe/routing/kinds/switch.h>
+#include <moe/routing/kinds/threshold.h>
+#include <moe/routing/kinds/top_p.h>
 #include <moe/routing/kinds/topk.h>
 #include <moe/routing/kinds/vmoe.h>
 #include <moe/routing/kinds/warmup_noise.h>
