@@ -2,7 +2,9 @@
 // The options of every built-in router, for MoELayerOptions::router.
 
 #include <moe/routing/kinds/cosine.h>
+#include <moe/routing/kinds/cross_modal.h>
 #include <moe/routing/kinds/dense.h>
+#include <moe/routing/kinds/domain_aware.h>
 #include <moe/routing/kinds/expert_choice.h>
 #include <moe/routing/kinds/forced_balance.h>
 #include <moe/routing/kinds/forced_skew.h>
@@ -18,6 +20,7 @@
 #include <moe/routing/kinds/sigmoid.h>
 #include <moe/routing/kinds/sparsemixer.h>
 #include <moe/routing/kinds/switch.h>
+#include <moe/routing/kinds/task_adaptive.h>
 #include <moe/routing/kinds/threshold.h>
 #include <moe/routing/kinds/top_p.h>
 #include <moe/routing/kinds/topk.h>

@@ -19,8 +19,9 @@ TEST(PublicRouterOptions, EveryBuiltInKindHasThem) {
   auto found = kinds_of<TopKRouter, SwitchRouter, GShardRouter, NoisyTopKRouter, VMoERouter,
                         WarmupNoiseRouter, HashRouter, ExpertChoiceRouter, DenseRouter, MlpRouter,
                         CosineRouter, SigmoidRouter, ScaledTopKRouter, SparsemixerRouter,
-                        HierarchicalRouter, GroupedTopKRouter, PerHeadRouter, TopPRouter,
-                        ThresholdRouter, ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
+                        HierarchicalRouter, GroupedTopKRouter, PerHeadRouter, TaskAdaptiveRouter,
+                        DomainAwareRouter, CrossModalRouter, TopPRouter, ThresholdRouter,
+                        ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
 #define X(name, help) #name,
   std::vector<std::string> built_in = {
 #include <moe/routing/routers.def>
