@@ -2,6 +2,7 @@
 // The options of every built-in balance term, for MoELayerOptions::balance.
 
 #include <moe/balance/kinds/absolute_deviation.h>
+#include <moe/balance/kinds/domain_classifier.h>
 #include <moe/balance/kinds/entropy.h>
 #include <moe/balance/kinds/expert_l2.h>
 #include <moe/balance/kinds/importance.h>
@@ -11,5 +12,6 @@
 #include <moe/balance/kinds/specialisation.h>
 #include <moe/balance/kinds/squared_deviation.h>
 #include <moe/balance/kinds/switch.h>
+#include <moe/balance/kinds/token_entropy.h>
 #include <moe/balance/kinds/usage_variance.h>
 #include <moe/balance/kinds/z_loss.h>

@@ -1,5 +1,5 @@
 #pragma once
-// T tokens, E experts, K choices per token, N routed pairs.
+// T tokens, E experts, K choices per token, N routed pairs, M domains.
 
 #include <ATen/core/Tensor.h>
 
@@ -33,12 +33,18 @@ struct Routing {
   /// giving each token its experts, for routers that learn from the task loss by it; undefined
   /// otherwise.
   Tensor log_chance_T;
+  /// (T, M) float32 or float64: logits of the M domains that a router with a classifier of domains
+  /// takes its tokens for; undefined for others.
+  Tensor domain_logits_TM;
   /// K when every token has exactly K pairs, 0 when ragged. Lets consumers skip the offsets.
   int64_t choices = 0;
   /// Global number of token 0 (ranks, micro-batches): keys counter-based randomness.
   int64_t first_token = 0;
   /// The weight multiplies the expert's input (Llama 4) instead of its output.
   bool weight_on_input = false;
+  /// A token's weights are shares of a sum that the rule fixes (1, or a scale): where pairs are
+  /// left out, the others take over what those had.
+  bool weights_are_shares = false;
 
   int64_t tokens() const { return offsets.size(0) - 1; }
   int64_t pairs() const { return experts_N.size(0); }

@@ -26,6 +26,8 @@ struct FeedForwardShape {
   at::TensorOptions tensors = {};
 };
 
+class MoELayerImpl;
+
 /// The half of a block that looks at one token at a time: dense, Mixture of Experts, and what
 /// combines them. Extension point: one file in feed_forwards/ and one line in feed_forwards.def add
 /// a kind.
@@ -48,6 +50,8 @@ class FeedForward : public Module {
   }
   /// Whether forward_tokens routes.
   virtual bool routes() const { return false; }
+  /// The mixture of experts that the block is or holds; null: none.
+  virtual const MoELayerImpl* mixture() const { return nullptr; }
   /// Once after each optimizer step, with counts over all ranks and micro-batches; of blocks that
   /// route.
   virtual void end_step(const StepStatistics& /*statistics*/) {}

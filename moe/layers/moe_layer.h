@@ -2,6 +2,7 @@
 // T tokens, D width, E experts.
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include <torch/nn/pimpl.h>
@@ -53,6 +54,7 @@ class MoELayerImpl : public FeedForward {
   /// How many tokens of each sequence the experts took, where capacity limits evaluation.
   std::unique_ptr<LayerState> new_state(const StateShape& shape) const override;
   bool routes() const override { return true; }
+  const MoELayerImpl* mixture() const override { return this; }
   /// Once after each optimizer step, with counts over ranks and micro-batches.
   void end_step(const StepStatistics& statistics) override;
   /// Makes router, capacity and balance terms anew, so that they are those of a layer with this
@@ -77,8 +79,11 @@ class MoELayerImpl : public FeedForward {
   std::shared_ptr<balance::Term> make_term(const BalanceSpec& spec) const;
   void add_balance_term(const BalanceSpec& spec);
   void check_branches() const;
+  void check_least_top_k() const;
   /// Experts that the router chooses among: those with parameters, then identity experts.
   int64_t columns() const { return options_.num_experts + options_.identity_experts; }
+  /// In training with least_top_k, the context with the budget that is drawn for this step.
+  std::optional<LayerContext> drawn_step(const LayerContext& context) const;
   /// The weighted sum of each token's experts; (T, D) float32 or float64.
   Tensor through_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
   /// The same of a routing whose last experts return the token.

@@ -34,6 +34,7 @@ struct MoELayerOptions {
   CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;
+  int64_t least_top_k = 0;
   int64_t identity_experts = 0;
   double output_scale = 1;
   bool branch_norms = false;
@@ -58,6 +59,10 @@ struct MoELayerOptions {
     v("expert_dropout", expert_dropout,
       "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
       "weights of the others grow by 1 / (1 - chance); never all experts");
+    v("least_top_k", least_top_k,
+      "in training, each step draws for each layer how many of a token's choices count, evenly "
+      "from this to top_k, so that the model serves any compute budget between (Matryoshka MoE, "
+      "Wang 2025); 0: always top_k");
     v("identity_experts", identity_experts,
       "experts without parameters behind the others that give the token back: the router has "
       "num_experts + identity_experts columns (LongCat-Flash)");

@@ -22,6 +22,7 @@ struct MoEBlocks {
   layers::CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;
+  int64_t least_top_k = 0;
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -42,6 +43,10 @@ struct MoEBlocks {
     v("expert_dropout", expert_dropout,
       "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
       "weights of the others grow by 1 / (1 - chance); never all experts");
+    v("least_top_k", least_top_k,
+      "in training, each step draws for each layer how many of a token's choices count, evenly "
+      "from this to top_k, so that the model serves any compute budget between (Matryoshka MoE, "
+      "Wang 2025); 0: always top_k");
   }
 };
 

@@ -47,6 +47,9 @@ class Router : public Module {
 
   /// Whether shape().top_k says how many experts a token gets; false where the rule says it.
   virtual bool takes_top_k() const { return true; }
+  /// Whether a token's pairs stand in the order of its choice, so that a smaller budget keeps the
+  /// first of them (routing/budget.h).
+  virtual bool ranks_choices() const { return true; }
   /// Experts that work for a token, on average.
   virtual double active_experts() const { return static_cast<double>(shape_.top_k); }
 

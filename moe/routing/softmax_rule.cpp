@@ -54,6 +54,7 @@ Routing routing_of(const ops::Choices& choices, const SoftmaxRule& rule,
   Routing routing = finish_fixed(choices.experts_TK, choices.weights_TK, choices.logits_TE,
                                  choices.scores_TE, context);
   routing.weight_on_input = rule.weight_on == "input";
+  routing.weights_are_shares = rule.weights_sum_to_one();
   return routing;
 }
 

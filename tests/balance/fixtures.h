@@ -38,6 +38,7 @@ inline Routing routing_of(const Tensor& logits_TE, int64_t top_k = kChoices) {
   Routing routing = fixed_choices(experts_TK, weights_TK, logits_TE.size(1));
   routing.logits_TE = logits_TE;
   routing.scores_TE = scores_TE;
+  routing.domain_logits_TM = logits_TE;  // for terms on domains, where a context names them
   return routing;
 }
 

@@ -4,6 +4,8 @@
 #include <tests/balance/fixtures.h>
 #include <tests/support/compare.h>
 
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros_like.h>
 
@@ -61,7 +63,10 @@ Result measure_on(const std::string& kind, const Table& settings, const Lengths&
     if (begin >= first.tokens && begin < first.tokens + own.tokens) lengths.push_back(length);
     begin += length;
   }
-  const LayerContext context{{.training = true}, {.sequences = Sequences::of_lengths(lengths)}};
+  LayerContext context{{.training = true}, {.sequences = Sequences::of_lengths(lengths)}};
+  context.tokens.num_domains = kExperts;
+  context.tokens.domains_T =
+      at::arange(first.tokens, first.tokens + own.tokens, at::kLong).remainder(kExperts + 1) - 1;
   const Routing routing = routing_of(logits_TE);
   const Tensor value =
       measure({{kind, 1, make(kind, settings)}}, {routing, context, &weights}, group)

@@ -28,7 +28,7 @@ using test::TemporaryFolder;
 constexpr int64_t kExperts = 4;
 
 /// Kinds whose rule says how many experts a token gets.
-const std::set<std::string> kOwnNumber = {"dense", "replay"};
+const std::set<std::string> kOwnNumber = {"dense", "replay", "threshold", "top_p"};
 
 /// Layers 1 and 3 route, 0 and 2 are as wide as the experts that are active in these.
 DecoderOptions options_with(const RouterSpec& router, int64_t top_k) {

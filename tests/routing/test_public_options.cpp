@@ -19,6 +19,8 @@ TEST(PublicRouterOptions, EveryBuiltInKindHasThem) {
   auto found = kinds_of<TopKRouter, SwitchRouter, GShardRouter, NoisyTopKRouter, VMoERouter,
                         WarmupNoiseRouter, HashRouter, ExpertChoiceRouter, DenseRouter, MlpRouter,
                         CosineRouter, SigmoidRouter, ScaledTopKRouter, SparsemixerRouter,
+                        HierarchicalRouter, GroupedTopKRouter, PerHeadRouter, TaskAdaptiveRouter,
+                        DomainAwareRouter, CrossModalRouter, TopPRouter, ThresholdRouter,
                         ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
 #define X(name, help) #name,
   std::vector<std::string> built_in = {

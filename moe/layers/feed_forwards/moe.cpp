@@ -16,11 +16,16 @@
 #include <moe/layers/moe_layer.h>
 #include <moe/parameters/initialise.h>
 #include <moe/parameters/list.h>
+#include <moe/routing/budget.h>
 #include <moe/routing/expert_dropout.h>
 
 namespace moe::layers {
 
 namespace {
+
+/// The part of Purpose::kRouting that draws how many choices count in a step; routers draw from the
+/// parts from 0 on, capacity from the last one.
+constexpr uint32_t kBudgetPart = ~uint32_t{0} - 1;
 
 /// The next number of libtorch's own generator, which torch::manual_seed sets.
 uint64_t draw_seed() {
@@ -83,6 +88,7 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                      "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Correct it.");
   for (const auto& spec : o.balance) add_balance_term(spec);
   check_branches();
+  check_least_top_k();
   const auto add_norms = [&](const std::string& name, BranchNorms& norms) {
     if (!o.branch_norms) return;
     const auto norm = [&] {
@@ -117,6 +123,17 @@ void MoELayerImpl::check_branches() const {
       "eval_factor and limit at 0.");
   check<ConfigError>(std::isfinite(o.output_scale), "layers/moe",
                      "expected a finite output_scale, got ", o.output_scale, ". Correct it.");
+}
+
+void MoELayerImpl::check_least_top_k() const {
+  const auto& o = options_;
+  check<ConfigError>(o.least_top_k >= 0 && o.least_top_k <= o.top_k, "layers/moe",
+                     "expected least_top_k in [0, top_k=", o.top_k, "], got ", o.least_top_k,
+                     ". Use 0 for always top_k.");
+  check<ConfigError>(o.least_top_k == 0 || (router_->takes_top_k() && router_->ranks_choices()),
+                     "layers/moe", "expected least_top_k = 0 with router.kind = \"", o.router.kind,
+                     "\", which does not give every token its top_k best experts, got ",
+                     o.least_top_k, ". Leave it out, or take another router.");
 }
 
 std::shared_ptr<routing::Router> MoELayerImpl::make_router() const {
@@ -216,8 +233,11 @@ FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerCo
   check(x_TD.dim() == 2 && x_TD.size(1) == options_.d_model, "layers/moe",
         "expected x of shape (T, D=", options_.d_model, "), got ", x_TD.sizes(),
         ". Beside a context, tokens are a list.");
-  // Balance is measured on the router's own choice, before capacity and expert dropout.
-  const Routing chosen = router_->forward(x_TD, context);
+  // Balance is measured on the router's own choice, what the budget leaves of it, before capacity
+  // and expert dropout.
+  const std::optional<LayerContext> drawn = drawn_step(context);
+  const LayerContext& step = drawn ? *drawn : context;
+  const Routing chosen = routing::within_budget(router_->forward(x_TD, step), *router_, step);
   auto* const mine = static_cast<MoEState*>(state);
   const Routing limited = capacity_->apply(chosen, context, mine ? &mine->taken_NE : nullptr);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
@@ -230,6 +250,17 @@ FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerCo
   if (b_out_D.defined()) y_TD = y_TD + b_out_D.to(y_TD.scalar_type());
   if (options_.output_scale != 1) y_TD = y_TD * options_.output_scale;
   return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
+}
+
+std::optional<LayerContext> MoELayerImpl::drawn_step(const LayerContext& context) const {
+  const int64_t K = options_.top_k, least = std::min(options_.least_top_k, K);
+  if (!context.training || least == 0) return std::nullopt;
+  // Seed, step and layer alone decide: the same on all ranks and in all micro-batches of a step.
+  const RandomStream stream(context.random, Purpose::kRouting, kBudgetPart);
+  const auto drawn = static_cast<int64_t>(stream.below(0, static_cast<uint64_t>(K - least + 1)));
+  LayerContext out = context;
+  out.budget *= static_cast<double>(least + drawn) / static_cast<double>(K);
+  return out;
 }
 
 Tensor MoELayerImpl::through_shared(const Tensor& x_TD, const LayerContext& context,

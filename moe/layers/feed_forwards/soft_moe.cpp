@@ -58,6 +58,9 @@ class SoftMoEFeedForward final : public FeedForward {
 
   FeedForwardOutput forward_tokens(const Tensor& x_TD, const LayerContext& context,
                                    LayerState* /*state*/) override {
+    check<ConfigError>(context.budget == 1, "layers/soft_moe",
+                       "expected a budget of 1, since every token is in every slot, got ",
+                       context.budget, ". Leave the budget out, or use another feed-forward.");
     const int64_t T = x_TD.size(0), D = x_TD.size(1);
     const auto wide = x_TD.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     const Tensor mu = scale_.to(wide) * unit(mu_SD.to(wide)), x = x_TD.to(wide);

@@ -44,6 +44,7 @@ class ExpertChoice final : public LinearRouter {
   bool takes_top_k() const override { return takes_top_k_; }
   double active_experts() const override { return options_.capacity_factor; }
   bool looks_ahead() const override { return true; }
+  bool ranks_choices() const override { return false; }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     check<ConfigError>(

@@ -28,7 +28,10 @@ class ForcedBalance final : public LinearRouter {
         at::arange(first, first + T * K, logits_TE.options().dtype(at::kLong)).reshape({T, K});
     const Tensor experts_TK = dealt_TK.remainder(shape_.num_experts);
     const Tensor weights_TK = at::softmax(at::gather(logits_TE, 1, experts_TK), 1);
-    return finish_fixed(experts_TK, weights_TK, logits_TE, at::softmax(logits_TE, 1), context);
+    Routing routing =
+        finish_fixed(experts_TK, weights_TK, logits_TE, at::softmax(logits_TE, 1), context);
+    routing.weights_are_shares = true;
+    return routing;
   }
 };
 

@@ -47,7 +47,10 @@ class ForcedSkew final : public LinearRouter {
     const Tensor log_p_E = -options_.exponent * at::log(at::arange(1, E + 1, uniform_TE.options()));
     const Tensor experts_TK = ops::topk(gumbel_TE + log_p_E, shape_.top_k).second;
     const Tensor weights_TK = at::softmax(at::gather(logits_TE, 1, experts_TK), 1);
-    return finish_fixed(experts_TK, weights_TK, logits_TE, at::softmax(logits_TE, 1), context);
+    Routing routing =
+        finish_fixed(experts_TK, weights_TK, logits_TE, at::softmax(logits_TE, 1), context);
+    routing.weights_are_shares = true;
+    return routing;
   }
 
  private:

@@ -64,6 +64,7 @@ class Hash final : public Router {
         at::full({T, K}, 1.0 / static_cast<double>(K), x_TD.options().dtype(type));
     Routing routing = fixed_choices(experts_TK, weights_TK, shape_.num_experts);
     routing.first_token = context.tokens.first_token;
+    routing.weights_are_shares = true;
     return routing;
   }
 

@@ -5,6 +5,7 @@
 #include <ATen/ops/ones.h>
 
 #include <moe/ops/norm.h>
+#include <moe/routing/budget.h>
 #include <moe/routing/finish.h>
 #include <moe/routing/kinds/scaled_topk.h>
 #include <moe/routing/linear_router.h>
@@ -43,7 +44,8 @@ class ScaledTopK final : public LinearRouter {
     const auto type = score_type(x_TD);
     const Tensor scale_D = scale_D_.to(type) / std::sqrt(static_cast<double>(shape_.d_model));
     const Tensor n_TD = ops::rms_norm(x_TD.to(type), scale_D, epsilon_);
-    const ops::Choices choices = choose(n_TD, {.k = shape_.top_k});
+    // Here and not behind the router: only shares keep their sum, factors are the experts' own.
+    const ops::Choices choices = choose(n_TD, {.k = kept_choices(shape_.top_k, context.budget)});
     const Tensor factor_TK = expert_scale_E_.to(type)
                                  .index_select(0, choices.experts_TK.flatten())
                                  .view(choices.experts_TK.sizes());

@@ -46,6 +46,7 @@ class Sigmoid final : public LinearRouter {
     Routing routing = finish_fixed(choices.experts_TK, choices.weights_TK, choices.logits_TE,
                                    choices.scores_TE, context);
     routing.weight_on_input = options_.weight_on == "input";
+    routing.weights_are_shares = options_.renormalise;
     return routing;
   }
 
