@@ -26,8 +26,7 @@ std::string architecture(const RunFacts& run) {
   const auto blocks = run.model->blocks();
   std::vector<const MoELayer::Impl*> mixtures;
   for (const auto& block : blocks)
-    if (const auto* layer = dynamic_cast<const MoELayer::Impl*>(&block->feed_forward()))
-      mixtures.push_back(layer);
+    if (const auto* layer = block->feed_forward().mixture()) mixtures.push_back(layer);
   const std::string stack = plural(static_cast<int64_t>(blocks.size()), "layer");
   if (mixtures.empty()) return concat("A dense model of ", stack);
   return concat(

@@ -26,6 +26,8 @@ struct GenerateOptions {
   /// Put around the prompt what the tokenizer puts around a text (BOS); not where the prompt has
   /// it already, as a chat template writes it.
   bool framed = true;
+  /// The share of its choices that each layer computes (models/budget.h); none: all.
+  std::vector<double> budget = {};
   /// Ids that end the text, beside the tokenizer's end-of-text token.
   std::vector<int64_t> end_tokens = {};
 

@@ -7,6 +7,7 @@
 
 #include <moe/base/error.h>
 #include <moe/generation/running_batch.h>
+#include <moe/models/budget.h>
 
 namespace moe::generation {
 
@@ -16,7 +17,8 @@ constexpr const char* kPlaceOfBatch = "generation/batch";
 
 }  // namespace
 
-RunningBatch::RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity)
+RunningBatch::RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity,
+                           const std::vector<double>& budget)
     : model_(std::move(model)) {
   const models::ModelTraits traits = model_->traits();
   check(traits.causal && traits.vocabulary > 0, kPlaceOfBatch,
@@ -25,6 +27,7 @@ RunningBatch::RunningBatch(std::shared_ptr<models::Model> model, int64_t capacit
                               : "images. Load a language model.");
   capacity_ = capacity > 0 ? std::min(capacity, traits.context_length) : traits.context_length;
   state_ = model_->new_state(capacity_, model_->dtype());
+  models::set_budget(context_, budget, *model_, kPlaceOfBatch);
 }
 
 int64_t RunningBatch::add(std::vector<int64_t> prompt, const SequenceOptions& options) {
@@ -77,7 +80,7 @@ Tensor RunningBatch::read() {
     inputs = {.tokens = to_encode(), .decoder = std::move(tokens)};
   else
     inputs.tokens = std::move(tokens);
-  models::ForwardContext context;
+  models::ForwardContext context = context_;
   context.state = &state_;
   const Tensor hidden_TD = model_->forward(inputs, context).hidden_TD;
   return model_->head(hidden_TD.index_select(0, ids_of(last)));

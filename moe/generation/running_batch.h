@@ -37,9 +37,11 @@ struct DrawnToken {
 class RunningBatch {
  public:
   /// `capacity`: tokens of one sequence, its prompt included, at most (of an encoder-decoder those
-  /// of either text); 0: the model's context length. Throws moe::Error for a model that is not
-  /// causal.
-  explicit RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity = 0);
+  /// of either text); 0: the model's context length. `budget`: the share of its choices that each
+  /// layer computes, as models/budget.h reads it. Throws moe::Error for a model that is not causal,
+  /// and ConfigError for a budget that does not fit.
+  explicit RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity = 0,
+                        const std::vector<double>& budget = {});
 
   /// Lets a sequence join; its number. One without room for a token does not run. Throws moe::Error
   /// for an empty prompt, one longer than the capacity, and ids that the model does not have.
@@ -79,6 +81,8 @@ class RunningBatch {
   std::shared_ptr<models::Model> model_;
   int64_t capacity_, next_number_ = 0;
   models::GenerationState state_;
+  /// What every pass is told, but for the state.
+  models::ForwardContext context_;
   std::vector<Running> running_;  // slot by slot
 };
 

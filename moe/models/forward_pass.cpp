@@ -12,6 +12,7 @@
 #include <moe/base/error.h>
 #include <moe/flow/packing.h>
 #include <moe/layers/chunked_loss.h>
+#include <moe/models/budget.h>
 #include <moe/models/forward_pass.h>
 
 namespace moe::models {
@@ -131,7 +132,9 @@ NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequ
     inputs.decoder.sequences = packing.sequences();
     inputs.decoder.ids_T = packing.pack(here.decoder_BS);
   }
-  const ModelOutput output = model.forward(inputs, {});
+  ForwardContext context;
+  set_budget(context, request.budget, model, kPlaceOfForward);
+  const ModelOutput output = model.forward(inputs, context);
 
   NamedTensors out;
   {

@@ -17,6 +17,8 @@ using NamedTensors = std::vector<std::pair<std::string, Tensor>>;
 struct ForwardRequest {
   bool routing = false;
   bool gradients = false;
+  /// The share of its choices that each layer computes (models/budget.h); none: all.
+  std::vector<double> budget = {};
   /// Gradients by the names and in the shapes of another program's checkpoint; null: by ours. The
   /// map must be one of the model's own tensors.
   const TensorMap* names = nullptr;

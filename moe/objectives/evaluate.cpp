@@ -10,6 +10,7 @@
 #include <moe/base/error.h>
 #include <moe/base/files.h>
 #include <moe/data/loader.h>
+#include <moe/models/budget.h>
 #include <moe/objectives/evaluate.h>
 #include <moe/objectives/kinds/next_token.h>
 
@@ -62,11 +63,13 @@ data::Batch on_device(const data::Batch& batch, at::Device device) {
 }
 
 Tensor evaluate(models::Model& model, const Objective& objective, const data::EvalSource& source,
-                at::ScalarType compute, parallel::Communicator& group) {
+                at::ScalarType compute, parallel::Communicator& group,
+                const std::vector<double>& budget) {
   const at::NoGradGuard no_grad;
   const auto rows = data::rank_rows(source.rows(), group.rank(), group.size());
   models::ForwardContext context;
   context.compute = compute;
+  models::set_budget(context, budget, model, kPlaceOfEvaluate);
   Tensor sums_M;
   for (int64_t i = 0; i < source.batches(); ++i) {
     const data::Batch batch = on_device(source.batch(i, rows), model.device());
@@ -114,7 +117,8 @@ TextLoss& TextLoss::operator+=(const TextLoss& other) {
   return *this;
 }
 
-TextLoss evaluate(models::Model& model, const data::Tokens& tokens) {
+TextLoss evaluate(models::Model& model, const data::Tokens& tokens,
+                  const std::vector<double>& budget) {
   check(tokens.size() >= 2, kPlaceOfEvaluate, "expected at least 2 tokens, got ", tokens.size(),
         ". Give more text.");
   const auto traits = model.traits();
@@ -126,13 +130,15 @@ TextLoss evaluate(models::Model& model, const data::Tokens& tokens) {
       ObjectiveSpec(NextToken())
           .make(ObjectiveShape{.model = traits,
                                .data = {.vocabulary = traits.outputs, .sequence = S}});
-  const Tensor sums_M = evaluate(model, *objective, data::EvalPass(tokens, S, rows));
+  const Tensor sums_M = evaluate(model, *objective, data::EvalPass(tokens, S, rows),
+                                 at::ScalarType::Undefined, *parallel::local(), budget);
   return {.loss_sum = sums_M[0].item<double>(),
           .tokens = static_cast<int64_t>(sums_M[1].item<double>())};
 }
 
 TextLoss evaluate_file(const models::LoadedModel& model, const std::filesystem::path& path,
-                       const std::string& format, const data::PackingOptions& packing) {
+                       const std::string& format, const data::PackingOptions& packing,
+                       const std::vector<double>& budget) {
   check_one_of(kPlaceOfEvaluate, "format", format, data::text_formats());
   check(model.tokenizer != nullptr, kPlaceOfEvaluate,
         "expected a model with a tokenizer, got none in '", model.folder.string(),
@@ -140,7 +146,7 @@ TextLoss evaluate_file(const models::LoadedModel& model, const std::filesystem::
   const data::Tokens tokens = open_tokens(path, format, *model.tokenizer, packing);
   check(tokens.size() >= 2, kPlaceOfEvaluate, "expected at least 2 tokens in '", path.string(),
         "', got ", tokens.size(), ". Give more text.");
-  TextLoss out = evaluate(*model.model, tokens);
+  TextLoss out = evaluate(*model.model, tokens, budget);
   check(out.tokens > 0, kPlaceOfEvaluate, "expected targets in '", path.string(),
         "', found none. Give completions.");
   out.bytes = bytes_of_targets(tokens, *model.tokenizer);

@@ -18,10 +18,12 @@ data::Batch on_device(const data::Batch& batch, at::Device device);
 
 /// Sums (M,) of `objective` over all batches of `source`, each rank taking its rows: the same on
 /// all ranks of `group`, which all call it. Products are in `compute` (Undefined: the model's
-/// type). Nothing of the model changes.
+/// type); layers compute the share of their choices that `budget` says (models/budget.h; none:
+/// all). Nothing of the model changes.
 Tensor evaluate(models::Model& model, const Objective& objective, const data::EvalSource& source,
                 at::ScalarType compute = at::ScalarType::Undefined,
-                parallel::Communicator& group = *parallel::local());
+                parallel::Communicator& group = *parallel::local(),
+                const std::vector<double>& budget = {});
 
 /// The mean loss on one set; NaN where it has no targets.
 struct SetLoss {
@@ -59,14 +61,15 @@ struct TextLoss {
 /// One pass over `tokens` in windows of the model's context length that do not overlap: every token
 /// but the first is predicted once, from those of its window before it. `bytes` stays 0. Throws
 /// moe::Error for fewer than 2 tokens and for ids outside the vocabulary.
-TextLoss evaluate(models::Model& model, const data::Tokens& tokens);
+TextLoss evaluate(models::Model& model, const data::Tokens& tokens,
+                  const std::vector<double>& budget = {});
 
 /// The same for a file, with `bytes` (an end-of-text token stands for none). `format`: one of
 /// data::text_formats(); of prompts and completions only completions are targets. `packing`: where
 /// documents end and whether they stand apart (data::EvalPass). Throws moe::Error for a file that
 /// is missing, empty, shorter than 2 tokens, or without targets.
 TextLoss evaluate_file(const models::LoadedModel& model, const std::filesystem::path& path,
-                       const std::string& format = "text",
-                       const data::PackingOptions& packing = {});
+                       const std::string& format = "text", const data::PackingOptions& packing = {},
+                       const std::vector<double>& budget = {});
 
 }  // namespace moe::objectives

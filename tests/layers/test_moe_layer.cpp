@@ -308,7 +308,7 @@ TEST(MoELayer, RefusesWhatItCannotBuildOrTake) {
                "a mask of type Bool");
   EXPECT_ERROR(make(small(4, 5)), "top_k in [1, num_experts=4], got 5");
   auto o = small();
-  o.router.kind = "topp";
+  o.router.kind = "topkk";
   EXPECT_ERROR(make(o), "Did you mean 'topk'?");
   o = small();
   o.router.options = with("temprature", 2.0);

@@ -118,6 +118,51 @@ TEST_F(ModelCommands, EvalGivesTheFieldsPromised) {
   EXPECT_EQ(out.at("step"), 7);
 }
 
+TEST_F(ModelCommands, TakeABudgetOfOneShareOrOneALayer) {
+  // Layer 0 is dense; layer 1 gives a token 2 of 3 experts.
+  const std::string text = write("a", std::string(100, 'x'));
+  const auto loss = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"eval", "--data", text, "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    return json(words).at("loss").get<double>();
+  };
+  EXPECT_EQ(loss({"--budget", "1"}), loss({}));
+  EXPECT_NE(loss({"--budget", "0.5"}), loss({}));
+  EXPECT_EQ(loss({"--budget", "1,0.5"}), loss({"--budget", "0.5"}));
+  EXPECT_NEAR(loss({"--budget", "0.5"}), loss({"--set-moe", "top_k=1"}), 1e-6);
+  EXPECT_EQ(json({"eval", "--data", text, "--json", "--budget", "1,0.5"}).at("budget"),
+            (std::vector<double>{1, 0.5}));
+
+  const auto drawn = [&](const std::string& budget) {
+    return json({"generate", "--prompt", "To be", "--max-tokens", "20", "--seed", "3", "--json",
+                 "--budget", budget})
+        .at("tokens");
+  };
+  EXPECT_EQ(drawn("0.5"), drawn("1,0.5"));
+  EXPECT_NE(drawn("0.5"), drawn("1"));
+
+  const std::string out = (folder_ / "half.safetensors").string();
+  output({"forward", "--tokens", write("in.json", R"({"input_ids": [[5, 6, 7]]})"), "--out", out,
+          "--routing", "--budget", "0.5"});
+  EXPECT_EQ(formats::SafetensorsFile::open(out).tensor("layers.1.experts").size(1), 1);
+}
+
+TEST_F(ModelCommands, RefuseABudgetThatDoesNotFit) {
+  const std::string text = write("a", std::string(100, 'x'));
+  const auto refusal = [&](const std::string& budget) {
+    const auto result = run_program({"eval", checkpoint(), "--data", text, "--budget", budget});
+    EXPECT_EQ(result.status, 2) << budget;
+    return result.err;
+  };
+  for (const std::string none : {"half", "0.5,", "", "0.5;1", "0.5 1"})
+    EXPECT_PRED2(contains, refusal(none), "expected a number, or one a layer with commas");
+  for (const std::string share : {"0", "1.5", "-0.5", "nan"})
+    EXPECT_PRED2(contains, refusal(share), "expected a budget in (0, 1], got ");
+  EXPECT_PRED2(contains, refusal("1,1,1"),
+               "expected one budget, or one for each of 2 layers, got 3");
+  EXPECT_PRED2(contains, refusal("0.5,0.5"), "for layer 0, which does not route, got 0.5");
+}
+
 TEST_F(ModelCommands, UseTheCoresOfTheProcessUnlessTold) {
   const auto cores =
       nlohmann::json::parse(run_program({"bench", "dense", "--tokens", "8", "--d-model", "8",

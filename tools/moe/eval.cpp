@@ -20,6 +20,7 @@ struct EvalCommand {
   std::string documents = "run";
   bool no_special = false;
   bool json = false;
+  std::vector<double> budget = {};
 };
 
 Json evaluation_json(const objectives::TextLoss& result) {
@@ -59,7 +60,7 @@ int run_eval(const EvalCommand& o) {
   objectives::TextLoss total;
   Json files = Json::array();
   for (const auto& path : o.data) {
-    const auto result = objectives::evaluate_file(model, path, o.format, packing);
+    const auto result = objectives::evaluate_file(model, path, o.format, packing, o.budget);
     total += result;
     Json file = {{"file", path}};
     file.update(evaluation_json(result));
@@ -73,6 +74,7 @@ int run_eval(const EvalCommand& o) {
   Json out = evaluation_json(total);
   add_source(out, model);
   add_set_moe(out, o.model.top_k);
+  add_budget(out, o.budget);
   out["threads"] = at::get_num_threads();
   out["files"] = std::move(files);
   print_json(out);
@@ -81,6 +83,7 @@ int run_eval(const EvalCommand& o) {
 
 void setup_eval(CLI::App& app, EvalCommand& o) {
   add_model(app, o.model);
+  add_budget(app, o.budget);
   app.add_option("--data", o.data, "files to predict, each from its beginning")
       ->required()
       ->type_name("FILE");

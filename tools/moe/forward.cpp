@@ -52,6 +52,7 @@ int run_forward(const ForwardCommand& o) {
 
 void setup_forward(CLI::App& app, ForwardCommand& o) {
   add_model(app, o.model);
+  add_budget(app, o.request.budget);
   app.add_option("--tokens", o.tokens,
                  "JSON file {\"input_ids\": [[…]…], \"attention_mask\": [[…]…]?}, padding at one "
                  "end of a row; encoder-decoders also read \"decoder_input_ids\": [[…]…]")

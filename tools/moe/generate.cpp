@@ -112,12 +112,14 @@ int run_generate(const GenerateCommand& o) {
               {"prompt_tokens", result.prompt_tokens}};
   add_source(out, model);
   add_set_moe(out, o.model.top_k);
+  add_budget(out, o.options.budget);
   print_json(out);
   return 0;
 }
 
 void setup_generate(CLI::App& app, GenerateCommand& o) {
   add_model(app, o.model);
+  add_budget(app, o.options.budget);
   FieldOptions add{app};
   app.add_option_function<std::string>(
       "--prompt", [&o](const std::string& text) { o.prompt = text; },

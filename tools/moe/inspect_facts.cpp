@@ -32,14 +32,18 @@ Json experts_of(const models::Model& model) {
   std::set<double> active;
   int64_t layers = 0;
   for (const auto& block : model.blocks()) {
-    const auto* moe = dynamic_cast<const layers::MoELayerImpl*>(&block->feed_forward());
+    const auto& feed_forward = block->feed_forward();
+    const auto* moe = feed_forward.mixture();
     if (!moe) continue;
     ++layers;
     int64_t numbers = 0;
     for (const auto& [name, tensor, info] : parameters_of(moe->experts()))
       numbers += tensor.numel();
     per_layer.insert(moe->options().num_experts);
-    active.insert(moe->active_experts());
+    // Of a block around a mixture, what its sub-tokens meet together.
+    active.insert(moe == &feed_forward ? moe->active_experts()
+                                       : feed_forward.active_share({.part = Part::kExperts}) *
+                                             static_cast<double>(moe->options().num_experts));
     sizes.insert(numbers / moe->options().num_experts);
   }
   if (layers == 0) return nullptr;

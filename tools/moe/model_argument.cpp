@@ -25,6 +25,20 @@ int64_t parse_set_moe(const std::string& text) {
   return number;
 }
 
+std::vector<double> parse_budget(const std::string& text) {
+  std::vector<double> out;
+  const char *at = text.data(), *const end = at + text.size();
+  for (bool more = true; more;) {
+    const auto [stop, problem] = std::from_chars(at, end, out.emplace_back());
+    check<ConfigError>(problem == std::errc() && (stop == end || *stop == ','), "--budget",
+                       "expected a number, or one a layer with commas between them, got '", text,
+                       "'. Correct it.");
+    more = stop != end;
+    at = stop + 1;
+  }
+  return out;
+}
+
 }  // namespace
 
 void add_model(CLI::App& app, ModelArgument& o) {
@@ -62,6 +76,18 @@ void add_set_moe(CLI::App& app, std::optional<int64_t>& top_k) {
          kSetMoe, [&top_k](const std::string& text) { top_k = parse_set_moe(text); },
          "experts a token chooses in every MoE layer, as top_k=N, instead of those of the training")
       ->type_name("top_k=N");
+}
+
+void add_budget(CLI::App& app, std::vector<double>& budget) {
+  app.add_option_function<std::string>(
+         "--budget", [&budget](const std::string& text) { budget = parse_budget(text); },
+         "share of a token's choices that MoE layers compute, in (0, 1], the best first; or one a "
+         "layer, 1 for those that do not route: 0.5,1,1")
+      ->type_name("B[,B…]");
+}
+
+void add_budget(Json& document, const std::vector<double>& budget) {
+  if (!budget.empty()) document["budget"] = budget;
 }
 
 void add_source(Json& document, const models::OpenedCheckpoint& checkpoint) {

@@ -3,6 +3,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include <moe/models/load.h>
 
@@ -28,6 +29,12 @@ models::LoadedModel load_model(const ModelArgument& o, bool with_tokenizer = tru
 void add_no_verify(CLI::App& app, bool& no_verify);
 /// --set-moe top_k=N; throws ConfigError for another setting and for what is no number above 0.
 void add_set_moe(CLI::App& app, std::optional<int64_t>& top_k);
+
+/// --budget B or B,B,…: how much of their choices layers compute. Throws ConfigError for what are
+/// no numbers; whether they fit, the model says.
+void add_budget(CLI::App& app, std::vector<double>& budget);
+/// "budget" of a result, where --budget was given.
+void add_budget(Json& document, const std::vector<double>& budget);
 
 /// "checkpoint", the folder that a result comes from, and "step", null where no step is known.
 void add_source(Json& document, const models::OpenedCheckpoint& checkpoint);
