@@ -19,7 +19,7 @@ namespace {
 /// Adds up what the micro-batches report.
 class Totals {
  public:
-  void add(const models::ModelOutput& out, int64_t micro_batches, bool count_tokens) {
+  void add(const models::ModelOutput& out, bool count_tokens) {
     layers_.resize(out.layers.size());
     if (count_tokens) tokens_.resize(out.layers.size());
     for (size_t i = 0; i < out.layers.size(); ++i) {
@@ -33,14 +33,16 @@ class Totals {
         const Tensor reached_E = out.layers[i].routing.counts_E();
         tokens_[i] = tokens_[i].defined() ? tokens_[i] + reached_E : reached_E;
       }
-      terms_.resize(report.terms.size());
-      for (size_t j = 0; j < report.terms.size(); ++j) {
-        terms_[j].first = report.terms[j].name;
-        terms_[j].second +=
-            report.terms[j].value.item<double>() /
-            static_cast<double>(micro_batches * static_cast<int64_t>(out.layers.size()));
-      }
+      for (const auto& term : report.terms) add_term(term.name, term.value.item<double>());
     }
+  }
+
+  /// The mean of each term over the layers that have it, and over micro-batches.
+  std::vector<std::pair<std::string, double>> terms() const {
+    std::vector<std::pair<std::string, double>> out;
+    for (const Term& term : terms_)
+      out.emplace_back(term.name, term.sum / static_cast<double>(term.count));
+    return out;
   }
 
   std::vector<Tensor> counts() const {
@@ -51,7 +53,23 @@ class Totals {
 
   std::vector<LayerLoad> layers_;
   std::vector<Tensor> tokens_;  // of this rank
-  std::vector<std::pair<std::string, double>> terms_;
+
+ private:
+  struct Term {
+    std::string name;
+    double sum = 0;
+    int64_t count = 0;
+  };
+
+  void add_term(const std::string& name, double value) {
+    auto term = std::find_if(terms_.begin(), terms_.end(),
+                             [&](const Term& other) { return other.name == name; });
+    if (term == terms_.end()) term = terms_.insert(terms_.end(), {name});
+    term->sum += value;
+    ++term->count;
+  }
+
+  std::vector<Term> terms_;
 };
 
 }  // namespace
@@ -104,7 +122,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     (task + balance).backward();
     task_loss += task.item<double>();
     balance_loss += balance.item<double>();
-    totals.add(out, static_cast<int64_t>(micro_batches.size()), inputs.count_tokens);
+    totals.add(out, inputs.count_tokens);
   }
   parallel::reduce_gradients(parameters, inputs.group);
   if (inputs.frozen) inputs.frozen->clear_gradients();
@@ -113,7 +131,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   StepResult result;
   result.task_loss = over_all_ranks(task_loss);
   result.loss = result.task_loss + balance_loss;
-  result.balance = totals.terms_;
+  result.balance = totals.terms();
   result.layers = totals.layers_;
   result.expert_tokens = totals.tokens_;
   result.gradient_norm = gradient_norm(parameters, inputs.group);

@@ -33,7 +33,8 @@ struct StepResult {
   /// What was minimised: the objective's mean over the step's targets, and the balance terms.
   double loss = 0;
   double task_loss = 0;
-  /// Mean over layers and micro-batches of each term, before its coefficient; by the term's name.
+  /// Mean of each term over the layers that have it and over micro-batches, before its coefficient;
+  /// by the term's name.
   std::vector<std::pair<std::string, double>> balance;
   double gradient_norm = 0;
   std::vector<LayerLoad> layers;

@@ -106,6 +106,30 @@ TEST(Step, HandsTheDomainsOfTheRowsToTheTermsThatAskForThem) {
   EXPECT_EQ(train::Run(options, folder.path() / "run").start().record.step, 2);
 }
 
+TEST(Step, TermsAreMeansOverTheLayersThatHaveThem) {
+  const TemporaryFolder folder;
+  auto options = tiny_run(folder.path(), "float64");
+  const auto block = [](const std::string& term) {
+    layers::MoELayerOptions moe{.num_experts = 4, .top_k = 2};
+    moe.balance = {{term, 0.01, {}}};
+    layers::BlockSpec spec;
+    spec.feed_forward = moe;
+    return spec;
+  };
+  change_model(options, [&](auto& model) {
+    model.uniform = {};
+    model.blocks = {block("switch"), block("entropy"), block("entropy")};
+  });
+  Bench bench(options);
+  const auto result = bench.run(0, 2);
+  ASSERT_EQ(result.balance.size(), 2u);
+  EXPECT_EQ(result.balance[0].first, "switch");
+  EXPECT_EQ(result.balance[1].first, "entropy");
+  // Near what they are at balance: 1, and -ln 4.
+  EXPECT_NEAR(result.balance[0].second, 1, 0.2);
+  EXPECT_NEAR(result.balance[1].second, -std::log(4.0), 0.2);
+}
+
 class NotFinite : public testing::TestWithParam<const char*> {};
 
 TEST_P(NotFinite, StepsAreSkippedOrRolledBackAndThenGivenUp) {
