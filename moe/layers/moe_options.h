@@ -35,6 +35,8 @@ struct MoELayerOptions {
   std::string dispatcher = "local";
   double expert_dropout = 0;
   int64_t identity_experts = 0;
+  int64_t zero_experts = 0;
+  int64_t constant_experts = 0;
   double output_scale = 1;
   bool branch_norms = false;
   bool output_bias = false;
@@ -59,8 +61,11 @@ struct MoELayerOptions {
       "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
       "weights of the others grow by 1 / (1 - chance); never all experts");
     v("identity_experts", identity_experts,
-      "experts without parameters behind the others that give the token back: the router has "
-      "num_experts + identity_experts columns (LongCat-Flash)");
+      "experts without parameters that give the token back; the router's columns are num_experts, "
+      "then these, then zero_experts and constant_experts (LongCat-Flash, MoE++)");
+    v("zero_experts", zero_experts, "experts that give nothing (MoE++)");
+    v("constant_experts", constant_experts,
+      "experts that give a mixture of the token and a learned vector (MoE++)");
     v("output_scale", output_scale,
       "the layer's output, with the shared block's, is multiplied by this");
     v("branch_norms", branch_norms,

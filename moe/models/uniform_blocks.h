@@ -22,6 +22,9 @@ struct MoEBlocks {
   layers::CapacityOptions capacity = {};
   std::string dispatcher = "local";
   double expert_dropout = 0;
+  int64_t identity_experts = 0;
+  int64_t zero_experts = 0;
+  int64_t constant_experts = 0;
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -42,6 +45,10 @@ struct MoEBlocks {
     v("expert_dropout", expert_dropout,
       "in training, chance that an expert sits out a whole step: its tokens pass it by and the "
       "weights of the others grow by 1 / (1 - chance); never all experts");
+    v("identity_experts", identity_experts, "experts of each layer that give the token back");
+    v("zero_experts", zero_experts, "experts of each layer that give nothing (MoE++)");
+    v("constant_experts", constant_experts,
+      "experts of each layer that give a mixture of the token and a learned vector (MoE++)");
   }
 };
 
