@@ -16,10 +16,11 @@ std::vector<std::string> kinds_of() {
 }
 
 TEST(PublicRouterOptions, EveryBuiltInKindHasThem) {
-  auto found = kinds_of<TopKRouter, SwitchRouter, GShardRouter, NoisyTopKRouter, VMoERouter,
-                        WarmupNoiseRouter, HashRouter, ExpertChoiceRouter, DenseRouter, MlpRouter,
-                        CosineRouter, SigmoidRouter, ScaledTopKRouter, SparsemixerRouter,
-                        ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
+  auto found =
+      kinds_of<TopKRouter, SwitchRouter, GShardRouter, NoisyTopKRouter, VMoERouter,
+               WarmupNoiseRouter, HashRouter, ExpertChoiceRouter, DenseRouter, MlpRouter,
+               CosineRouter, SigmoidRouter, ScaledTopKRouter, SparsemixerRouter,
+               GatingResidualRouter, ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
 #define X(name, help) #name,
   std::vector<std::string> built_in = {
 #include <moe/routing/routers.def>
