@@ -27,18 +27,22 @@ Tensor counts_by_row(const Routing& routing, const Runs& rows) {
 
 }  // namespace
 
-Tensor load_times_probability(const Tensor& counts_GE, const Tensor& p_GE, const Tensor& tokens_G) {
-  const Tensor f_GE = counts_GE / counts_GE.sum(-1, /*keepdim=*/true).clamp_min(1);
+Tensor load_times_probability(const Tensor& counts_GE, const Tensor& p_GE, const Tensor& tokens_G,
+                              const Tensor& weights_E) {
+  Tensor f_GE = counts_GE / counts_GE.sum(-1, /*keepdim=*/true).clamp_min(1);
+  if (weights_E.defined()) f_GE = f_GE * weights_E;
   return (f_GE * p_GE).sum(-1) / tokens_G.clamp_min(1) * static_cast<double>(p_GE.size(-1));
 }
 
 Tensor load_times_probability_by_sequence(const Routing& routing, const Routing& chosen,
-                                          bool normalise, const TokenList& tokens) {
+                                          bool normalise, const TokenList& tokens,
+                                          const Tensor& weights_E) {
   const Runs rows = tokens.rows(routing.tokens());
   const Tensor groups_G1 = rows.offsets(routing.scores_TE.device());
   const Tensor tokens_G = groups_G1.diff().to(at::kDouble);
   const Tensor p_GE = ops::probability_sums(routing.scores_TE, normalise, groups_G1);
-  const Tensor loss_G = load_times_probability(counts_by_row(chosen, rows), p_GE, tokens_G);
+  const Tensor loss_G =
+      load_times_probability(counts_by_row(chosen, rows), p_GE, tokens_G, weights_E);
   return at::stack({loss_G.sum(), tokens_G.gt(0).sum().to(at::kDouble)});
 }
 

@@ -6,6 +6,21 @@
 
 namespace moe::balance {
 
+namespace {
+
+/// `sums` of a term of this micro-batch, with what earlier ones of the step gave. The gradient is
+/// that of sums of the step which all were like this micro-batch: a loss of sums over tokens then
+/// has the size of one of this micro-batch, however many came before.
+Tensor over_step(const Tensor& sums, const Tensor& tokens, const SumsSoFar& so_far, size_t term) {
+  if (term >= so_far.terms.size() || !so_far.terms[term].defined()) return sums;
+  const Tensor earlier = so_far.terms[term].to(sums.options());
+  const Tensor all_tokens = tokens + so_far.tokens.to(tokens.options());
+  const Tensor share = all_tokens / tokens.clamp_min(1);
+  return (sums + earlier).detach() + (sums - sums.detach()) * share;
+}
+
+}  // namespace
+
 BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inputs,
                       parallel::Communicator& group) {
   inputs.first_rank = group.rank() == 0;
@@ -33,8 +48,13 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inpu
   int64_t begin = E + 2;
   for (size_t i = 0; i < terms.size(); ++i) {
     const int64_t length = parts[i + 3].size(0);
-    const Tensor value = terms[i].term->value(all.slice(0, begin, begin + length), inputs.context);
-    report.terms.push_back({terms[i].name, terms[i].coefficient, value});
+    const Tensor sums = all.slice(0, begin, begin + length);
+    const bool adds = terms[i].term->over_step();
+    const Tensor value = terms[i].term->value(
+        adds ? over_step(sums, report.tokens, inputs.context.sums_so_far, i) : sums,
+        inputs.context);
+    report.terms.push_back(
+        {terms[i].name, terms[i].coefficient, value, adds ? sums.detach() : Tensor()});
     begin += length;
   }
   return report;

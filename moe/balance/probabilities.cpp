@@ -2,6 +2,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 
@@ -36,9 +37,23 @@ Tensor p_log_p(const Tensor& p) {
   return p * p.clamp_min(1e-20).log();
 }
 
-Tensor squared_variation(const Tensor& values_E) {
-  const Tensor mean = values_E.mean();
-  return (values_E - mean).square().mean() / mean.square().clamp_min(1e-20);
+Tensor squared_variation(const Tensor& values_GE) {
+  const Tensor mean_G1 = values_GE.mean(-1, /*keepdim=*/true);
+  return (values_GE - mean_G1).square().mean(-1) / mean_G1.squeeze(-1).square().clamp_min(1e-20);
+}
+
+Routing first_choices(const Routing& routing) {
+  const Tensor begin_T = routing.offsets.slice(0, 0, -1), end_T = routing.offsets.slice(0, 1);
+  const Tensor some_T = end_T.gt(begin_T);
+  // A mark behind the pairs, for tokens that have none.
+  const Tensor mark_1 = at::full({1}, routing.num_experts, routing.experts_N.options());
+  const Tensor first_T = at::cat({routing.experts_N, mark_1})
+                             .index_select(0, at::where(some_T, begin_T, routing.pairs()));
+  Routing out = fixed_choices(first_T.unsqueeze(1),
+                              at::ones({first_T.size(0), 1}, routing.weights_N.options()),
+                              routing.num_experts);
+  out.first_token = routing.first_token;
+  return out;
 }
 
 }  // namespace moe::balance

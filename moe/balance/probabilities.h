@@ -24,10 +24,13 @@ Tensor probability_sums(const Routing& routing);
 /// there are no tokens, so that nothing counts as balance.
 Tensor mean_probability(const Tensor& sums);
 
+/// The first choice of each token alone; a token without one has the dropped mark.
+Routing first_choices(const Routing& routing);
+
 /// p ln p elementwise; 0 at p = 0, with a finite gradient.
 Tensor p_log_p(const Tensor& p);
 
-/// () (std / mean)^2 with the population variance; 0 where all are zero.
-Tensor squared_variation(const Tensor& values_E);
+/// (std / mean)^2 along the last dimension, with the population variance; 0 where all are zero.
+Tensor squared_variation(const Tensor& values_GE);
 
 }  // namespace moe::balance

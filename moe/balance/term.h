@@ -1,8 +1,12 @@
 #pragma once
 // T tokens, E experts, L experts on this rank.
 
+#include <string>
+#include <vector>
+
 #include <ATen/core/Tensor.h>
 
+#include <moe/balance/convert.h>
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/flow/routing.h>
@@ -19,6 +23,10 @@ struct TermShape {
   int64_t top_k = 1;
   /// Of its state.
   at::TensorOptions tensors = {};
+  /// What a token costs at each expert, over the mean of all; empty: everywhere the same.
+  std::vector<double> costs = {};
+  /// How many experts, the last ones, compute no product (zero, copy and constant experts).
+  int64_t free_experts = 0;
 };
 
 /// The parameters of a layer, for terms on weights.
@@ -62,6 +70,9 @@ class Term : public Module {
   /// What `value` returns when load and probability are uniform; NaN where that depends on the
   /// logits or weights.
   virtual double value_at_balance() const = 0;
+  /// Whether the term goes on adding over the micro-batches of an optimizer step: `sums` then holds
+  /// those of the earlier ones too, while its gradient stays that of a loss of this one's tokens.
+  virtual bool over_step() const { return false; }
   /// True for terms on weights: only they are handed `BalanceInputs::weights`.
   virtual bool wants_weights() const { return false; }
   /// Called once after an optimizer step, with counts over all ranks and micro-batches.
@@ -80,17 +91,23 @@ struct BalanceSpec {
   std::string kind = "switch";
   double coefficient = 0.01;
   Table options = {};
+  std::string convention = kOwnConvention;
 
   template <class Visitor>
   void fields(Visitor& v) {
     Fields::kind(v, kind);
     v("coefficient", coefficient, "factor of the term in the loss");
+    v("convention", convention,
+      "whose formula the coefficient is meant for: own, transformers, flaxformer, megatron, "
+      "deepspeed, tutel, mesh_tensorflow or gshard (the paper); see docs/balance.md");
     v.rest(options);
   }
   void find_unknown(UnknownKeys& unknown) const { Fields::find_unknown(*this, unknown); }
   void validate(const std::string& place) const;
   void resolve() { Fields::resolve(*this); }
   std::shared_ptr<Term> make(const TermShape& shape) const { return Fields::make(*this, shape); }
+  /// The coefficient in this library's convention, in a model of so many layers with the term.
+  double own_coefficient(const TermShape& shape, int64_t layers) const;
 };
 
 /// The spec of kind `name` with `options`, which have a coefficient: what a public option struct

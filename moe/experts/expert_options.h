@@ -6,3 +6,7 @@
 #include <moe/experts/kinds/clamped.h>
 #include <moe/experts/kinds/ffn.h>
 #include <moe/experts/kinds/gated.h>
+#include <moe/experts/kinds/lora.h>
+#include <moe/experts/kinds/low_rank.h>
+#include <moe/experts/kinds/mixed_widths.h>
+#include <moe/experts/kinds/top_activations.h>

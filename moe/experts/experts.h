@@ -3,6 +3,7 @@
 // rows.
 
 #include <functional>
+#include <vector>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
@@ -50,6 +51,9 @@ class Experts : public Module {
                                   const LayerContext& context);
   /// Multiply-add pairs x 2 of one row's forward pass.
   virtual int64_t flops_per_row() const = 0;
+  /// What a row costs at each of the num_experts experts, over the mean of all; empty: everywhere
+  /// the same.
+  virtual std::vector<double> costs() const { return {}; }
   /// Every parameter with this rank's experts stacked on dimension 0: what terms on weights look
   /// at. Throws where experts differ in shape.
   virtual Parameters stacked_parameters() const;

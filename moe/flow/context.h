@@ -3,6 +3,7 @@
 
 #include <limits>
 #include <memory>
+#include <vector>
 
 #include <ATen/core/Tensor.h>
 
@@ -13,6 +14,7 @@ namespace moe {
 
 using at::Tensor;
 
+struct BalanceValue;
 class EarlierLogits;
 class KeyChoices;
 
@@ -48,6 +50,15 @@ struct PassContext {
   }
 };
 
+/// What a layer's balance terms added up in the earlier micro-batches of an optimizer step, over
+/// all ranks.
+struct SumsSoFar {
+  /// Of each term, in the order of the layer's report; undefined for terms that do not ask for it.
+  std::vector<Tensor> terms;
+  /// () float64.
+  Tensor tokens;
+};
+
 /// What one layer is told.
 struct LayerContext : PassContext {
   TokenList tokens = {};
@@ -59,9 +70,14 @@ struct LayerContext : PassContext {
   /// Router logits of the layers before it (flow/earlier_logits.h), for routers that go on from
   /// them; null: the layer stands alone.
   std::shared_ptr<EarlierLogits> earlier_logits = {};
+  /// Where a mixer that routes puts its balance terms, for the report of its block; null: nobody
+  /// asks.
+  std::shared_ptr<std::vector<BalanceValue>> mixer_terms = {};
   /// (E,) pairs per expert in the earlier micro-batches of this optimizer step; undefined in the
   /// first.
   Tensor counts_so_far_E = {};
+  /// The same of what its balance terms add up; empty in the first.
+  SumsSoFar sums_so_far = {};
 };
 
 /// What moves the state of routers and balance terms after an optimizer step: counts over all ranks

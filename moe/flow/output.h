@@ -18,6 +18,9 @@ struct BalanceValue {
   double coefficient = 0;
   /// () before the coefficient, over all ranks; its gradient reaches this rank's tokens only.
   Tensor value;
+  /// What it added up over all ranks, without gradient, for terms that go on adding over the
+  /// micro-batches of a step; undefined for others.
+  Tensor sums = {};
 };
 
 /// What a layer reports about its routing, summed over all ranks.

@@ -33,6 +33,7 @@ std::shared_ptr<Mixer> BlockImpl::add_mixer(const std::string& name, const Block
                                                            .causal = shape.causal,
                                                            .norm = spec_.norm,
                                                            .norm_epsilon = spec_.norm_epsilon,
+                                                           .group = shape.group,
                                                            .tensors = shape.tensors}));
 }
 
@@ -86,6 +87,11 @@ BlockImpl::BlockImpl(const BlockSpec& spec, int64_t layer, const BlockShape& sha
   check<ConfigError>(!dense_ || !dense_->routes(), "layers/block",
                      "expected a block `dense` that does not route, got kind \"", spec.dense.kind,
                      "\". Route in feed_forward.");
+  check<ConfigError>(!mixer_->balances() || routes(), "layers/block",
+                     "expected a feed_forward that routes beside a mixer with balance terms, which "
+                     "stand in its report, got kind \"",
+                     spec.feed_forward.kind,
+                     "\". Leave mixer.balance out, or take feed_forward.kind = \"moe\".");
   if (spec.output_scale)
     output_scale_ =
         add_buffer("output_scale", {1}, at::kFloat,
@@ -143,8 +149,12 @@ std::pair<Tensor, std::optional<LayerReport>> BlockImpl::forward(const Tensor& x
                      : spec_.wiring == "shortcut"     ? &BlockImpl::shortcut
                      : spec_.wiring == "cross"        ? &BlockImpl::crossing
                                                       : &BlockImpl::sequential;
-  const Stage stage = [this, call, wired](const Tensor& x, Report& report) {
+  const Stage stage = [this, given = call, wired](const Tensor& x, Report& report) {
+    Call call = given;
+    call.context.mixer_terms = std::make_shared<std::vector<BalanceValue>>();
     const Tensor y_TD = (this->*wired)(x, call, report);
+    for (auto& term : *call.context.mixer_terms)
+      if (report) report->balance.terms.push_back(std::move(term));
     return output_scale_.defined() ? y_TD * output_scale_ : y_TD;
   };
   Report report;

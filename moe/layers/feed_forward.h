@@ -59,6 +59,9 @@ class FeedForward : public Module {
   /// to be loaded, since the block must have no memory yet. Nothing to do for blocks that do not
   /// route. Throws ConfigError for a number that the block cannot serve.
   virtual void use_top_k(int64_t top_k);
+  /// Told by the stack that holds the block how many of its blocks route, for losses whose
+  /// coefficient is meant for a mean over them.
+  virtual void among(int64_t /*routing_blocks*/) {}
   /// Share of the parameter `info` that works for one token, on average: below 1 for experts.
   virtual double active_share(const ParameterInfo& /*info*/) const { return 1; }
   /// Multiply-adds x 2 of one token's forward pass.

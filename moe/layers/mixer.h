@@ -7,6 +7,7 @@
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/layers/state.h>
+#include <moe/parallel/communicator.h>
 #include <moe/parameters/module.h>
 
 namespace moe::layers {
@@ -18,6 +19,8 @@ struct MixerShape {
   /// Norm of queries and keys, and of whatever else a mixer normalises inside.
   std::string norm = "rmsnorm";
   double norm_epsilon = 1e-5;
+  /// Ranks whose tokens the balance of a mixer that routes looks at together.
+  std::shared_ptr<parallel::Communicator> group = parallel::local();
   at::TensorOptions tensors = {};
 };
 
@@ -39,6 +42,10 @@ class Mixer : public Module {
   /// Called once, when the model is made, with the mixer of the layer before: one that uses what
   /// another holds for several layers (a table of relative positions) takes it from there.
   virtual void follow(const Mixer& /*earlier*/) {}
+  /// Whether it has balance terms, which it puts into context.mixer_terms.
+  virtual bool balances() const { return false; }
+  /// As FeedForward::among.
+  virtual void among(int64_t /*routing_blocks*/) {}
   /// FLOPs a token that sees `keys` tokens, without the 2 for each number of a parameter with two
   /// dimensions, which counts.cpp adds.
   virtual int64_t flops_over_keys(int64_t keys) const = 0;

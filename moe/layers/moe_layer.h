@@ -11,6 +11,7 @@
 #include <moe/capacity/capacity.h>
 #include <moe/dispatch/dispatcher.h>
 #include <moe/experts/experts.h>
+#include <moe/layers/constant_experts.h>
 #include <moe/layers/feed_forward.h>
 #include <moe/layers/moe_options.h>
 #include <moe/layers/norm.h>
@@ -61,6 +62,7 @@ class MoELayerImpl : public FeedForward {
   /// option. Throws ConfigError outside of [1, num_experts] and for routers whose rule says how
   /// many experts a token gets.
   void use_top_k(int64_t top_k) override;
+  void among(int64_t routing_blocks) override;
   double active_share(const ParameterInfo& info) const override;
   int64_t flops_per_token() const override;
 
@@ -76,19 +78,22 @@ class MoELayerImpl : public FeedForward {
  private:
   std::shared_ptr<routing::Router> make_router() const;
   std::shared_ptr<const capacity::Capacity> make_capacity() const;
-  std::shared_ptr<balance::Term> make_term(const BalanceSpec& spec) const;
+  balance::TermShape term_shape() const;
   void add_balance_term(const BalanceSpec& spec);
   void check_branches() const;
   void check_least_top_k() const;
-  /// Experts that the router chooses among: those with parameters, then identity experts.
-  int64_t columns() const { return options_.num_experts + options_.identity_experts; }
+  /// Experts that compute no product: identity, zero and constant ones.
+  int64_t free_experts() const {
+    return options_.identity_experts + options_.zero_experts + options_.constant_experts;
+  }
+  /// Experts that the router chooses among: the free ones come behind the others.
+  int64_t columns() const { return options_.num_experts + free_experts(); }
   /// In training with least_top_k, the context with the budget that is drawn for this step.
   std::optional<LayerContext> drawn_step(const LayerContext& context) const;
   /// The weighted sum of each token's experts; (T, D) float32 or float64.
   Tensor through_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
-  /// The same of a routing whose last experts return the token.
-  Tensor with_identity_experts(const Tensor& x_TD, const Routing& routing,
-                               const LayerContext& context);
+  /// The same of a routing whose last experts are free.
+  Tensor with_free_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
   Tensor through_shared(const Tensor& x_TD, const LayerContext& context, LayerState* state);
   /// Losses and load of what the router chose; drops of what capacity left of it.
   BalanceReport measure_balance(const Routing& chosen, const Routing& limited,
@@ -101,8 +106,10 @@ class MoELayerImpl : public FeedForward {
   std::shared_ptr<const capacity::Capacity> capacity_;
   std::shared_ptr<dispatch::Dispatcher> dispatcher_;
   std::shared_ptr<experts::Experts> experts_;
+  ConstantExperts constant_experts_{nullptr};
   std::vector<balance::WeightedTerm> balance_;
-  Tensor b_out_D;  // undefined without output_bias
+  int64_t routing_blocks_ = 1;  // of the model
+  Tensor b_out_D;               // undefined without output_bias
   std::shared_ptr<FeedForward> shared_;
   /// Null without branch_norms.
   struct BranchNorms {

@@ -36,6 +36,8 @@ struct MoELayerOptions {
   double expert_dropout = 0;
   int64_t least_top_k = 0;
   int64_t identity_experts = 0;
+  int64_t zero_experts = 0;
+  int64_t constant_experts = 0;
   double output_scale = 1;
   bool branch_norms = false;
   bool output_bias = false;
@@ -64,8 +66,11 @@ struct MoELayerOptions {
       "from this to top_k, so that the model serves any compute budget between (Matryoshka MoE, "
       "Wang 2025); 0: always top_k");
     v("identity_experts", identity_experts,
-      "experts without parameters behind the others that give the token back: the router has "
-      "num_experts + identity_experts columns (LongCat-Flash)");
+      "experts without parameters that give the token back; the router's columns are num_experts, "
+      "then these, then zero_experts and constant_experts (LongCat-Flash, MoE++)");
+    v("zero_experts", zero_experts, "experts that give nothing (MoE++)");
+    v("constant_experts", constant_experts,
+      "experts that give a mixture of the token and a learned vector (MoE++)");
     v("output_scale", output_scale,
       "the layer's output, with the shared block's, is multiplied by this");
     v("branch_norms", branch_norms,

@@ -7,12 +7,13 @@ namespace moe::models {
 
 namespace {
 
-/// Numbers of the parameters of `module`, `share` of each.
+/// Numbers of the parameters of `module`, those among them that are never trained, `share` of each.
 template <class Share>
 double numbers_of(const torch::nn::Module& module, const Share& share) {
   double out = 0;
-  for (const auto& [name, tensor, info] : parameters_of(module))
-    out += share(info) * static_cast<double>(tensor.numel());
+  for (const Parameter& parameter : tensors_of(module))
+    if (parameter.info.role != Role::kState)
+      out += share(parameter.info) * static_cast<double>(numbers_in_use(parameter));
   return out;
 }
 

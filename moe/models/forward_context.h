@@ -20,6 +20,8 @@ struct ForwardContext : PassContext {
   /// Per layer that routes: pairs per expert in the earlier micro-batches of this step. Empty in
   /// the first.
   std::vector<Tensor> counts_so_far = {};
+  /// The same of what their balance terms add up.
+  std::vector<SumsSoFar> sums_so_far = {};
   /// The budget of each layer, routing or not; empty: `budget` for all.
   std::vector<double> layer_budgets = {};
   /// What the blocks remember of earlier calls, extended by this one; null: nothing.

@@ -32,6 +32,10 @@ Stack::Stack(const std::vector<layers::BlockSpec>& specs, const layers::BlockSha
                                           specs[i], first_layer + static_cast<int64_t>(i), shape)));
     if (i > 0) blocks_[i]->mixer().follow(blocks_[i - 1]->mixer());
   }
+  for (const auto& block : blocks_) {
+    block->feed_forward().among(routing_blocks());
+    block->mixer().among(routing_blocks());
+  }
 }
 
 Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const ForwardContext& context,
@@ -48,6 +52,8 @@ Tensor Stack::forward(const Tensor& x_TD, const TokenList& tokens, const Forward
     here.earlier_logits = earlier_logits;
     if (blocks_[i]->routes() && reports.size() < context.counts_so_far.size())
       here.counts_so_far_E = context.counts_so_far[reports.size()];
+    if (blocks_[i]->routes() && reports.size() < context.sums_so_far.size())
+      here.sums_so_far = context.sums_so_far[reports.size()];
     auto* const state = context.state ? &context.state->blocks()[i] : nullptr;
     auto [y_TD, report] = blocks_[i]->forward(h_TD, here, state, context.recompute);
     h_TD = y_TD;

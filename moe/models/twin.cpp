@@ -13,6 +13,8 @@ namespace {
 /// The dense block of the same FLOPs as `mixture`, but for its router.
 Dense twin_of(const layers::FeedForward& mixture, int64_t d_model, const ExpertSpec& expert) {
   Dense out = {.form = "ffn"};
+  auto settings = expert;
+  settings.resolve();
   int64_t flops = mixture.flops_per_token();
   for (const auto& [name, tensor, info] : parameters_of(mixture)) {
     if (info.part == Part::kRouter && tensor.dim() >= 2) flops -= 2 * tensor.numel();
@@ -20,10 +22,10 @@ Dense twin_of(const layers::FeedForward& mixture, int64_t d_model, const ExpertS
     if (info.fused.size() == 2) out.form = "gated";
     if (info.role == Role::kBias) out.bias = true;
   }
+  const Value* const gated = settings.options.find("gated");
+  if (gated && gated->as<bool>() && *gated->as<bool>()) out.form = "gated";
   const int64_t matrices = out.form == "gated" ? 3 : 2;
   out.d_ff = std::llround(static_cast<double>(flops) / static_cast<double>(2 * d_model * matrices));
-  auto settings = expert;
-  settings.resolve();
   const Value *dropout = settings.options.find("dropout"),
               *activation = settings.options.find("activation");
   check<ConfigError>(!dropout || !dropout->as<double>() || *dropout->as<double>() == 0, "models",

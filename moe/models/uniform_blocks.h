@@ -23,6 +23,9 @@ struct MoEBlocks {
   std::string dispatcher = "local";
   double expert_dropout = 0;
   int64_t least_top_k = 0;
+  int64_t identity_experts = 0;
+  int64_t zero_experts = 0;
+  int64_t constant_experts = 0;
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -47,6 +50,10 @@ struct MoEBlocks {
       "in training, each step draws for each layer how many of a token's choices count, evenly "
       "from this to top_k, so that the model serves any compute budget between (Matryoshka MoE, "
       "Wang 2025); 0: always top_k");
+    v("identity_experts", identity_experts, "experts of each layer that give the token back");
+    v("zero_experts", zero_experts, "experts of each layer that give nothing (MoE++)");
+    v("constant_experts", constant_experts,
+      "experts of each layer that give a mixture of the token and a learned vector (MoE++)");
   }
 };
 

@@ -44,6 +44,13 @@ struct ParameterInfo {
   /// Outputs of each of the matrices that stand on one another in it ([F, F]: gate rows, then up
   /// rows); empty: one matrix.
   std::vector<int64_t> fused = {};
+  /// Of a stack whose experts differ in size: the numbers of each that are in use, which lie in the
+  /// first rows and columns of its matrix. The others are padding: zero, and counted nowhere.
+  /// Empty: all are in use.
+  struct Extent {
+    int64_t rows = 0, columns = 1;
+  };
+  std::vector<Extent> used = {};
   /// Its product is added to the residual stream.
   bool residual = false;
   /// How it starts, where role and scheme do not say it.

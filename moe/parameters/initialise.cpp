@@ -1,7 +1,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 
 #include <moe/ops/random_fill.h>
 #include <moe/parameters/initialise.h>
@@ -59,8 +61,17 @@ void fill(const Parameter& parameter, const InitOptions& options, const RandomSt
       const double factor = scaled ? 1 / std::sqrt(2.0 * static_cast<double>(depth)) : 1;
       const int64_t per_expert =
           info.per_expert && values.numel() > 0 ? values.numel() / values.size(0) : 0;
-      fill_matrix(values, options, factor, stream,
-                  static_cast<uint64_t>(info.first_expert * per_expert));
+      const auto first = [&](int64_t e) {
+        return static_cast<uint64_t>((info.first_expert + e) * per_expert);
+      };
+      if (info.used.empty()) return fill_matrix(values, options, factor, stream, first(0));
+      Tensor(values).zero_();
+      for (int64_t e = 0; e < values.size(0); ++e) {
+        const auto [rows, columns] = info.used[static_cast<size_t>(e)];
+        const Tensor part = at::empty({rows, columns}, values.options());
+        fill_matrix(part, options, factor, stream, first(e));
+        values[e].narrow(0, 0, rows).narrow(1, 0, columns).copy_(part);
+      }
   }
 }
 

@@ -68,4 +68,11 @@ Parameters tensors_of(const torch::nn::Module& module) {
   return out;
 }
 
+int64_t numbers_in_use(const Parameter& parameter) {
+  if (parameter.info.used.empty()) return parameter.tensor.numel();
+  int64_t out = 0;
+  for (const auto& [rows, columns] : parameter.info.used) out += rows * columns;
+  return out;
+}
+
 }  // namespace moe

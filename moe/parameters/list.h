@@ -23,6 +23,9 @@ using Parameters = std::vector<Parameter>;
 /// holds them, and keep the start they come with.
 Parameters parameters_of(const torch::nn::Module& module);
 
+/// Numbers of a parameter, padding left out.
+int64_t numbers_in_use(const Parameter& parameter);
+
 /// What a checkpoint holds: the parameters, then the buffers.
 Parameters tensors_of(const torch::nn::Module& module);
 

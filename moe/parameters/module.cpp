@@ -41,6 +41,11 @@ Tensor Module::add_buffer(const std::string& name, at::IntArrayRef sizes, at::Sc
   return register_buffer(name, at::empty(sizes, tensors_.dtype(type)));
 }
 
+Tensor Module::add_frozen(const std::string& name, at::IntArrayRef sizes, ParameterInfo info) {
+  infos_[name] = std::move(info);
+  return register_buffer(name, at::empty(sizes, tensors_));
+}
+
 void Module::add_foreign(const std::string& name, std::shared_ptr<torch::nn::Module> module,
                          ParameterInfo info) {
   info.keeps_start = true;

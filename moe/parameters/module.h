@@ -31,6 +31,9 @@ class Module : public torch::nn::Module {
   /// otherwise.
   Tensor add_buffer(const std::string& name, at::IntArrayRef sizes, at::ScalarType type,
                     ParameterInfo info = {});
+  /// Registers an unfilled tensor that is what a parameter is (its role, how it starts, its type)
+  /// but for training: a buffer, which no optimizer sees.
+  Tensor add_frozen(const std::string& name, at::IntArrayRef sizes, ParameterInfo info);
   /// Registers a module that is not one of ours, with what its parameters have in common: part,
   /// expert.
   void add_foreign(const std::string& name, std::shared_ptr<torch::nn::Module> module,

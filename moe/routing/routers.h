@@ -9,6 +9,7 @@
 #include <moe/routing/kinds/forced_balance.h>
 #include <moe/routing/kinds/forced_skew.h>
 #include <moe/routing/kinds/grouped_topk.h>
+#include <moe/routing/kinds/gating_residual.h>
 #include <moe/routing/kinds/gshard.h>
 #include <moe/routing/kinds/hash.h>
 #include <moe/routing/kinds/hierarchical.h>

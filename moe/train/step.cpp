@@ -16,11 +16,21 @@ namespace moe::train {
 
 namespace {
 
+void add_sums(SumsSoFar& so_far, const BalanceReport& report) {
+  so_far.tokens = so_far.tokens.defined() ? so_far.tokens + report.tokens : report.tokens;
+  so_far.terms.resize(report.terms.size());
+  for (size_t j = 0; j < report.terms.size(); ++j) {
+    const Tensor& sums = report.terms[j].sums;
+    if (sums.defined()) so_far.terms[j] = so_far.terms[j].defined() ? so_far.terms[j] + sums : sums;
+  }
+}
+
 /// Adds up what the micro-batches report.
 class Totals {
  public:
   void add(const models::ModelOutput& out, bool count_tokens) {
     layers_.resize(out.layers.size());
+    layer_sums_.resize(out.layers.size());
     if (count_tokens) tokens_.resize(out.layers.size());
     for (size_t i = 0; i < out.layers.size(); ++i) {
       const auto& report = out.layers[i].balance;
@@ -29,6 +39,7 @@ class Totals {
       layer.load_E = layer.load_E.defined() ? layer.load_E + report.load_E : report.load_E;
       layer.dropped += report.dropped.item<double>();
       layer.tokens += report.tokens.item<double>();
+      add_sums(layer_sums_[i], report);
       if (count_tokens) {
         const Tensor reached_E = out.layers[i].routing.counts_E();
         tokens_[i] = tokens_[i].defined() ? tokens_[i] + reached_E : reached_E;
@@ -52,6 +63,7 @@ class Totals {
   }
 
   std::vector<LayerLoad> layers_;
+  std::vector<SumsSoFar> layer_sums_;
   std::vector<Tensor> tokens_;  // of this rank
 
  private:
@@ -115,6 +127,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     context.compute = inputs.compute;
     context.recompute = inputs.recompute;
     context.counts_so_far = totals.counts();
+    context.sums_so_far = totals.layer_sums_;
     const models::ModelOutput out = inputs.model.forward(batch.inputs, context);
     const Tensor task =
         inputs.objective.forward(inputs.model, out, batch, inputs.compute).loss / count;

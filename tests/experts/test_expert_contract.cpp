@@ -220,7 +220,11 @@ TEST(PublicExpertOptions, EveryBuiltInKindHasThemAndTheyMakeIt) {
       moe::test::expect_public_options<BasicExpert, ExpertSpec>(expert_kinds()),
       moe::test::expect_public_options<ClampedExpert, ExpertSpec>(expert_kinds()),
       moe::test::expect_public_options<FfnExpert, ExpertSpec>(expert_kinds()),
-      moe::test::expect_public_options<GatedExpert, ExpertSpec>(expert_kinds())};
+      moe::test::expect_public_options<GatedExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<LoraExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<LowRankExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<MixedWidthsExpert, ExpertSpec>(expert_kinds()),
+      moe::test::expect_public_options<TopActivationsExpert, ExpertSpec>(expert_kinds())};
 #define X(name, help) #name,
   const std::vector<std::string> built_in = {
 #include <moe/experts/experts.def>

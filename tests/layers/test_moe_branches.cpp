@@ -1,5 +1,5 @@
-// Identity experts, norms of the branches and the scale of a MoE layer. T tokens, D width, E
-// experts.
+// Experts that compute no product, norms of the branches and the scale of a MoE layer. T tokens, D
+// width, E experts.
 #include <tests/reference/moe_layer.h>
 #include <tests/support/compare.h>
 #include <tests/support/gradcheck.h>
@@ -7,8 +7,11 @@
 #include <tests/support/modules.h>
 
 #include <ATen/ops/arange.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 
+#include <moe/balance/terms.h>
 #include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/parameters/list.h>
@@ -41,11 +44,24 @@ Tensor normed(MoELayer& layer, const std::string& name, const Tensor& x_TD) {
   return norm->forward(x_TD);
 }
 
+/// What expert number z of those that compute no product gives.
+Tensor free_expert(MoELayer& layer, int64_t z, const Tensor& x_D) {
+  const auto& o = layer->options();
+  if (z < o.identity_experts) return x_D;
+  z -= o.identity_experts;
+  if (z < o.zero_experts) return at::zeros_like(x_D);
+  z -= o.zero_experts;
+  const auto p = layer->named_parameters();
+  const Tensor mix = at::softmax(p["constant_experts.weight"][z].mv(x_D), 0);
+  return mix[0] * x_D + mix[1] * p["constant_experts.value"][z];
+}
+
 /// The layer token by token, of the routing it reports.
 Tensor by_formula(MoELayer& layer, const Tensor& x_TD) {
   const auto& o = layer->options();
   const Routing routing = layer->router().forward(x_TD, {});
-  EXPECT_EQ(routing.num_experts, o.num_experts + o.identity_experts);
+  EXPECT_EQ(routing.num_experts,
+            o.num_experts + o.identity_experts + o.zero_experts + o.constant_experts);
   const auto before = [&](const std::string& name) {
     return o.branch_norms ? normed(layer, name + "_norm", x_TD) : x_TD;
   };
@@ -54,7 +70,7 @@ Tensor by_formula(MoELayer& layer, const Tensor& x_TD) {
   };
   Tensor y_TD =
       moe::test::reference::mixture(before("expert"), routing, [&](int64_t e, const Tensor& x_D) {
-        if (e >= o.num_experts) return x_D;
+        if (e >= o.num_experts) return free_expert(layer, e - o.num_experts, x_D);
         const Tensor offsets_L = at::arange(o.num_experts + 1, at::kLong).gt(e).to(at::kLong);
         return layer->experts()
             .forward({x_D.unsqueeze(0), {}, offsets_L, at::zeros({1}, at::kLong)}, {})
@@ -86,6 +102,18 @@ std::vector<std::pair<std::string, MoELayerOptions>> cases() {
   o.router = TopKRouter{.weight_on = "input"};
   o.identity_experts = Z;
   out.emplace_back("weight on input", o);
+  // MoE++: one zero and one identity expert, some constant ones.
+  for (const std::string router : {"topk", "gshard", "dense"}) {
+    o = options();
+    o.router.kind = router;
+    o.identity_experts = 1, o.zero_experts = 1, o.constant_experts = 2;
+    out.emplace_back(concat("zero, identity and constant, ", router), o);
+  }
+  o = options();
+  o.constant_experts = 1;
+  o.branch_norms = true;
+  o.shared = Dense{.d_ff = 5};
+  out.emplace_back("constant alone, norms, shared", o);
   return out;
 }
 
@@ -143,6 +171,35 @@ TEST(MoEBranches, ReportAndBalanceCountIdentityExperts) {
   EXPECT_EQ(none.hidden_TD.sizes(), (std::vector<int64_t>{0, D}));
 }
 
+TEST(MoEBranches, FreeExpertsMayWeighLessInTheBalance) {
+  auto o = options();
+  o.zero_experts = 1, o.constant_experts = 2;
+  o.balance = {SwitchLoss{.coefficient = 1}, SwitchLoss{.coefficient = 1, .free_weight = 0.5}};
+  auto layer = make(o);
+  const MoEOutput out = layer->forward_tokens(normal({T, D}, 3), LayerContext());
+  const Tensor f_E = out.balance.load_E / out.balance.load_E.sum(),
+               products_E = f_E * out.routing.scores_TE.mean(0) * 6;
+  EXPECT_NEAR(out.balance.terms[0].value.item<double>(), products_E.sum().item<double>(), 1e-12);
+  EXPECT_NEAR(out.balance.terms[1].value.item<double>(),
+              (products_E.slice(0, 0, 3).sum() + products_E.slice(0, 3).sum() / 2).item<double>(),
+              1e-12);
+}
+
+TEST(MoEBranches, BalanceCoefficientsOfOtherProgramsBecomeOurs) {
+  auto o = options();
+  BalanceSpec theirs = SwitchLoss{.coefficient = 0.5};
+  theirs.convention = "transformers";
+  o.balance = {theirs, SwitchLoss{.coefficient = 0.5}};
+  auto layer = make(o);
+  const auto coefficients = [&] {
+    const auto terms = layer->forward_tokens(normal({T, D}, 3), LayerContext()).balance.terms;
+    return std::pair{terms[0].coefficient, terms[1].coefficient};
+  };
+  EXPECT_EQ(coefficients(), (std::pair{1.0, 0.5})) << "K = 2, one layer";
+  layer->among(8);
+  EXPECT_EQ(coefficients(), (std::pair{0.125, 0.5}));
+}
+
 TEST(MoEBranches, ATokenGetsTheSameBitsAloneAndInABatch) {
   const at::NoGradGuard no_grad;
   for (const auto& [name, o] : cases()) {
@@ -164,6 +221,11 @@ TEST(MoEBranches, RefuseWhatMeansNothing) {
   o.identity_experts = 1;
   o.capacity.factor = 1.5;
   EXPECT_ERROR(MoELayer(MoELayerOptions(o)), "expected no capacity with identity_experts=1");
+  o.identity_experts = 0, o.constant_experts = 2;
+  EXPECT_ERROR(MoELayer(MoELayerOptions(o)), "expected no capacity with constant_experts=2");
+  o = options();
+  o.zero_experts = -2;
+  EXPECT_ERROR(MoELayer(MoELayerOptions(o)), "zero_experts of at least 0, got -2");
   o = options();
   o.output_scale = std::nan("");
   EXPECT_ERROR(MoELayer(MoELayerOptions(o)), "finite output_scale");

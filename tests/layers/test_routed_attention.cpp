@@ -9,11 +9,17 @@
 #include <tests/support/modules.h>
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/mv.h>
+#include <ATen/ops/softmax.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/balance/terms.h>
+#include <moe/flow/output.h>
+#include <moe/layers/block.h>
 #include <moe/layers/mixers/routed_attention.h>
+#include <moe/layers/moe_layer.h>
 #include <moe/routing/kinds/gshard.h>
 #include <moe/routing/kinds/sigmoid.h>
 #include <moe/routing/kinds/topk.h>
@@ -178,6 +184,84 @@ TEST(RoutedAttention, RefusesWhatItCannotServe) {
   options.router = SigmoidRouter{};
   EXPECT_ERROR(make(options), "expected a router without state");
   EXPECT_ERROR(make(form(), false)->new_state({.capacity = 4}), "expected a causal model");
+}
+
+TEST(RoutedAttention, PutsItsBalanceTermsWhereItsBlockReportsThem) {
+  auto o = form();
+  o.balance = {SwitchLoss{.coefficient = 0.5}, ZLoss{.coefficient = 0.1}};
+  const auto mixer = make(o);
+  const Tensor x_TD = normal({7, D}, 5);
+  LayerContext context;
+  mixer->forward(x_TD, context, nullptr);  // nobody asks
+  context.mixer_terms = std::make_shared<std::vector<BalanceValue>>();
+  mixer->forward(x_TD, context, nullptr);
+  ASSERT_EQ(context.mixer_terms->size(), 2u);
+  const auto& [name, coefficient, value, sums] = context.mixer_terms->front();
+  EXPECT_EQ(name, "attention_switch");
+  EXPECT_EQ(coefficient, 0.5);
+  // E sum_e f_e P_e by loops.
+  const Tensor logits_TE = at::linear(x_TD, mixer->named_parameters()["router.weight"]).detach();
+  const Tensor p_E = at::softmax(logits_TE, 1).mean(0);
+  std::vector<double> pairs(4);
+  for (int64_t t = 0; t < 7; ++t) {
+    std::vector<int64_t> order = {0, 1, 2, 3};
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return logits_TE[t][a].item<double>() > logits_TE[t][b].item<double>();
+    });
+    for (int k = 0; k < 2; ++k) pairs[static_cast<size_t>(order[static_cast<size_t>(k)])] += 1;
+  }
+  double expected = 0;
+  for (int64_t e = 0; e < 4; ++e)
+    expected += 4 * pairs[static_cast<size_t>(e)] / 14 * p_E[e].item<double>();
+  EXPECT_NEAR(value.item<double>(), expected, 1e-12);
+  value.backward();
+  EXPECT_GT(mixer->named_parameters()["router.weight"].grad().abs().sum().item<double>(), 0);
+  mixer->among(4);
+  context.mixer_terms->clear();
+  mixer->forward(x_TD, context, nullptr);
+  EXPECT_EQ(context.mixer_terms->front().coefficient, 0.5) << "own convention";
+}
+
+TEST(RoutedAttention, ItsTermsAndThoseOfTheFeedForwardAreOneReport) {
+  auto o = form();
+  o.balance = {SwitchLoss{.coefficient = 0.5}};
+  BlockSpec spec;
+  spec.mixer = o;
+  spec.feed_forward = MoELayerOptions{.num_experts = 3,
+                                      .top_k = 2,
+                                      .expert = {.kind = "gated", .d_ff = 4},
+                                      .balance = {{"z_loss", 0.1}}};
+  Block block(spec, 0, BlockShape{.d_model = D});
+  moe::test::randomise(*block, 3);
+  LayerContext context;
+  context.training = true;
+  for (const auto recompute : {Recompute::kNone, Recompute::kMoE, Recompute::kBlocks}) {
+    const auto report = block->forward(normal({7, D}, 5), context, nullptr, recompute).second;
+    ASSERT_TRUE(report);
+    ASSERT_EQ(report->balance.terms.size(), 2u);
+    EXPECT_EQ(report->balance.terms[0].name, "z_loss");
+    EXPECT_EQ(report->balance.terms[1].name, "attention_switch");
+    EXPECT_EQ(report->balance.load_E.size(0), 3) << "of the feed-forward";
+    block->zero_grad();
+    report->balance.terms[1].value.backward();
+    EXPECT_TRUE(block->named_parameters()["routed_attention.router.weight"].grad().defined());
+  }
+  spec.feed_forward = {};
+  EXPECT_ERROR(Block(spec, 0, BlockShape{.d_model = D}),
+               "expected a feed_forward that routes beside a mixer with balance terms");
+}
+
+TEST(RoutedAttention, RefusesTermsAndRoutersThatNothingServesHere) {
+  auto o = form();
+  o.balance = {SwitchLoss{.coefficient = 0.5, .scope = "global"}};
+  EXPECT_ERROR(make(o), "of scope \"global\". Set scope = \"batch\"");
+  o.balance = {{"usage_variance", 0.5}};
+  EXPECT_ERROR(make(o), "'usage_variance' with state between steps");
+  o.balance = {{"switch", 0.5}, {"switch", 0.1}};
+  EXPECT_ERROR(make(o), "got two 'switch'");
+  o.balance = {};
+  o.router = {.kind = "gating_residual"};
+  EXPECT_ERROR(make(o), "a router that looks at its own layer alone");
 }
 
 }  // namespace

@@ -21,6 +21,7 @@ TEST(PublicRouterOptions, EveryBuiltInKindHasThem) {
                         CosineRouter, SigmoidRouter, ScaledTopKRouter, SparsemixerRouter,
                         HierarchicalRouter, GroupedTopKRouter, PerHeadRouter, TaskAdaptiveRouter,
                         DomainAwareRouter, CrossModalRouter, TopPRouter, ThresholdRouter,
+                        GatingResidualRouter,
                         ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
 #define X(name, help) #name,
   std::vector<std::string> built_in = {

@@ -17,6 +17,7 @@
 
 #include <moe/ops/random_fill.h>
 #include <moe/parameters/initialise.h>
+#include <moe/parameters/list.h>
 
 namespace moe::test {
 
@@ -30,11 +31,22 @@ std::shared_ptr<M> initialised(std::shared_ptr<M> module, const InitOptions& opt
   return module;
 }
 
-/// Makes the module float64 and draws every parameter anew, so that biases and scales matter too.
+/// Makes the module float64 and draws every parameter anew, those among them that are never trained
+/// too, so that biases and scales matter too. Padding stays zero.
 inline void randomise(torch::nn::Module& module, uint64_t seed, double std = 0.5) {
   module.to(at::kDouble);
-  for (auto& item : module.named_parameters())
-    ops::fill_normal_(item.value(), RandomStream(seed, item.key()), std);
+  const at::NoGradGuard no_grad;
+  for (const Parameter& parameter : tensors_of(module)) {
+    const auto& [name, tensor, info] = parameter;
+    if (info.role == Role::kState) continue;
+    ops::fill_normal_(tensor, RandomStream(seed, name), std);
+    for (size_t e = 0; e < info.used.size(); ++e) {
+      const auto [rows, columns] = info.used[e];
+      const Tensor whole = tensor[static_cast<int64_t>(e)];
+      whole.narrow(0, rows, whole.size(0) - rows).zero_();
+      if (whole.dim() > 1) whole.narrow(1, columns, whole.size(1) - columns).zero_();
+    }
+  }
 }
 
 /// Copies of all gradients by name; zeros where there is none.

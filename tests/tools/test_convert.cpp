@@ -251,6 +251,25 @@ TEST_F(Convert, InspectOfATrillionParametersIsQuick) {
   EXPECT_LE(seconds, 0.05);
 }
 
+TEST_F(Convert, MakesLowRankExpertsAndSaysHowFarTheyAreOff) {
+  const std::string source = path("run"), low = path("low");
+  write_tiny_checkpoint(source);
+  const std::string said = output({"convert", source, low, "--low-rank", "2"});
+  EXPECT_PRED2(contains, said, "layers.1.moe.experts  w_in 0.");
+  EXPECT_PRED2(contains, said, "w_out 0.");
+  std::ifstream written(Path(low) / "config.toml");
+  const std::string config((std::istreambuf_iterator<char>(written)), {});
+  EXPECT_PRED2(contains, config, "low_rank");
+  EXPECT_EQ(output({"generate", low, "--prompt", "ab", "--max-tokens", "3", "--seed", "1"}),
+            output({"generate", low, "--prompt", "ab", "--max-tokens", "3", "--seed", "1"}));
+  refuse({"convert", source, path("other"), "--low-rank", "2", "--merge"}, 2, "expected one of");
+  refuse({"convert", source, path("other"), "--low-rank", "20"}, 2, "expected rank in [1, 6]");
+  refuse({"convert", source, path("other"), "--merge"}, 2, "experts of the kind 'lora'");
+  refuse({"convert", source, path("other"), "--low-rank", "2", "--to", "huggingface"}, 2,
+         "convert the result in a second step");
+  EXPECT_FALSE(std::filesystem::exists(path("other"))) << "nothing half-written";
+}
+
 }  // namespace
 
 }  // namespace moe::test

@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/support/run_program.h"
+#include "tests/support/temporary_folder.h"
 #include "tests/tools/help.h"
 
 namespace moe::test {
@@ -73,6 +74,24 @@ TEST(Docs, EveryConfigurationIsOne) {
     EXPECT_EQ(result.status, 0) << entry.path() << ": " << result.err;
   }
   EXPECT_GE(found, 8);
+}
+
+/// The pages about experts and balance show pieces of configurations.
+TEST(Docs, TheConfigurationsOfThePagesAreRead) {
+  const TemporaryFolder folder;
+  int found = 0;
+  for (const char* page : {"experts.md", "balance.md"}) {
+    const std::string text = text_of(kRoot / "docs" / page);
+    for (size_t begin = text.find("```toml\n"); begin != std::string::npos;
+         begin = text.find("```toml\n", begin + 1)) {
+      const size_t first = begin + 8, end = text.find("```", first);
+      const auto file = folder / concat(found++, ".toml");
+      std::ofstream(file) << text.substr(first, end - first);
+      const auto result = run_program({"inspect", file.string()});
+      EXPECT_EQ(result.status, 0) << text.substr(first, end - first) << result.err;
+    }
+  }
+  EXPECT_GE(found, 5);
 }
 
 /// Every file below `folders`, as a path from the root.

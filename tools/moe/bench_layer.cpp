@@ -31,7 +31,10 @@ void add_layer_shape(CLI::App& app, LayerBench& o) {
   app.add_option("--d-model", o.d_model, "width, D")->capture_default_str();
   app.add_option("--d-ff", o.d_ff, "hidden units of an expert, F")->capture_default_str();
   app.add_option("--top-k", o.top_k, "experts a token chooses, K")->capture_default_str();
-  app.add_option("--expert", o.expert, "gated or ffn")->capture_default_str();
+  app.add_option("--expert", o.expert,
+                 "a registered kind of expert, with its default options (`moe inspect --list "
+                 "expert`); bench dense: gated or ffn")
+      ->capture_default_str();
 }
 
 namespace {

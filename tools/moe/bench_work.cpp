@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
 
+#include <moe/experts/experts.h>
 #include <moe/layers/feed_forwards/dense.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/models/architectures/decoder.h>
@@ -13,6 +14,7 @@
 #include <moe/models/twin.h>
 #include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/random_fill.h>
+#include <moe/parameters/list.h>
 #include <moe/train/clip.h>
 #include <moe/train/optimizer.h>
 #include <moe/train/step.h>
@@ -31,7 +33,7 @@ void check_sizes(std::initializer_list<std::pair<const char*, int64_t>> sizes) {
 
 void check_layer(const LayerBench& o) {
   check_one_of("bench", "--mode", o.mode, {"forward", "train"});
-  check_one_of("bench", "--expert", o.expert, {"gated", "ffn"});
+  check_one_of("bench", "--expert", o.expert, experts::expert_kinds().names());
   check_one_of("bench", "--routing", o.routing, routings());
   check_sizes({{"--tokens", o.tokens},
                {"--d-model", o.d_model},
@@ -116,8 +118,17 @@ RouterSpec router_spec(const LayerBench& o) {
   return out;
 }
 
+/// Numbers of one expert, on average; what all share is a part of each.
 int64_t expert_parameters(const LayerBench& o) {
-  return (o.expert == "gated" ? 3 : 2) * o.d_model * o.d_ff;
+  const auto experts =
+      ExpertSpec{.kind = o.expert, .d_ff = o.d_ff}.make({.d_model = o.d_model,
+                                                         .d_ff = o.d_ff,
+                                                         .num_experts = o.experts,
+                                                         .tensors = at::TensorOptions(at::kMeta)});
+  int64_t all = 0;
+  for (const Parameter& parameter : tensors_of(*experts))
+    if (parameter.info.role != Role::kState) all += numbers_in_use(parameter);
+  return all / o.experts;
 }
 
 }  // namespace
@@ -165,6 +176,7 @@ Work layer_work(const LayerBench& o) {
 
 Work dense_work(const LayerBench& o) {
   check_layer(o);
+  check_one_of("bench", "--expert", o.expert, {"gated", "ffn"});
   const layers::FeedForwardSpec spec = Dense{.d_ff = o.top_k * o.d_ff, .form = o.expert};
   const auto block = spec.make(layers::FeedForwardShape{.d_model = o.d_model});
   initialise(*block, {}, static_cast<uint64_t>(o.seed));

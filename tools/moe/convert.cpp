@@ -1,10 +1,12 @@
 // moe convert: a model from one form of directory to another.
 
 #include <algorithm>
+#include <iomanip>
 #include <iostream>
 
 #include <moe/base/error.h>
 #include <moe/base/log.h>
+#include <moe/models/expert_forms.h>
 #include <moe/models/family.h>
 #include <moe/models/save.h>
 #include <moe/train/run.h>
@@ -24,6 +26,11 @@ struct ConvertCommand {
   int64_t threads = 0;
   bool no_verify = false;
   bool read_sources = false;
+  int64_t low_rank = 0;
+  bool whole_out = false;
+  bool merge = false;
+  bool adapters = false;
+  std::string add_adapters;
 };
 
 /// Tried before all others: what most programs read.
@@ -72,6 +79,44 @@ void check_target(const std::string& target) {
                      "', one of its checkpoints. Name another.");
 }
 
+void print_errors(const std::vector<models::LowRankError>& errors) {
+  std::cout << "relative error |W - U V| / |W|, mean (worst) over experts\n"
+            << std::fixed << std::setprecision(4);
+  for (const auto& error : errors) {
+    std::cout << error.experts << "  w_in " << error.mean_in << " (" << error.worst_in << ")";
+    if (error.worst_out > 0)
+      std::cout << "  w_out " << error.mean_out << " (" << error.worst_out << ")";
+    std::cout << '\n';
+  }
+}
+
+/// Whether the command asks for other experts, and not for another form of directory.
+bool changes_experts(const ConvertCommand& o) {
+  const int64_t asked = (o.low_rank != 0) + o.merge + o.adapters + !o.add_adapters.empty();
+  check<ConfigError>(asked <= 1, "convert",
+                     "expected one of --low-rank, --merge, --adapters and --add-adapters, got ",
+                     asked, ". Convert in two steps.");
+  check<ConfigError>(!o.whole_out || o.low_rank != 0, "--whole-out",
+                     "expected it beside --low-rank. Leave it out.");
+  check<ConfigError>(asked == 0 || (o.family.empty() && o.to != "huggingface"), "convert",
+                     "expected a native DST for other experts, got --to huggingface or --family. "
+                     "Leave them out, and convert the result in a second step.");
+  return asked > 0;
+}
+
+/// Writes `model` with other experts, or its adapters.
+void convert_experts(models::LoadedModel model, const ConvertCommand& o) {
+  if (o.adapters) return models::save_adapters(model, o.target);
+  if (o.merge) return models::save_native(models::merge_adapters(model), o.target);
+  if (!o.add_adapters.empty()) {
+    models::load_adapters(model, o.add_adapters, !o.no_verify);
+    return models::save_native(model, o.target);
+  }
+  const auto low = models::to_low_rank(model, o.low_rank, !o.whole_out);
+  models::save_native(low.model, o.target);
+  print_errors(low.errors);
+}
+
 int run_convert(const ConvertCommand& o) {
   check_target(o.target);
   check<ConfigError>(o.quantize.empty(), "--quantize", "expected no quantisation, got '",
@@ -83,7 +128,13 @@ int run_convert(const ConvertCommand& o) {
   options.dtype = o.dtype.empty() ? models::stored_type(o.source) : parse_dtype(o.dtype);
   options.verify = !o.no_verify;
   options.read_sources = o.read_sources;
+  const bool other_experts = changes_experts(o);
   const auto model = models::load(o.source, options);
+  if (other_experts) {
+    convert_experts(model, o);
+    std::cout << o.target << '\n' << source_line(model);
+    return 0;
+  }
   const std::string to = !o.to.empty() ? o.to : model.family.empty() ? "huggingface" : "native";
   check<ConfigError>(o.family.empty() || to == "huggingface", "--family",
                      "expected a family beside --to huggingface only, got '", o.family,
@@ -116,6 +167,18 @@ void setup_convert(CLI::App& app, ConvertCommand& o) {
                  "the family to write a model of our own as (`moe inspect --list family`); "
                  "default: that of train.init, or the first that can describe it")
       ->type_name("NAME");
+  app.add_option("--low-rank", o.low_rank,
+                 "write experts of the kind gated or ffn as low_rank ones of this rank (singular "
+                 "value decomposition), and print how far they are off")
+      ->type_name("RANK");
+  app.add_flag("--whole-out", o.whole_out, "with --low-rank: leave w_out as it is");
+  app.add_flag("--merge", o.merge, "write lora experts as whole ones that compute the same");
+  app.add_flag("--adapters", o.adapters,
+               "write the adapters and routers of lora experts alone, without what they adapt");
+  app.add_option("--add-adapters", o.add_adapters,
+                 "put the adapters of this folder (of --adapters) into SRC, of the same "
+                 "configuration")
+      ->type_name("DIR");
   app.add_option("--dtype", o.dtype, "float32, bfloat16 or float64; default: as SRC stores it")
       ->type_name("TYPE");
   app.add_option("--quantize", o.quantize, "int8 or int4 (not there yet)")->type_name("FORMAT");

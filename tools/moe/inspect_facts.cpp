@@ -37,8 +37,8 @@ Json experts_of(const models::Model& model) {
     if (!moe) continue;
     ++layers;
     int64_t numbers = 0;
-    for (const auto& [name, tensor, info] : parameters_of(moe->experts()))
-      numbers += tensor.numel();
+    for (const Parameter& parameter : parameters_of(moe->experts()))
+      numbers += numbers_in_use(parameter);
     per_layer.insert(moe->options().num_experts);
     // Of a block around a mixture, what its sub-tokens meet together.
     active.insert(moe == &feed_forward ? moe->active_experts()

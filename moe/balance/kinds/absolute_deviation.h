@@ -1,15 +1,21 @@
 #pragma once
 
-#include <moe/balance/term.h>
+#include <string>
+
+#include <moe/balance/scope.h>
 
 namespace moe {
 
 /// The mean probabilities' absolute deviation from 1/E.
 struct AbsoluteDeviationLoss {
   double coefficient = 0.01;
+  std::string scope = "batch";
 
   template <class Visitor>
-  void fields(Visitor&) {}
+  void fields(Visitor& v) {
+    balance::scope_field(*this, v);
+  }
+  void validate(const std::string& place) const;
   operator BalanceSpec() const { return balance::balance_spec_of("absolute_deviation", *this); }
 };
 

@@ -1,36 +1,34 @@
-// E experts.
+// E experts, G groups of tokens.
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
 
 #include <moe/balance/kinds/entropy.h>
 #include <moe/balance/probabilities.h>
-#include <moe/balance/term.h>
+
+namespace moe {
+
+void EntropyLoss::validate(const std::string&) const {
+  balance::check_scope("entropy", scope);
+}
+
+}  // namespace moe
 
 namespace moe::balance {
 
 namespace {
 
-/// sum_e P_e ln P_e, the negative entropy of the mean probabilities over the tokens of all
-/// ranks. -ln E at balance, which is its minimum; 0 when one expert has all probability. Sums:
-/// [p_E, tokens].
-class EntropyTerm final : public Term {
+/// sum_e P_e ln P_e, the negative entropy of the mean probabilities over the tokens of the scope.
+/// -ln E at balance, which is its minimum; 0 when one expert has all probability.
+class EntropyTerm final : public ProbabilityTerm {
  public:
-  EntropyTerm(const TermShape& shape, const EntropyLoss&)
-      : Term(shape), experts_(shape.num_experts) {}
+  EntropyTerm(const TermShape& shape, const EntropyLoss& options)
+      : ProbabilityTerm(shape, options.scope) {}
 
-  Tensor sums(const BalanceInputs& inputs) const override {
-    return probability_sums(inputs.routing);
-  }
-
-  Tensor value(const Tensor& sums, const LayerContext&) const override {
-    return p_log_p(mean_probability(sums)).sum();
-  }
-
-  double value_at_balance() const override { return -std::log(static_cast<double>(experts_)); }
+  double value_at_balance() const override { return -std::log(experts()); }
 
  private:
-  int64_t experts_;
+  Tensor of_mean(const Tensor& p_GE) const override { return p_log_p(p_GE).sum(-1); }
 };
 
 }  // namespace

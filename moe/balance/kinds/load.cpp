@@ -5,13 +5,11 @@
 #include <ATen/ops/erfc.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/where.h>
-#include <ATen/ops/zeros.h>
 
 #include <moe/balance/kinds/load.h>
 #include <moe/balance/probabilities.h>
-#include <moe/balance/term.h>
 #include <moe/ops/order.h>
-#include <moe/ops/sums.h>
+#include <moe/ops/scores.h>
 
 namespace moe {
 
@@ -19,6 +17,7 @@ void LoadLoss::validate(const std::string&) const {
   check_one_of("balance/load", "form", form, {"shazeer", "vmoe"});
   check<ConfigError>(noise_std >= 0, "balance/load", "expected noise_std >= 0, got ", noise_std,
                      ". Use 0 for 1/E.");
+  balance::check_scope("load", scope);
 }
 
 }  // namespace moe
@@ -29,35 +28,31 @@ namespace {
 
 /// (std / mean)^2 over experts, with the population variance, of the smooth load
 /// sum_t Phi((l_te - threshold_te) / sigma_te): the chance that e would be among the K best of
-/// token t were its noise drawn anew. 0 at balance.
+/// token t were its noise drawn anew. 0 at balance. The sum is over the tokens of the scope.
 ///
 /// l are the logits without noise. Thresholds come from the noisy logits: the K-th largest without
 /// e (Shazeer 2017; every expert is chosen when K = E), or the K-th largest (V-MoE, Riquelme 2021).
 /// Routers without noise are taken as if they had noise of `noise_std`. Gradient flows through
-/// logits, thresholds and sigma. Sums: the load (E).
-class LoadTerm final : public Term {
+/// logits, thresholds and sigma.
+class LoadTerm final : public ScopedTerm {
  public:
   LoadTerm(const TermShape& shape, const LoadLoss& options)
-      : Term(shape),
+      : ScopedTerm(shape, options.scope),
         shape_(shape),
         all_(options.form == "vmoe"),
         noise_std_(options.noise_std > 0 ? options.noise_std
                                          : 1 / static_cast<double>(shape.num_experts)) {}
 
-  Tensor sums(const BalanceInputs& inputs) const override {
-    const Routing& routing = inputs.routing;
-    if (!routing.logits_TE.defined())
-      return at::zeros({shape_.num_experts}, routing.experts_N.options().dtype(at::kDouble));
-    return ops::column_sums(chance(routing));
-  }
-
-  Tensor value(const Tensor& sums, const LayerContext&) const override {
-    return squared_variation(sums);
-  }
-
   double value_at_balance() const override { return 0; }
 
  private:
+  Tensor sums_of(const Routing& routing, const Tensor& groups_G1) const override {
+    return ops::probability_sums(chance(routing), /*normalise=*/false, groups_G1);
+  }
+  Tensor of(const Tensor& sums_GE, const Tensor& /*tokens_G*/) const override {
+    return squared_variation(sums_GE);
+  }
+
   /// (T, E) the chance that an expert is chosen when its noise is drawn anew.
   Tensor chance(const Routing& routing) const {
     const Tensor& logits_TE = routing.logits_TE;

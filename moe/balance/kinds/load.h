@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include <moe/balance/term.h>
+#include <moe/balance/scope.h>
 
 namespace moe {
 
@@ -11,6 +11,7 @@ struct LoadLoss {
   double coefficient = 0.01;
   std::string form = "shazeer";
   double noise_std = 0;
+  std::string scope = "batch";
 
   template <class Visitor>
   void fields(Visitor& v) {
@@ -20,6 +21,7 @@ struct LoadLoss {
     v("noise_std", noise_std,
       "standard deviation of the noise where the router reports none (without noise, in "
       "evaluation); 0: 1/E");
+    balance::scope_field(*this, v);
   }
   void validate(const std::string& place) const;
   operator BalanceSpec() const { return balance::balance_spec_of("load", *this); }

@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include <moe/balance/term.h>
+#include <moe/balance/scope.h>
 
 namespace moe {
 
@@ -10,9 +10,11 @@ namespace moe {
 struct SquaredDeviationLoss {
   double coefficient = 0.01;
   std::string form = "sum";
+  std::string scope = "batch";
 
   template <class Visitor>
   void fields(Visitor& v) {
+    balance::scope_field(*this, v);
     v("form", form,
       "\"sum\" of the squared deviations over experts, or their \"mean\" (mean squared error)");
   }

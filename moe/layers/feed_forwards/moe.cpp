@@ -68,6 +68,7 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
   auto& o = options_;
   o.d_model = shape.d_model;
   if (o.expert.d_ff == 0) o.expert.d_ff = 4 * o.d_model;
+  check_branches();
 
   dispatcher_ = dispatch::dispatchers()
                     .at(o.dispatcher)
@@ -87,8 +88,10 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
   check<ConfigError>(o.expert_dropout >= 0 && o.expert_dropout < 1, "layers/moe",
                      "expected expert_dropout in [0, 1), got ", o.expert_dropout, ". Correct it.");
   for (const auto& spec : o.balance) add_balance_term(spec);
-  check_branches();
   check_least_top_k();
+  if (o.constant_experts > 0)
+    constant_experts_ = register_module(
+        "constant_experts", ConstantExperts(o.constant_experts, o.d_model, shape.tensors));
   const auto add_norms = [&](const std::string& name, BranchNorms& norms) {
     if (!o.branch_norms) return;
     const auto norm = [&] {
@@ -112,15 +115,18 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
 
 void MoELayerImpl::check_branches() const {
   const auto& o = options_;
-  check<ConfigError>(o.identity_experts >= 0, "layers/moe",
-                     "expected identity_experts of at least 0, got ", o.identity_experts,
-                     ". Correct it.");
-  check<ConfigError>(
-      o.identity_experts == 0 ||
-          (!o.capacity.limits(/*training=*/true) && !o.capacity.limits(/*training=*/false)),
-      "layers/moe", "expected no capacity with identity_experts=", o.identity_experts,
-      ", got one: experts that cost nothing are never full. Leave capacity.factor, "
-      "eval_factor and limit at 0.");
+  for (const auto& [key, count] : {std::pair{"identity_experts", o.identity_experts},
+                                   std::pair{"zero_experts", o.zero_experts},
+                                   std::pair{"constant_experts", o.constant_experts}}) {
+    check<ConfigError>(count >= 0, "layers/moe", "expected ", key, " of at least 0, got ", count,
+                       ". Correct it.");
+    check<ConfigError>(
+        count == 0 ||
+            (!o.capacity.limits(/*training=*/true) && !o.capacity.limits(/*training=*/false)),
+        "layers/moe", "expected no capacity with ", key, "=", count,
+        ", got one: experts that cost nothing are never full. Leave capacity.factor, "
+        "eval_factor and limit at 0.");
+  }
   check<ConfigError>(std::isfinite(o.output_scale), "layers/moe",
                      "expected a finite output_scale, got ", o.output_scale, ". Correct it.");
 }
@@ -153,9 +159,14 @@ std::shared_ptr<const capacity::Capacity> MoELayerImpl::make_capacity() const {
       options_.capacity);
 }
 
-std::shared_ptr<balance::Term> MoELayerImpl::make_term(const BalanceSpec& spec) const {
-  return spec.make(
-      balance::TermShape{.num_experts = columns(), .top_k = options_.top_k, .tensors = tensors()});
+balance::TermShape MoELayerImpl::term_shape() const {
+  std::vector<double> costs = experts_->costs();
+  if (!costs.empty()) costs.resize(static_cast<size_t>(columns()), 0);
+  return {.num_experts = columns(),
+          .top_k = options_.top_k,
+          .tensors = tensors(),
+          .costs = costs,
+          .free_experts = free_experts()};
 }
 
 void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
@@ -164,7 +175,14 @@ void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
   const auto taken = [&](const auto& other) { return other.name == name; };
   for (int64_t number = 2; std::any_of(balance_.begin(), balance_.end(), taken); ++number)
     name = concat(spec.kind, '_', number);
-  balance_.push_back({name, spec.coefficient, register_module("balance_" + name, make_term(spec))});
+  balance_.push_back({name, spec.own_coefficient(term_shape(), routing_blocks_),
+                      register_module("balance_" + name, spec.make(term_shape()))});
+}
+
+void MoELayerImpl::among(int64_t routing_blocks) {
+  routing_blocks_ = routing_blocks;
+  for (size_t i = 0; i < balance_.size(); ++i)
+    balance_[i].coefficient = options_.balance[i].own_coefficient(term_shape(), routing_blocks);
 }
 
 void MoELayerImpl::use_top_k(int64_t top_k) {
@@ -184,7 +202,8 @@ void MoELayerImpl::use_top_k(int64_t top_k) {
   capacity_ = make_capacity();
   for (size_t i = 0; i < balance_.size(); ++i)
     balance_[i].term =
-        replace_module("balance_" + balance_[i].name, make_term(options_.balance[i]));
+        replace_module("balance_" + balance_[i].name, options_.balance[i].make(term_shape()));
+  among(routing_blocks_);
 }
 
 FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
@@ -242,8 +261,8 @@ FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerCo
   const Routing limited = capacity_->apply(chosen, context, mine ? &mine->taken_NE : nullptr);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
   const Tensor in_TD = expert_norms_.before ? expert_norms_.before(x_TD) : x_TD;
-  Tensor y_TD = options_.identity_experts > 0
-                    ? with_identity_experts(in_TD, routing, context)
+  Tensor y_TD = free_experts() > 0
+                    ? with_free_experts(in_TD, routing, context)
                     : through_experts(in_TD.to(context.compute_type(x_TD)), routing, context);
   if (expert_norms_.behind) y_TD = expert_norms_.behind(y_TD);
   if (shared_) y_TD = y_TD + through_shared(x_TD, context, mine ? mine->shared.get() : nullptr);
@@ -270,22 +289,25 @@ Tensor MoELayerImpl::through_shared(const Tensor& x_TD, const LayerContext& cont
   return shared_norms_.behind ? shared_norms_.behind(y_TD) : y_TD;
 }
 
-Tensor MoELayerImpl::with_identity_experts(const Tensor& x_TD, const Routing& routing,
-                                           const LayerContext& context) {
-  const int64_t E = options_.num_experts, T = routing.tokens();
+Tensor MoELayerImpl::with_free_experts(const Tensor& x_TD, const Routing& routing,
+                                       const LayerContext& context) {
+  const int64_t E = options_.num_experts, T = routing.tokens(), Z = free_experts();
   const Tensor real_N = routing.experts_N.lt(E);
   const Tensor none_N = at::zeros_like(routing.weights_N);
   Routing real = routing;  // whose other pairs nobody computes
   real.num_experts = E;
   real.experts_N = routing.experts_N.clamp_max(E);
   real.weights_N = at::where(real_N, routing.weights_N, none_N);
-  const Tensor rest_N = at::where(real_N, none_N, routing.weights_N);
-  const Tensor rest_T =
-      routing.choices > 0
-          ? rest_N.view({T, routing.choices}).sum(1)
-          : at::zeros({T}, rest_N.options()).index_add(0, routing.tokens_N(), rest_N);
-  return through_experts(x_TD.to(context.compute_type(x_TD)), real, context) +
-         x_TD * rest_T.unsqueeze(1);
+  // (T, Z) what each free expert weighs; pairs that are dropped weigh 0.
+  const Tensor place_N = routing.tokens_N() * Z + (routing.experts_N - E).clamp(0, Z - 1);
+  const Tensor weights_TZ = at::zeros({T * Z}, none_N.options())
+                                .index_add(0, place_N, at::where(real_N, none_N, routing.weights_N))
+                                .view({T, Z});
+  const int64_t I = options_.identity_experts, C = options_.constant_experts;
+  Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), real, context);
+  if (I > 0) y_TD = y_TD + x_TD * weights_TZ.slice(1, 0, I).sum(1, /*keepdim=*/true);
+  if (C > 0) y_TD = y_TD + constant_experts_->forward(x_TD, weights_TZ.slice(1, Z - C));
+  return y_TD;
 }
 
 Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
@@ -335,8 +357,9 @@ int64_t MoELayerImpl::flops_per_token() const {
   int64_t router = 0;
   for (const auto& parameter : router_->parameters())
     if (parameter.dim() >= 2) router += 2 * parameter.numel();
+  const int64_t constant = constant_experts_ ? constant_experts_->flops_per_token() : 0;
   const double routed = active_experts() * static_cast<double>(experts_->flops_per_row());
-  return router + std::llround(routed) + (shared_ ? shared_->flops_per_token() : 0);
+  return router + constant + std::llround(routed) + (shared_ ? shared_->flops_per_token() : 0);
 }
 
 MOE_KIND(feed_forwards, moe, MoELayerImpl, MoELayerOptions)

@@ -3,12 +3,14 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
+#include <moe/balance/measure.h>
 #include <moe/base/error.h>
 #include <moe/dispatch/sorted_pairs.h>
 #include <moe/layers/attend_sequences.h>
 #include <moe/layers/linear.h>
 #include <moe/layers/mixers/routed_attention.h>
 #include <moe/ops/grouped.h>
+#include <moe/parameters/list.h>
 
 namespace moe {
 
@@ -28,6 +30,7 @@ void RoutedAttention::validate(const std::string& place) const {
 
 void RoutedAttention::resolve() {
   router.resolve();
+  for (auto& term : balance) term.resolve();
 }
 
 }  // namespace moe
@@ -41,7 +44,7 @@ constexpr const char* kPlaceOfRoutedAttention = "layers/routed_attention";
 class RoutedAttentionMixer final : public Mixer {
  public:
   RoutedAttentionMixer(const MixerShape& shape, const RoutedAttention& options)
-      : Mixer(shape.tensors), options_(options), causal_(shape.causal) {
+      : Mixer(shape.tensors), options_(options), causal_(shape.causal), group_(shape.group) {
     auto& o = options_;
     const int64_t D = shape.d_model, E = o.num_experts, heads = o.top_k * o.kv_heads;
     check<ConfigError>(o.head_dim > 0 || D % heads == 0, kPlaceOfRoutedAttention,
@@ -62,6 +65,11 @@ class RoutedAttentionMixer final : public Mixer {
                        "expected a router without state, which nothing moves between steps here, "
                        "got '",
                        o.router.kind, "' with a selection bias. Leave the bias out, or use topk.");
+    check<ConfigError>(
+        o.router.kind != "gating_residual", kPlaceOfRoutedAttention,
+        "expected a router that looks at its own layer alone, got 'gating_residual', "
+        "whose logits go from one feed_forward to the next. Use topk.");
+    for (const auto& spec : o.balance) add_balance_term(spec);
     w_q = add_parameter("w_q", {E, Q, D}, {.per_expert = true});
     w_k = add_parameter("w_k", {Q, D}, {});
     w_v = add_parameter("w_v", {Q, D}, {});
@@ -82,6 +90,7 @@ class RoutedAttentionMixer final : public Mixer {
     check(routing.choices == K, kPlaceOfRoutedAttention,
           "expected a router that gives every token ", K, " experts, got '", options_.router.kind,
           "', which leaves some out. Use topk.");
+    report_balance(routing, context);
     const DispatchPlan plan =
         dispatch::sort_pairs(routing, options_.num_experts, kPlaceOfRoutedAttention);
     // Query heads of one key-value head stand side by side: head g·K + k is head g of choice k.
@@ -122,6 +131,13 @@ class RoutedAttentionMixer final : public Mixer {
                                            Reach{}, shape);
   }
 
+  bool balances() const override { return !terms_.empty(); }
+
+  void among(int64_t routing_blocks) override {
+    for (size_t i = 0; i < terms_.size(); ++i)
+      terms_[i].coefficient = options_.balance[i].own_coefficient(term_shape(), routing_blocks);
+  }
+
   double active_share(const ParameterInfo& info) const override {
     const bool routed = info.per_expert && info.role == Role::kMatrix;
     return routed ? static_cast<double>(options_.top_k) / static_cast<double>(options_.num_experts)
@@ -135,12 +151,54 @@ class RoutedAttentionMixer final : public Mixer {
   }
 
  private:
+  balance::TermShape term_shape() const {
+    return {.num_experts = options_.num_experts, .top_k = options_.top_k, .tensors = tensors()};
+  }
+
+  void add_balance_term(const BalanceSpec& spec) {
+    const std::string name = concat("attention_", spec.kind);
+    for (const auto& other : terms_)
+      check<ConfigError>(other.name != name, kPlaceOfRoutedAttention,
+                         "expected one balance term of a kind, got two '", spec.kind,
+                         "'. Leave one out.");
+    const auto term = spec.make(term_shape());
+    const Value* const scope = spec.options.find("scope");
+    const bool over_step =
+        scope && scope->as<std::string>() && *scope->as<std::string>() == "global";
+    check<ConfigError>(!over_step && term->buffers().empty(), kPlaceOfRoutedAttention,
+                       "expected balance terms of a micro-batch, got '", spec.kind,
+                       over_step ? "' of scope \"global\". Set scope = \"batch\"."
+                                 : "' with state between steps. Use another term.");
+    terms_.push_back({name, spec.own_coefficient(term_shape(), 1),
+                      register_module("balance_" + spec.kind, term)});
+  }
+
+  /// Puts the values of the balance terms where the block asks for them.
+  void report_balance(const Routing& routing, const LayerContext& context) const {
+    if (terms_.empty() || !context.mixer_terms) return;
+    LayerContext own = context;  // what earlier micro-batches added up is of the feed-forward
+    own.sums_so_far = {};
+    own.counts_so_far_E = Tensor();
+    balance::LayerWeights weights;
+    weights.router = parameters_of(*router_);
+    for (const auto& parameter : parameters_of(*this))
+      if (parameter.info.per_expert && (parameter.name == "w_q" || parameter.name == "w_o"))
+        weights.experts.push_back(parameter);
+    const bool learns = context.training || at::GradMode::is_enabled();
+    const BalanceReport report = balance::measure(
+        terms_, {.routing = routing, .context = own, .weights = learns ? &weights : nullptr},
+        *group_);
+    for (const auto& term : report.terms) context.mixer_terms->push_back(term);
+  }
+
   /// Numbers of a head that rotary positions rotate.
   int64_t turning() const { return turning_width(options_.rope, options_.head_dim); }
 
   RoutedAttention options_;
   bool causal_;
+  std::shared_ptr<parallel::Communicator> group_;
   std::shared_ptr<routing::Router> router_;
+  std::vector<balance::WeightedTerm> terms_;
   Tensor w_q, w_k, w_v, w_o, b_o;
 };
 

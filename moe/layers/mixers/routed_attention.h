@@ -2,7 +2,9 @@
 // D width, E experts, K choices of a token, G key-value heads, P width of a head.
 
 #include <string>
+#include <vector>
 
+#include <moe/balance/term.h>
 #include <moe/layers/mixer.h>
 #include <moe/layers/rope.h>
 #include <moe/routing/router.h>
@@ -17,7 +19,9 @@ namespace moe {
 ///   q_tk = w_q[e_tk] x_t in G heads of width P,
 ///
 /// over what a token may see of its own sequence; queries and keys are turned by their positions.
-/// Its routing is no part of a model's reports: no balance term looks at it.
+/// Its balance terms stand in the report of its block as "attention_KIND"; its load is in no
+/// report. Terms that go on over micro-batches or keep state are refused, as routers with state
+/// are.
 ///
 /// Parameters: router.… (see the router), w_q (E, G·P, D), w_k and w_v (G·P, D), w_o (E, D, G·P),
 /// b_o (D).
@@ -25,6 +29,7 @@ struct RoutedAttention {
   int64_t num_experts = 8;
   int64_t top_k = 2;
   RouterSpec router = {};
+  std::vector<BalanceSpec> balance = {};
   int64_t kv_heads = 1;
   int64_t head_dim = 0;
   Rope rope = {};
@@ -36,6 +41,7 @@ struct RoutedAttention {
     v("num_experts", num_experts, "experts, each with projections of queries and output");
     v("top_k", top_k, "experts a token chooses; it has top_k · kv_heads query heads");
     v("router", router, "which experts");
+    v("balance", balance, "losses on the routing of heads, beside a feed_forward that routes");
     v("kv_heads", kv_heads, "key-value heads, and query heads of one expert");
     v("head_dim", head_dim, "width of a head; 0: d_model / (top_k · kv_heads)");
     v("rope", rope, "rotary positions");
