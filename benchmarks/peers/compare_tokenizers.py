@@ -12,7 +12,7 @@ of the second with scores by rank.
 
 Both encode on one thread and are timed in turn by the processor time of that thread, so that what else runs on the machine
 counts for neither. Theirs gets the form that suits it best: the text whole or in pieces of about 10 kB, encode_batch_fast or
-encode. Ours begins each time with an empty cache of words, theirs keeps its own. --words times one word of 50, 100 and 200 kB
+encode. Ours begins each time with an empty cache of words (behind one run that is not counted), theirs keeps its own. --words times one word of 50, 100 and 200 kB
 instead."""
 import argparse
 import json
@@ -176,7 +176,7 @@ def their_seconds(tokenizer, forms):
 
 def our_seconds(program, text_file, tokenizer_file, rounds=1):
     out = subprocess.run([program, "bench", "tokenize", text_file, "--tokenizer", tokenizer_file, "--repeat", str(rounds),
-                          "--warmup", "0", "--json"], capture_output=True, text=True, check=True)
+                          "--warmup", "1", "--json"], capture_output=True, text=True, check=True)
     return json.loads(out.stdout)["cold"]["cpu_ms"] / 1e3
 
 
