@@ -126,7 +126,7 @@ std::vector<std::vector<TypicalToken>> typical_tokens(const analyze::LayerStatis
   for (const auto& expert : analyze::tokens_of_experts(layer.counts_EV, kTypicalTokens)) {
     out.emplace_back();
     for (const auto& [token, pairs, share, lift] : expert.typical)
-      out.back().push_back({tokenizer.decode({&token, 1}), share, lift});
+      out.back().push_back({data::token_text(tokenizer, token), share, lift});
   }
   return out;
 }

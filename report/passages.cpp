@@ -30,10 +30,14 @@ std::vector<std::string> texts_of(const data::Tokenizer& tokenizer,
                                   const std::vector<int64_t>& ids) {
   std::string all;
   std::vector<size_t> token_of_byte;
+  // Behind its own first token nothing is at the front, where a space may be left out.
+  const auto stream = tokenizer.stream(std::span(ids).first(std::min<size_t>(ids.size(), 1)));
   for (size_t t = 0; t < ids.size(); ++t) {
-    all += tokenizer.decode({&ids[t], 1});
+    all += stream->push(ids[t]);
     token_of_byte.resize(all.size(), t);
   }
+  all += stream->flush();
+  if (!ids.empty()) token_of_byte.resize(all.size(), ids.size() - 1);
   std::vector<std::string> out(ids.size());
   for (size_t at = 0; at < all.size();) {
     const auto piece = next_utf8(std::string_view(all).substr(at));

@@ -45,9 +45,22 @@ std::unique_ptr<TokenStream> Tokenizer::stream(std::span<const int64_t> /*before
   return std::make_unique<TokenByToken>(*this);
 }
 
+std::map<std::string, std::string> Tokenizer::published_files() const {
+  std::string json = tokenizer_json();
+  if (json.empty()) return {};
+  return {{kTokenizerFile, std::move(json)}};
+}
+
+std::string token_text(const Tokenizer& tokenizer, int64_t token) {
+  const auto stream = tokenizer.stream({&token, 1});  // behind itself it is not at the front
+  const std::string text = stream->push(token) + stream->flush();
+  return text.empty() ? tokenizer.decode({&token, 1}) : text;
+}
+
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind) {
   if (kind == "byte") return std::make_shared<ByteTokenizer>();
-  const bool is_path = kind.ends_with(".json") || kind.ends_with(".model");
+  const bool is_path =
+      kind.ends_with(".json") || kind.ends_with(".model") || kind.ends_with(".tiktoken");
   check<ConfigError>(is_path, "data/tokenizer",
                      "expected the tokenizer byte or the path of a tokenizer.json, got '", kind,
                      "'.", did_you_mean(kind, {"byte"}));

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -62,6 +63,9 @@ class Tokenizer {
   /// The tokenizer.json that makes this tokenizer again, the same text each time; "" for one that
   /// its name alone makes.
   virtual std::string tokenizer_json() const { return ""; }
+  /// The files by which other programs read this tokenizer, by name; none for one that its name
+  /// alone makes.
+  virtual std::map<std::string, std::string> published_files() const;
   /// True when token i is byte i, so that a mapped file needs no encoding.
   virtual bool is_bytes() const { return false; }
 };
@@ -81,14 +85,19 @@ class ByteTokenizer final : public Tokenizer {
 inline constexpr const char* kTokenizerFile = "tokenizer.json";
 
 /// The tokenizer of a tokenizer.json (docs/tokenizers.md says what of it is read), of a
-/// SentencePiece model (a name that ends in ".model"). A tokenizer_config.json in the same folder
-/// says what ends a text, and what a SentencePiece model puts around it. Throws Error for a file
-/// that is too large or not what this library reads.
+/// SentencePiece model (a name that ends in ".model") or of a tiktoken vocabulary (one that ends in
+/// ".tiktoken", or in ".model" where the content is one). A tokenizer_config.json in the same
+/// folder says what ends a text, what a SentencePiece model puts around it, and whose tiktoken
+/// vocabulary it is. Throws Error for a file that is too large or not what this library reads.
 std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& path);
 
-/// "byte", or the path of a tokenizer.json or tokenizer.model (any name that ends so). Throws
-/// ConfigError for another kind and for a path without a file, Error for a file that is no
+/// "byte", or the path of a tokenizer.json, tokenizer.model or .tiktoken (any name that ends so).
+/// Throws ConfigError for another kind and for a path without a file, Error for a file that is no
 /// tokenizer this library reads.
 std::shared_ptr<const Tokenizer> make_tokenizer(const std::string& kind);
+
+/// The text that a token stands for inside a text: with the space before a word that a decoder
+/// leaves out at the front.
+std::string token_text(const Tokenizer& tokenizer, int64_t token);
 
 }  // namespace moe::data

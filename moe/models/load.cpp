@@ -136,7 +136,9 @@ std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, cons
 
 constexpr const char* kSentencePieceFile = "tokenizer.model";
 constexpr const char* kTokenizerFiles[] = {data::kTokenizerFile, kSentencePieceFile,
-                                           "spiece.model"};  // T5's name
+                                           "spiece.model",    // T5's name
+                                           "tiktoken.model",  // Kimi's
+                                           "qwen.tiktoken"};
 
 /// The tokenizer of a folder of another program; null where it has none.
 std::shared_ptr<const data::Tokenizer> foreign_tokenizer(const Path& folder) {

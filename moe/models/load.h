@@ -87,8 +87,8 @@ at::ScalarType stored_type(const std::filesystem::path& path);
 /// The resolved configuration of a run, checkpoint or Hugging Face directory without its tensors.
 Table load_config(const std::filesystem::path& path, bool verify = true);
 
-/// The file of a folder that holds its tokenizer: tokenizer.json, else tokenizer.model or
-/// spiece.model; empty without one.
+/// The file of a folder that holds its tokenizer: tokenizer.json, else tokenizer.model,
+/// spiece.model, tiktoken.model or qwen.tiktoken; empty without one.
 std::filesystem::path tokenizer_file_in(const std::filesystem::path& folder);
 
 /// The tokenizer of a run or checkpoint without its tensors; of a folder of another program that

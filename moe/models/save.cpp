@@ -29,6 +29,7 @@ const std::vector<std::string> kCompanions = {"added_tokens.json",
                                               "merges.txt",
                                               "preprocessor_config.json",
                                               "processor_config.json",
+                                              "qwen.tiktoken",
                                               "special_tokens_map.json",
                                               "spiece.model",
                                               "tekken.json",
@@ -116,7 +117,7 @@ const std::string* text_in(const Table& config, const char* section, const char*
 bool keeps_tokenizer(const LoadedModel& model, const Path& origin) {
   const auto* const file = text_in(model.config, "data", "tokenizer");
   std::error_code ignored;
-  return file && std::filesystem::equivalent(*file, origin / data::kTokenizerFile, ignored);
+  return file && std::filesystem::equivalent(*file, tokenizer_file_in(origin), ignored);
 }
 
 /// Names the tokens of a model of our own: in config.json, generation_config.json and, where it has
@@ -136,8 +137,10 @@ void add_tokens(Table& config, std::map<std::string, Fill>& others, const Loaded
   Table generation;
   if (ends) generation.set("eos_token_id", end);
   others["generation_config.json"] = text_of(formats::format_json_table(generation));
-  if (!model.tokenizer || model.tokenizer->tokenizer_json().empty()) return;
-  others[data::kTokenizerFile] = text_of(model.tokenizer->tokenizer_json());
+  if (!model.tokenizer) return;
+  const auto files = model.tokenizer->published_files();
+  for (const auto& [name, content] : files) others[name] = text_of(content);
+  if (files.empty() || files.contains("tokenizer_config.json")) return;
   // Without it, transformers makes the tokenizer that models of the family usually have.
   Table tokenizer = table_of(
       {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}});

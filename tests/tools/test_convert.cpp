@@ -8,12 +8,14 @@
 #include <nlohmann/json.hpp>
 
 #include <moe/data/bpe/bpe_model.h>
+#include <moe/data/tokenizers/sentencepiece_tokenizer.h>
 #include <moe/formats/safetensors_shards.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/run_program.h"
 #include "tests/support/tiny_bpe.h"
 #include "tests/support/tiny_checkpoint.h"
+#include "tests/support/tiny_sentencepiece.h"
 
 namespace moe::test {
 
@@ -185,6 +187,39 @@ TEST_F(Convert, ModelsWithATokenizerReadAndWriteText) {
     ours.insert(ours.begin() + 1, {path("ours"), "--threads", "1"});
     theirs.insert(theirs.begin() + 1, {path("llama"), "--threads", "1"});
     EXPECT_EQ(output(ours), output(theirs)) << words[0];
+  }
+}
+
+TEST_F(Convert, ASentencePieceTokenizerIsWrittenAsTheModelThatItWas) {
+  using Kind = data::SentencePieceModel::Kind;
+  for (const auto& [kind, name] :
+       {std::pair{Kind::kBpe, "/tokenizer.model"}, std::pair{Kind::kUnigram, "/spiece.model"}}) {
+    SCOPED_TRACE(name);
+    const std::string bytes = test::tiny_sentencepiece(kind, true);
+    const auto tokenizer = data::read_sentencepiece(bytes, "s", {});
+    models::DecoderOptions options = tiny_text_options();
+    options.uniform.moe.num_experts = 0;
+    options.vocabulary = 400;
+    Table config;
+    config.set("model", write_fields(models::ModelSpec(options)));
+    const bool bpe = kind == Kind::kBpe;
+    const std::string ours = path(bpe ? "bpe" : "unigram"), theirs = ours + "_written";
+    {
+      checkpoint::Publication publication(ours);
+      const std::string kept = tokenizer->tokenizer_json();
+      publication.add("config.toml",
+                      [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
+      publication.add("tokenizer.json", [&](OutputFile& out) { out.write(bytes_of(kept)); });
+      checkpoint::add_tensors(&publication, "model", tensors_of(*tiny_model(options)),
+                              *parallel::local());
+      publication.finish({});
+    }
+    output({"convert", ours, theirs});
+    EXPECT_FALSE(std::filesystem::exists(theirs + "/tokenizer.json"));
+    EXPECT_EQ(read_file(real_files(), theirs + name, 1 << 20), bytes);
+    const std::string text = "\"the cat. 日本 c\"\n";
+    EXPECT_EQ(run_program({"tokenize", theirs}, text).out,
+              run_program({"tokenize", ours}, text).out);
   }
 }
 

@@ -19,8 +19,8 @@ using analyze::Moments;
 using analyze::TokenOfExpert;
 
 /// A token in quotes: what a terminal cannot show as \xNN.
-std::string token_text(const data::Tokenizer& tokenizer, int64_t id) {
-  const std::string bytes = tokenizer.decode({&id, 1});
+std::string shown_text(const data::Tokenizer& tokenizer, int64_t id) {
+  const std::string bytes = data::token_text(tokenizer, id);
   std::string out = "'";
   for (std::string_view rest = bytes; !rest.empty();) {
     const auto piece = next_utf8(rest);
@@ -69,7 +69,7 @@ Json tokens_json(const std::vector<TokenOfExpert>& tokens, const data::Tokenizer
   Json out = Json::array();
   for (const auto& [id, pairs, share, lift] : tokens)
     out.push_back({{"token", id},
-                   {"text", tokenizer.decode({&id, 1})},
+                   {"text", data::token_text(tokenizer, id)},
                    {"pairs", pairs},
                    {"share", share},
                    {"lift", lift}});
@@ -128,7 +128,7 @@ void print_tokens(const char* title, const std::vector<TokenOfExpert>& tokens,
                   const data::Tokenizer& tokenizer) {
   std::printf("  %s", title);
   for (const auto& token : tokens)
-    std::printf(" %s %.1f%% x%.1f", token_text(tokenizer, token.token).c_str(), 100 * token.share,
+    std::printf(" %s %.1f%% x%.1f", shown_text(tokenizer, token.token).c_str(), 100 * token.share,
                 token.lift);
 }
 

@@ -3,6 +3,7 @@
 #include "tools/moe/bench_tokenize.h"
 
 #include <algorithm>
+#include <ctime>
 #include <iomanip>
 #include <iostream>
 #include <thread>
@@ -37,9 +38,23 @@ std::shared_ptr<const MappedFile> open_text(const std::string& path) {
   return file;
 }
 
-Json speed_json(const Timing& timing, double bytes, int64_t threads) {
+/// Seconds that this thread computed.
+double cpu_seconds() {
+  timespec now = {};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
+}
+
+double median_of(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values.empty() ? 0 : values[values.size() / 2];
+}
+
+Json speed_json(const Timing& timing, const std::vector<double>& cpu, double bytes,
+                int64_t threads) {
   const double speed = bytes / timing.median() / 1e3;
   return {{"median_ms", timing.median()},
+          {"cpu_ms", 1e3 * median_of(cpu)},
           {"min_ms", timing.min()},
           {"max_ms", timing.max()},
           {"megabytes_per_second", speed},
@@ -54,24 +69,28 @@ int bench_tokenize(const TokenizeBench& o) {
                               file->bytes().size());
   const auto tokenizer = models::load_tokenizer(o.tokenizer, !o.no_verify);
   int64_t tokens = 0;
-  const auto encode = [&] {
+  // What others on the machine do is in the time and not in the processor's.
+  std::vector<std::vector<double>> cpu(2);
+  const auto encode = [&](size_t kept) {
     tokens = 0;
+    const double begin = cpu_seconds();
     tokenizer->encode_in_parts(text, o.threads, [&](std::span<const int64_t> ids) {
       tokens += static_cast<int64_t>(ids.size());
     });
+    cpu[kept].push_back(cpu_seconds() - begin);
   };
   // The cache of words belongs to a thread, so a new one has met none.
   std::vector<Work> works(1);
-  works[0].once = [&] { std::thread(encode).join(); };
+  works[0].once = [&] { std::thread(encode, 0).join(); };
   if (o.threads == 1) {  // several threads are new ones each time
     works.emplace_back();
-    works[1].once = encode;
+    works[1].once = [&] { encode(1); };
   }
   const auto timings = time_in_turn(works, {o.repeat, o.warmup});
   const auto bytes = static_cast<double>(text.size());
   Json out;
-  out["cold"] = speed_json(timings[0], bytes, o.threads);
-  if (timings.size() > 1) out["warm"] = speed_json(timings[1], bytes, o.threads);
+  out["cold"] = speed_json(timings[0], cpu[0], bytes, o.threads);
+  if (timings.size() > 1) out["warm"] = speed_json(timings[1], cpu[1], bytes, o.threads);
   out["bytes"] = text.size();
   out["tokens"] = tokens;
   out["work"] = {{"text", o.text},       {"tokenizer", tokenizer->name()},

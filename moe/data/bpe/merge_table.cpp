@@ -1,7 +1,7 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <queue>
+#include <functional>
 
 #include <moe/base/error.h>
 #include <moe/data/bpe/merge_table.h>
@@ -85,39 +85,41 @@ void MergeTable::merge_long(std::vector<uint32_t>& word) const {
   const auto end = static_cast<uint32_t>(word.size());
   check(word.size() < kNone, "data/tokenizer", "expected words of fewer than ", kNone,
         " bytes, got ", word.size(), ". Divide the text.");
-  // A list of the tokens left; a candidate is worth what its pair is now when it is taken up.
+  // A list of the tokens left, each with the merge of it and the next; candidates that are no
+  // longer that are passed over when they come to the top.
   std::vector<uint32_t> before(end), behind(end);
-  std::vector<bool> gone(end, false);
-  using Candidate = std::pair<uint32_t, uint32_t>;  // rank, place
-  std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue;
-  const auto found_at = [&](uint32_t i) {
-    return behind[i] == end ? Found{kNone, 0} : find(word[i], word[behind[i]]);
-  };
-  const auto propose = [&](uint32_t i) {
-    if (const Found found = found_at(i); found.rank != kNone) queue.push({found.rank, i});
+  std::vector<Found> found(end);
+  std::vector<uint64_t> heap;  // rank, then place
+  heap.reserve(end);
+  const auto look_up = [&](uint32_t i) {
+    found[i] = behind[i] == end ? Found{kNone, 0} : find(word[i], word[behind[i]]);
+    if (found[i].rank == kNone) return false;
+    heap.push_back(uint64_t{found[i].rank} << 32 | i);
+    return true;
   };
   for (uint32_t i = 0; i < end; ++i) {
     before[i] = i == 0 ? end : i - 1;
     behind[i] = i + 1;
+    look_up(i);
   }
-  for (uint32_t i = 0; i < end; ++i) propose(i);
-  while (!queue.empty()) {
-    const auto [rank, i] = queue.top();
-    queue.pop();
-    if (gone[i]) continue;
-    const Found found = found_at(i);
-    if (found.rank != rank) continue;
+  constexpr std::greater<> kSmallestFirst;
+  std::ranges::make_heap(heap, kSmallestFirst);
+  while (!heap.empty()) {
+    const auto rank = static_cast<uint32_t>(heap.front() >> 32);
+    const auto i = static_cast<uint32_t>(heap.front());
+    std::ranges::pop_heap(heap, kSmallestFirst);
+    heap.pop_back();
+    if (found[i].rank != rank) continue;
     const uint32_t next = behind[i];
-    word[i] = found.result;
-    gone[next] = true;
+    word[i] = found[i].result;
+    found[next].rank = kNone;
     behind[i] = behind[next];
     if (behind[i] != end) before[behind[i]] = i;
-    propose(i);
-    if (before[i] != end) propose(before[i]);
+    if (look_up(i)) std::ranges::push_heap(heap, kSmallestFirst);
+    if (before[i] != end && look_up(before[i])) std::ranges::push_heap(heap, kSmallestFirst);
   }
   size_t count = 0;
-  for (uint32_t i = 0; i < end; ++i)
-    if (!gone[i]) word[count++] = word[i];
+  for (uint32_t i = 0; i < end; i = behind[i]) word[count++] = word[i];
   word.resize(count);
 }
 

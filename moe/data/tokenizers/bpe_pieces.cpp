@@ -7,6 +7,7 @@
 
 #include <moe/data/bpe/byte_letters.h>
 #include <moe/data/bpe/merge_table.h>
+#include <moe/data/tokenizers/character_table.h>
 #include <moe/data/tokenizers/token_model.h>
 #include <moe/data/tokenizers/unicode.h>
 
@@ -101,6 +102,8 @@ class BpePieces final : public TokenModel {
       if (byte_level_ && !bytes) continue;  // no text becomes it
       if (byte_level_ && text.size() == 1) byte_ids_[static_cast<unsigned char>(text[0])] = token;
       if (ignore_merges_ || !byte_level_) ids_.emplace(text, token);
+      if (!byte_level_ && !text.empty() && first_code_point(text).length == text.size())
+        characters_.set(first_code_point(text).code, token);
     }
     may_cut_ = prefix_.empty() && suffix_.empty() && !byte_level_ &&
                ids_.contains(std::string(kSpaceSign));
@@ -148,18 +151,26 @@ class BpePieces final : public TokenModel {
     bool unknown = false;  // what stands before is the unknown token
     std::string unit;
     for (bool first = true; !word.empty(); first = false) {
-      const size_t length = first_code_point(word).length;
-      unit.assign(first ? "" : prefix_).append(word.substr(0, length));
-      word.remove_prefix(length);
-      if (word.empty()) unit += suffix_;
-      if (const auto found = ids_.find(unit); found != ids_.end()) {
-        units.push_back(found->second);
+      const CodePoint next = first_code_point(word);
+      const std::string_view character = word.substr(0, next.length);
+      word.remove_prefix(next.length);
+      const bool plain = (!first || prefix_.empty()) && (!word.empty() || suffix_.empty());
+      if (!plain)
+        unit.assign(first ? prefix_ : "").append(character).append(word.empty() ? suffix_ : "");
+      const uint32_t id = plain ? characters_.id(next.code) : id_of(unit);
+      if (id != TokenTexts::kNone) {
+        units.push_back(id);
         unknown = false;
-      } else if (!add_fallback(unit, units) && unk_ != TokenTexts::kNone) {
+      } else if (!add_fallback(plain ? character : unit, units) && unk_ != TokenTexts::kNone) {
         if (!unknown || !fuse_unk_) units.push_back(unk_);
         unknown = true;
       }
     }
+  }
+
+  uint32_t id_of(const std::string& text) const {
+    const auto found = ids_.find(text);
+    return found == ids_.end() ? TokenTexts::kNone : found->second;
   }
 
   /// Adds the bytes of a character as tokens, if they all are tokens.
@@ -178,6 +189,7 @@ class BpePieces final : public TokenModel {
   std::array<uint32_t, 256> byte_ids_ = {};
   std::vector<uint32_t> fallback_;  // empty: no such thing
   std::unordered_map<std::string, uint32_t> ids_;
+  CharacterTable characters_;  // of ids_
 };
 
 std::string affix_of(const TokenModelSource& source, const char* key) {

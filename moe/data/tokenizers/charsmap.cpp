@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstring>
 
 #include <moe/base/error.h>
@@ -29,8 +30,9 @@ std::optional<Charsmap::Found> Charsmap::find(std::string_view text, bool first)
   std::optional<Found> out;
   if (units_.empty()) return out;
   const auto offset = [](uint32_t unit) { return (unit >> 10) << ((unit & 0x200) >> 6); };
+  constexpr size_t kLongestKey = 1024;  // a trie that lies may have no end
   uint32_t at = offset(units_[0]);
-  for (size_t i = 0; i < text.size(); ++i) {
+  for (size_t i = 0; i < std::min(text.size(), kLongestKey); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
     at ^= byte;
     if (byte == 0 || at >= units_.size()) break;

@@ -10,8 +10,8 @@ TextPattern::TextPattern(const TokenizerJson& in, const nlohmann::json& object,
     literal_ = value.get<std::string>();
   } else if (value.is_object() && value.contains("Regex")) {
     in.check_keys(value, place, {"Regex"});
-    regex_text_ = in.string_at(value, place + '.', "Regex");
-    regex_ = std::make_shared<Regex>(regex_text_, concat('\'', place, "' of ", in.source()));
+    regex_ = std::make_shared<Regex>(in.string_at(value, place + '.', "Regex"),
+                                     concat('\'', place, "' of ", in.source()));
     return;
   } else {
     in.check_keys(value, place, {"String"});
@@ -21,10 +21,13 @@ TextPattern::TextPattern(const TokenizerJson& in, const nlohmann::json& object,
 }
 
 std::string TextPattern::replace(std::string_view text, std::string_view content) const {
+  const TextWork work(text.size());
   std::string out;
   out.reserve(text.size());
   divide(text, [&](size_t begin, size_t end, bool match) {
     out += match ? content : text.substr(begin, end - begin);
+    // Replacements of replacements make a short text endless.
+    if (match) TextWork::write(content.size());
   });
   return out;
 }

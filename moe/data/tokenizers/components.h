@@ -60,11 +60,9 @@ class TextPattern {
     if (done < text.size()) take(done, text.size(), false);
   }
   std::string replace(std::string_view text, std::string_view content) const;
-  /// The pattern as the file has it; empty for a literal.
-  const std::string& regex_text() const { return regex_text_; }
 
  private:
-  std::string literal_, regex_text_;
+  std::string literal_;
   std::shared_ptr<const Regex> regex_;
 };
 

@@ -92,10 +92,23 @@ size_t cl100k_length(std::string_view text) {
 constexpr uint16_t kCapitals = kUpper | kOtherLetter | kMark;  // [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]
 constexpr uint16_t kSmall = kLower | kOtherLetter | kMark;     // [\p{Ll}\p{Lm}\p{Lo}\p{M}]
 
-/// kCapitals* kSmall+ at `begin`: where it ends, or 0.
+/// Where the run of characters with any of `bits`, and none of `but`, ends.
+size_t run_end_but(std::string_view text, size_t begin, uint16_t bits, uint16_t but) {
+  while (begin < text.size()) {
+    const auto [code, length] = first_code_point(text.substr(begin));
+    const uint16_t found = character_bits(code);
+    if (!(found & bits) || (found & but)) break;
+    begin += length;
+  }
+  return begin;
+}
+
+/// kCapitals* kSmall+ at `begin`, without characters of `kBut`: where it ends, or 0.
+template <uint16_t kBut>
 size_t capitalised_end(std::string_view text, size_t begin) {
-  const size_t capitals = run_end(text, begin, kCapitals);
-  if (has_at(text, capitals, kSmall)) return run_end(text, capitals, kSmall);
+  const size_t capitals = run_end_but(text, begin, kCapitals, kBut);
+  if (const size_t small = run_end_but(text, capitals, kSmall, kBut); small > capitals)
+    return small;
   // The run gives back characters until the last of them can be the small one.
   for (size_t end = capitals; end > begin;) {
     const size_t last = last_code_point(text.substr(0, end));
@@ -105,20 +118,24 @@ size_t capitalised_end(std::string_view text, size_t begin) {
   return 0;
 }
 
+/// The pattern of o200k; with kKimi that of Kimi-K2, where Han is words of its own.
+template <bool kKimi>
 size_t o200k_length(std::string_view text) {
+  constexpr uint16_t kBut = kKimi ? kHan : 0;
   const CodePoint first = first_code_point(text);
+  if (kKimi && is_a(first.code, kHan)) return run_end(text, 0, kHan);
   const bool leads = may_lead_letters(first.code);
-  size_t end = leads ? capitalised_end(text, first.length) : 0;
-  if (end == 0) end = capitalised_end(text, 0);
+  size_t end = leads ? capitalised_end<kBut>(text, first.length) : 0;
+  if (end == 0) end = capitalised_end<kBut>(text, 0);
   const auto capitals = [&](size_t begin) {
-    const size_t stop = run_end(text, begin, kCapitals);
+    const size_t stop = run_end_but(text, begin, kCapitals, kBut);
     return stop == begin ? 0 : stop;
   };
   if (end == 0 && leads) end = capitals(first.length);
   if (end == 0) end = capitals(0);
   if (end > 0) return end + contraction_at(text, end);
   if (is_a(first.code, kNumber)) return run_end(text, 0, kNumber, 3);
-  if (const size_t length = symbols_length(text, "\r\n/")) return length;
+  if (const size_t length = symbols_length(text, kKimi ? "\r\n" : "\r\n/")) return length;
   return white_space_length(text);
 }
 
@@ -157,7 +174,7 @@ size_t trailing_space_length(std::string_view text) {
   const size_t end = run_end(text, 0, kSpace);
   if (end == text.size()) return end;
   const size_t last = text.substr(0, end).rfind('\n');
-  return last == text.npos ? 0 : last;
+  return last == text.npos || last == 0 ? kNothingFor | end : last;
 }
 
 struct KnownPattern {
@@ -173,7 +190,9 @@ constexpr KnownPattern kKnownPatterns[] = {
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      cl100k_length<1>},
     {R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
-     o200k_length},
+     o200k_length<false>},
+    {R"([\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
+     o200k_length<true>},
     {R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      deepseek_words_length},
     {R"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",

@@ -3,14 +3,18 @@
 // expression finds, some times as fast.
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
 namespace moe::data {
 
 /// Length in bytes of the match at the front of `text` (UTF-8, not empty), as the first alternative
-/// of the pattern that matches there; 0 where none does.
+/// of the pattern that matches there; 0 where none does, kNothingFor | n where none does in the
+/// next n bytes (which end a character).
 using MatchLength = size_t (*)(std::string_view text);
+
+inline constexpr size_t kNothingFor = ~(SIZE_MAX >> 1);
 
 /// The function that finds what `pattern` finds, or null: patterns are known by their very text.
 MatchLength known_pattern(std::string_view pattern);
@@ -21,6 +25,10 @@ void divide_by(MatchLength length, std::string_view text, Take&& take) {
   size_t done = 0;
   for (size_t i = 0; i < text.size();) {
     const size_t found = length(text.substr(i));
+    if (found & kNothingFor) {
+      i += found & ~kNothingFor;
+      continue;
+    }
     if (found == 0) {
       do ++i;
       while (i < text.size() && (static_cast<unsigned char>(text[i]) & 0xC0) == 0x80);

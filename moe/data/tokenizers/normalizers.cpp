@@ -2,6 +2,7 @@
 #include <moe/data/tokenizers/charsmap.h>
 #include <moe/data/tokenizers/components.h>
 #include <moe/data/tokenizers/normalizers.h>
+#include <moe/data/tokenizers/text_work.h>
 #include <moe/data/tokenizers/unicode.h>
 
 namespace moe::data {
@@ -159,14 +160,18 @@ NormalizerPointer read_precompiled(const TokenizerJson& in, const json& object,
       const std::string_view grapheme = text.substr(0, grapheme_length(text));
       const auto whole =
           grapheme.size() <= kLongestGrapheme ? map.shortest(grapheme) : std::nullopt;
+      const auto replace = [](std::string& changed, std::string_view replacement) {
+        TextWork::write(replacement.size());
+        changed += replacement;
+      };
       if (whole)
-        out += whole->replacement;
+        replace(out, whole->replacement);
       else
-        out += change_characters(grapheme,
-                                 [&](std::string& changed, uint32_t, std::string_view character) {
-                                   const auto found = map.shortest(character);
-                                   changed += found ? found->replacement : character;
-                                 });
+        out += change_characters(
+            grapheme, [&](std::string& changed, uint32_t, std::string_view character) {
+              const auto found = map.shortest(character);
+              found ? replace(changed, found->replacement) : void(changed += character);
+            });
       text.remove_prefix(grapheme.size());
     }
     return out;

@@ -1,6 +1,8 @@
 #include <moe/base/error.h>
 #include <moe/base/utf8.h>
 #include <moe/data/tokenizers/pipeline_tokenizer.h>
+#include <moe/data/tokenizers/text_work.h>
+#include <moe/data/tokenizers/tiktoken.h>
 #include <moe/data/tokenizers/tokenizer_json.h>
 #include <moe/data/tokenizers/unicode.h>
 
@@ -86,6 +88,7 @@ void PipelineTokenizer::encode_part(std::string_view part, bool begins,
 
 void PipelineTokenizer::encode_in_parts(std::string_view text, int64_t /*threads*/,
                                         const TakeIds& take) const {
+  const TextWork work(text.size());
   std::string valid;
   if (!is_utf8(text)) text = valid = to_valid_utf8(text);
   std::vector<int64_t> ids;
@@ -148,6 +151,9 @@ std::string PipelineTokenizer::decode(std::span<const int64_t> tokens, bool with
     for (const auto& text : texts) out += bytes_of_letters(text);
     return out;
   }
+  size_t bytes = 0;
+  for (const auto& text : texts) bytes += text.size();
+  const TextWork work(bytes);
   for (const auto& step : decoders.steps) step->apply(texts);
   for (size_t i = 0; i < texts.size(); ++i) {
     if (i > 0 && decoders.none) out += ' ';
@@ -159,6 +165,13 @@ std::string PipelineTokenizer::decode(std::span<const int64_t> tokens, bool with
 std::unique_ptr<TokenStream> PipelineTokenizer::stream(std::span<const int64_t> before) const {
   if (parts_->decoders.byte_level) return Tokenizer::stream(before);
   return std::make_unique<WindowStream>(*this, before);
+}
+
+std::map<std::string, std::string> PipelineTokenizer::published_files() const {
+  const nlohmann::json document = parse_tokenizer_document(parts_->json, name());
+  if (TokenizerJson::find(document["model"], "type") != "tiktoken")
+    return Tokenizer::published_files();
+  return {{kTokenizerFile, published_tiktoken(document)}};
 }
 
 std::shared_ptr<const Tokenizer> PipelineTokenizer::without_special() const {

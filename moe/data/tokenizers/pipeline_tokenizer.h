@@ -60,6 +60,7 @@ class PipelineTokenizer final : public Tokenizer {
   std::shared_ptr<const Tokenizer> without_special() const override;
   std::optional<int64_t> end_of_text() const override { return parts_->end_of_text; }
   std::string tokenizer_json() const override { return parts_->json; }
+  std::map<std::string, std::string> published_files() const override;
 
  private:
   std::string decode(std::span<const int64_t> tokens, bool with_special) const;

@@ -75,9 +75,12 @@ PreTokenizerPointer read_split(const TokenizerJson& in, const json& object,
   check_component(in, object, where, {"pattern", "behavior", "invert"});
   const SplitBehavior behavior = read_behavior(in, object, where, SplitBehavior::kIsolated);
   const bool invert = in.bool_or(object, where, "invert", false);
-  TextPattern pattern(in, object, where, "pattern");
-  if (const MatchLength known = known_pattern(pattern.regex_text()))
-    return pattern_splitter(known, behavior, invert);
+  // A known pattern may say what PCRE2 cannot.
+  const json& written = TokenizerJson::find(object, "pattern");
+  if (written.is_object() && written.size() == 1 && written.contains("Regex"))
+    if (const MatchLength known = known_pattern(in.string_at(written, where, "Regex")))
+      return pattern_splitter(known, behavior, invert);
+  const TextPattern pattern(in, object, where, "pattern");
   return make_splitter(
       [pattern](std::string_view text, auto&& take) { pattern.divide(text, take); }, behavior,
       invert);

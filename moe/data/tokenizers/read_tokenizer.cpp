@@ -7,6 +7,8 @@
 #include <moe/data/tokenizers/pipeline_tokenizer.h>
 #include <moe/data/tokenizers/read_tokenizer.h>
 #include <moe/data/tokenizers/sentencepiece_tokenizer.h>
+#include <moe/data/tokenizers/tiktoken.h>
+#include <moe/data/tokenizers/tiktoken_file.h>
 #include <moe/data/tokenizers/tokenizer_settings.h>
 
 namespace moe::data {
@@ -107,7 +109,7 @@ std::shared_ptr<const Tokenizer> read_pipeline(const json& document, std::string
       parts->added_texts[token.id] = parts->normalizer->apply(token.text);
   parts->words = read_pre_tokenizer(in, component("pre_tokenizer"), "pre_tokenizer");
   // Letters for bytes, and then tokens of letters, are bytes and tokens of bytes.
-  parts->byte_level = parts->words.ends_in_letters && type == "BPE";
+  parts->byte_level = parts->words.ends_in_letters && (type == "BPE" || type == "tiktoken");
   if (parts->byte_level) parts->words.steps.pop_back();
   parts->model = read_token_model({in, model, parts->tokens, parts->byte_level, {}});
   parts->frame =
@@ -139,11 +141,11 @@ std::shared_ptr<const Tokenizer> parse_tokenizer(std::string text, const std::st
 std::shared_ptr<const Tokenizer> read_tokenizer(const std::filesystem::path& path) {
   const TokenizerSettings settings = read_tokenizer_settings(path.parent_path());
   const std::string name = path.filename().string();
-  if (name.ends_with(".model"))
-    return read_sentencepiece(read_file(real_files(), path, kLargestTokenizerJson), path.string(),
-                              settings);
-  return parse_tokenizer(read_file(real_files(), path, kLargestTokenizerJson), path.string(),
-                         settings);
+  std::string content = read_file(real_files(), path, kLargestTokenizerJson);
+  if (name.ends_with(".tiktoken") || (name.ends_with(".model") && is_tiktoken_file(content)))
+    return read_tiktoken(content, path.string(), settings);
+  if (name.ends_with(".model")) return read_sentencepiece(content, path.string(), settings);
+  return parse_tokenizer(std::move(content), path.string(), settings);
 }
 
 }  // namespace moe::data

@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include <moe/data/tokenizers/text_work.h>
+
 namespace moe::data {
 
 /// `pattern` as PCRE2 has it: \s, \w, \d and \h as Oniguruma reads them, (?m) as "dot matches all",
@@ -17,8 +19,8 @@ struct RegexMatch {
   size_t begin, end;
 };
 
-/// A compiled pattern. Immutable and thread-safe. A search that takes too much work (a pattern that
-/// tries very many ways, as a hostile file may have) throws Error.
+/// A compiled pattern. Immutable and thread-safe. A search that takes too much work (TextWork)
+/// throws Error.
 class Regex {
  public:
   /// Throws Error for a pattern that does not compile; `where` names its place in the file.
@@ -31,6 +33,7 @@ class Regex {
   /// lies between, in order. Empty matches are not handed on.
   template <class Take>
   void divide(std::string_view text, Take&& take) const {
+    const TextWork work(text.size());
     size_t done = 0, from = 0;
     while (from <= text.size()) {
       const auto found = search(text, from);

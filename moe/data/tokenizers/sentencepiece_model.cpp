@@ -3,6 +3,7 @@
 #include <moe/base/utf8.h>
 #include <moe/data/tokenizers/protobuf_reader.h>
 #include <moe/data/tokenizers/sentencepiece_model.h>
+#include <moe/data/tokenizers/text_work.h>
 #include <moe/data/tokenizers/unicode.h>
 
 namespace moe::data {
@@ -10,6 +11,7 @@ namespace moe::data {
 namespace {
 
 constexpr std::string_view kEscapedSpace = "\xE2\x96\x81";  // "▁"
+constexpr size_t kLongestPiece = 8192;
 constexpr size_t kMostPieces = size_t{1} << 22;
 
 bool is_byte_token(std::string_view text) {
@@ -35,8 +37,8 @@ SentencePiece read_piece(std::string_view bytes, const std::string& source) {
   check(out.type != SentencePiece::Type::kByte || is_byte_token(out.text), "data/tokenizer",
         "expected byte pieces like <0x0A> in ", source,
         ", got another. The file is damaged: fetch it again.");
-  check(is_utf8(out.text) && !out.text.empty(), "data/tokenizer",
-        "expected pieces with text in UTF-8 in ", source,
+  check(is_utf8(out.text) && !out.text.empty() && out.text.size() <= kLongestPiece,
+        "data/tokenizer", "expected pieces of 1 to ", kLongestPiece, " bytes in UTF-8 in ", source,
         ", got another. The file is damaged: fetch it again.");
   return out;
 }
@@ -104,7 +106,10 @@ SentencePieceNormalizer::SentencePieceNormalizer(const SentencePieceModel& model
 
 SentencePieceNormalizer::Step SentencePieceNormalizer::step(std::string_view text) const {
   if (const size_t length = user_defined(text)) return {text.substr(0, length), length};
-  if (const auto found = map_.longest(text)) return {found->replacement, found->length};
+  if (const auto found = map_.longest(text)) {
+    TextWork::write(found->replacement.size());
+    return {found->replacement, found->length};
+  }
   const size_t length = first_code_point(text).length;
   return {text.substr(0, length), length};
 }

@@ -10,6 +10,7 @@
 #include <moe/data/tokenizers/pipeline_tokenizer.h>
 #include <moe/data/tokenizers/sentencepiece_encoders.h>
 #include <moe/data/tokenizers/sentencepiece_tokenizer.h>
+#include <moe/data/tokenizers/text_work.h>
 #include <moe/data/tokenizers/tokenizer_json.h>
 
 namespace moe::data {
@@ -26,6 +27,7 @@ constexpr const char* kWrappedModel = "SentencePiece";
 /// What a SentencePieceTokenizer is made of.
 struct SentencePieceParts {
   std::string name, json;
+  std::map<std::string, std::string> files;
   SentencePieceModel model;
   std::vector<AddedToken> added;
   std::map<size_t, const AddedToken*> added_by_id;
@@ -50,8 +52,10 @@ class SentencePieceTokenizer final : public Tokenizer {
   int64_t vocabulary() const override { return static_cast<int64_t>(parts_->vocabulary); }
   std::optional<int64_t> end_of_text() const override { return parts_->end_of_text; }
   std::string tokenizer_json() const override { return parts_->json; }
+  std::map<std::string, std::string> published_files() const override { return parts_->files; }
 
   std::vector<int64_t> encode(std::string_view text) const override {
+    const TextWork work(text.size());
     std::string valid;
     if (!is_utf8(text)) text = valid = to_valid_utf8(text);
     std::vector<int64_t> out;
@@ -253,22 +257,35 @@ std::optional<uint32_t> find_control(const SentencePieceModel& model,
 }
 
 json wrapped(std::string_view bytes, const TokenizerSettings& settings) {
-  json around = {{"bos_token", settings.begin_of_text},
-                 {"eos_token", settings.end_of_text},
-                 {"pad_token", settings.padding},
-                 {"tokenizer_class", settings.tokenizer_class}};
-  if (settings.adds_begin) around["add_bos_token"] = *settings.adds_begin;
-  if (settings.adds_end) around["add_eos_token"] = *settings.adds_end;
-  if (settings.extra_ids) around["extra_ids"] = *settings.extra_ids;
-  for (const auto& token : settings.added)
-    around["added_tokens_decoder"][std::to_string(token.id)] = {{"content", token.text},
-                                                                {"special", token.special},
-                                                                {"single_word", token.single_word},
-                                                                {"lstrip", token.lstrip},
-                                                                {"rstrip", token.rstrip}};
   return {{"version", "1.0"},
           {"model", {{"type", kWrappedModel}, {"model", encode_base64(bytes)}}},
-          {"settings", around}};
+          {"settings", json_of_settings(settings)}};
+}
+
+/// The model as it came, with settings that name the class that reads it.
+std::map<std::string, std::string> files_of(std::string_view bytes, TokenizerSettings settings,
+                                            const SentencePieceParts& parts) {
+  const bool bpe = parts.model.kind == SentencePieceModel::Kind::kBpe;
+  if (settings.tokenizer_class.empty())
+    settings.tokenizer_class = bpe ? "LlamaTokenizer" : "T5Tokenizer";
+  // The classes look for these names; named, a token would also be found in text.
+  const auto name_unless = [&](std::optional<int64_t> id, const char* usual, std::string& text) {
+    if (!id || !text.empty()) return;
+    const std::string& piece = parts.model.pieces[static_cast<size_t>(*id)].text;
+    if (piece != usual) text = piece;
+  };
+  if (!parts.frame.before.empty())
+    name_unless(parts.frame.before.front(), "<s>", settings.begin_of_text);
+  name_unless(parts.end_of_text, "</s>", settings.end_of_text);
+  // What a class takes for granted where nothing is said is not what this library does.
+  settings.adds_begin = !parts.frame.before.empty();
+  settings.adds_end = !parts.frame.behind.empty();
+  const bool t5 = settings.tokenizer_class.starts_with("T5");
+  if (t5 && !settings.extra_ids) settings.extra_ids = 100;
+  json around = json_of_settings(settings);
+  around["clean_up_tokenization_spaces"] = false;
+  return {{t5 ? "spiece.model" : "tokenizer.model", std::string(bytes)},
+          {"tokenizer_config.json", around.dump(1)}};
 }
 
 }  // namespace
@@ -287,6 +304,7 @@ std::shared_ptr<const Tokenizer> read_sentencepiece(std::string_view bytes, cons
   if (begin && settings.adds_begin.value_or(bpe)) parts->frame.before.push_back(*begin);
   if (end && settings.adds_end.value_or(!bpe)) parts->frame.behind.push_back(*end);
   if (end) parts->end_of_text = *end;
+  parts->files = files_of(bytes, settings, *parts);
   return std::make_shared<SentencePieceTokenizer>(std::move(parts), SpecialText::kToken);
 }
 

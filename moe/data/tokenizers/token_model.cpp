@@ -98,6 +98,7 @@ std::unique_ptr<TokenModel> read_token_model(const TokenModelSource& source) {
   if (type == "Unigram") return read_unigram(source);
   if (type == "WordPiece") return read_word_piece(source);
   if (type == "WordLevel") return read_word_level(source);
+  if (type == "tiktoken") return read_ranked_bytes(source);
   source.in.refuse("model.type", "BPE, Unigram, WordPiece or WordLevel", formats::in_quotes(type),
                    concat(" This version does not know it.",
                           did_you_mean(type, {"BPE", "Unigram", "WordPiece", "WordLevel"})));

@@ -71,7 +71,8 @@ struct TokenModelSource {
   std::vector<bool> forbidden = {};
 };
 
-/// The model that `source` describes: BPE, Unigram, WordPiece or WordLevel. Throws Error naming the
+/// The model that `source` describes: BPE, Unigram, WordPiece, WordLevel, or this
+/// library's own "tiktoken". Throws Error naming the
 /// place of what it is not.
 std::unique_ptr<TokenModel> read_token_model(const TokenModelSource& source);
 /// One each.
@@ -79,6 +80,7 @@ std::unique_ptr<TokenModel> read_bpe_pieces(const TokenModelSource& source);
 std::unique_ptr<TokenModel> read_unigram(const TokenModelSource& source);
 std::unique_ptr<TokenModel> read_word_piece(const TokenModelSource& source);
 std::unique_ptr<TokenModel> read_word_level(const TokenModelSource& source);
+std::unique_ptr<TokenModel> read_ranked_bytes(const TokenModelSource& source);
 
 /// The type of a model; files of early releases name none.
 std::string token_model_type(const TokenizerJson& in, const nlohmann::json& settings);

@@ -70,6 +70,27 @@ TokenizerSettings settings_of(const nlohmann::json& document) {
   return out;
 }
 
+nlohmann::json json_of_settings(const TokenizerSettings& settings) {
+  nlohmann::json out = {{"tokenizer_class", settings.tokenizer_class}};
+  const std::pair<const char*, const std::string*> texts[] = {
+      {"bos_token", &settings.begin_of_text},
+      {"eos_token", &settings.end_of_text},
+      {"unk_token", &settings.unknown},
+      {"pad_token", &settings.padding}};
+  for (const auto& [key, text] : texts)
+    if (!text->empty()) out[key] = *text;
+  if (settings.adds_begin) out["add_bos_token"] = *settings.adds_begin;
+  if (settings.adds_end) out["add_eos_token"] = *settings.adds_end;
+  if (settings.extra_ids) out["extra_ids"] = *settings.extra_ids;
+  for (const auto& token : settings.added)
+    out["added_tokens_decoder"][std::to_string(token.id)] = {{"content", token.text},
+                                                             {"special", token.special},
+                                                             {"single_word", token.single_word},
+                                                             {"lstrip", token.lstrip},
+                                                             {"rstrip", token.rstrip}};
+  return out;
+}
+
 TokenizerSettings read_tokenizer_settings(const Path& folder) {
   const Path path = folder / "tokenizer_config.json";
   if (!real_files().exists(path)) return {};

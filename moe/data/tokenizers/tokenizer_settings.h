@@ -30,5 +30,7 @@ struct TokenizerSettings {
 TokenizerSettings read_tokenizer_settings(const Path& folder);
 /// The same of a document that has been parsed.
 TokenizerSettings settings_of(const nlohmann::json& document);
+/// A document that settings_of reads the same from.
+nlohmann::json json_of_settings(const TokenizerSettings& settings);
 
 }  // namespace moe::data

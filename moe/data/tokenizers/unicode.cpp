@@ -26,6 +26,17 @@ bool is_alphabetic_symbol(uint32_t code) {
          (code >= 0x1F150 && code <= 0x1F169) || (code >= 0x1F170 && code <= 0x1F189);
 }
 
+struct HanRange {
+  uint32_t first, last;
+};
+constexpr HanRange kHanRanges[] = {
+    {0x2E80, 0x2E99},   {0x2E9B, 0x2EF3},   {0x2F00, 0x2FD5},   {0x3005, 0x3005},
+    {0x3007, 0x3007},   {0x3021, 0x3029},   {0x3038, 0x303B},   {0x3400, 0x4DBF},
+    {0x4E00, 0x9FFF},   {0xF900, 0xFA6D},   {0xFA70, 0xFAD9},   {0x16FE2, 0x16FE3},
+    {0x16FF0, 0x16FF1}, {0x20000, 0x2A6DF}, {0x2A700, 0x2B739}, {0x2B740, 0x2B81D},
+    {0x2B820, 0x2CEA1}, {0x2CEB0, 0x2EBE0}, {0x2EBF0, 0x2EE5D}, {0x2F800, 0x2FA1D},
+    {0x30000, 0x3134A}, {0x31350, 0x323AF}};
+
 uint16_t bits_of_category(uint32_t code) {
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(code))) {
     case UTF8PROC_CATEGORY_LU:
@@ -79,6 +90,8 @@ std::vector<uint16_t> make_character_table() {
     if (is_alphabetic_symbol(code) || code == 0x200C || code == 0x200D) bits |= kWord;
     out[code] = bits;
   }
+  for (const auto& [first, last] : kHanRanges)
+    for (uint32_t code = first; code <= last; ++code) out[code] |= kHan;
   return out;
 }
 

@@ -47,6 +47,7 @@ enum CharacterBits : uint16_t {
   kSpace = 256,       // White_Space
   kWord = 512,
   kOther = 1024,  // C, what is not assigned apart
+  kHan = 2048,    // the script Han
 };
 uint16_t character_bits(uint32_t code);
 inline bool is_a(uint32_t code, uint16_t bits) {
