@@ -29,9 +29,17 @@ struct Routing {
   /// and the standard deviation of that noise (losses on the chance of being chosen).
   /// Undefined when no noise was drawn, as in evaluation.
   Tensor noisy_logits_TE, noise_std_TE;
-  /// (T,) float32 or float64, differentiable: log of the chance that the router's draw had of giving
-  /// each token its experts, for routers that learn from the task loss by it; undefined otherwise.
+  /// (T,) float32 or float64, differentiable: log of the chance that the router's draw had of
+  /// giving each token its experts, for routers that learn from the task loss by it; undefined
+  /// otherwise.
   Tensor log_chance_T;
+  /// () beside log_chance_T: the loss that the router expects, and what the difference to it is
+  /// multiplied by (objectives/policy_loss.h).
+  Tensor expected_loss;
+  double policy_coefficient = 0;
+  /// (R,) float64, without gradient: sums over the tokens of this call that the router wants back
+  /// in end_step, added over ranks and micro-batches; undefined: none. R is the same in every call.
+  Tensor record_R;
   /// K when every token has exactly K pairs, 0 when ragged. Lets consumers skip the offsets.
   int64_t choices = 0;
   /// Global number of token 0 (ranks, micro-batches): keys counter-based randomness.
