@@ -19,7 +19,9 @@ TEST(PublicRouterOptions, EveryBuiltInKindHasThem) {
   auto found = kinds_of<TopKRouter, SwitchRouter, GShardRouter, NoisyTopKRouter, VMoERouter,
                         WarmupNoiseRouter, HashRouter, ExpertChoiceRouter, DenseRouter, MlpRouter,
                         CosineRouter, SigmoidRouter, ScaledTopKRouter, SparsemixerRouter,
-                        ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
+                        ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter, BaseRouter,
+                        SinkhornRouter, ReluRouter, ThorRouter, PolicyGradientRouter, DynMoERouter,
+                        QuantileRouter, TokenRoundingRouter>();
 #define X(name, help) #name,
   std::vector<std::string> built_in = {
 #include <moe/routing/routers.def>
