@@ -31,6 +31,7 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inpu
                                dropped.to(at::kDouble).reshape({1}), tokens_of(routing)};
   for (const auto& [name, coefficient, term] : terms)
     parts.push_back(term->sums(inputs).to(at::kDouble));
+  if (routing.record_R.defined()) parts.push_back(routing.record_R);
   const Tensor mine = at::cat(parts);
 
   Tensor all = mine;
@@ -57,6 +58,7 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inpu
         {terms[i].name, terms[i].coefficient, value, adds ? sums.detach() : Tensor()});
     begin += length;
   }
+  if (routing.record_R.defined()) report.record_R = all.slice(0, begin).detach();
   return report;
 }
 

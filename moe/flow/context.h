@@ -90,6 +90,8 @@ struct StepStatistics {
   int64_t tokens = 0;
   /// The objective's mean over the step's targets; NaN: not known.
   double task_loss = std::numeric_limits<double>::quiet_NaN();
+  /// (R,) float64 Routing::record_R added over all ranks and micro-batches; undefined: none.
+  Tensor record_R = {};
 };
 
 }  // namespace moe

@@ -30,6 +30,8 @@ struct BalanceReport {
   Tensor load_E;
   /// () float64: pairs dropped by capacity; tokens.
   Tensor dropped, tokens;
+  /// (R,) float64: Routing::record_R; undefined where the router keeps none.
+  Tensor record_R;
 
   /// () sum of coefficient * value; a zero when there is no term.
   Tensor loss() const;

@@ -36,6 +36,13 @@ struct Routing {
   /// (T, M) float32 or float64: logits of the M domains that a router with a classifier of domains
   /// takes its tokens for; undefined for others.
   Tensor domain_logits_TM;
+  /// () beside log_chance_T: the loss that the router expects, and what the difference to it is
+  /// multiplied by (objectives/policy_loss.h).
+  Tensor expected_loss;
+  double policy_coefficient = 0;
+  /// (R,) float64, without gradient: sums over the tokens of this call that the router wants back
+  /// in end_step, added over ranks and micro-batches; undefined: none. R is the same in every call.
+  Tensor record_R;
   /// K when every token has exactly K pairs, 0 when ragged. Lets consumers skip the offsets.
   int64_t choices = 0;
   /// Global number of token 0 (ranks, micro-batches): keys counter-based randomness.

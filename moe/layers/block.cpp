@@ -124,14 +124,19 @@ Tensor BlockImpl::again(const Stage& stage, const Tensor& x_TD, Report& report) 
                                self = shared_from_this()](const Tensor& x) {
     Report mine;
     std::vector<Tensor> out = {stage(x, mine)};
-    if (mine)
+    if (mine) {
       for (const auto& term : mine->balance.terms) out.push_back(term.value);
+      if (mine->routing.log_chance_T.defined()) out.push_back(mine->routing.log_chance_T);
+    }
     if (const auto first = waiting.lock()) *first = std::move(mine);
     return out;
   };
   const std::vector<Tensor> out = recomputed(*this, part, x_TD);
   report = std::move(*waiting);
-  for (size_t i = 1; i < out.size(); ++i) report->balance.terms[i - 1].value = out[i];
+  if (!report) return out[0];
+  for (size_t i = 0; i < report->balance.terms.size(); ++i)
+    report->balance.terms[i].value = out[i + 1];
+  if (report->routing.log_chance_T.defined()) report->routing.log_chance_T = out.back();
   return out[0];
 }
 

@@ -120,7 +120,7 @@ class MoELayerImpl : public FeedForward {
   // Of a layer on its own.
   uint64_t seed_ = 0;
   uint64_t step_ = 0;
-  Tensor waiting_counts_E_;  // of the last call in training, for the next one to move state by
+  StepStatistics waiting_;  // of the last call in training, for the next one to move state by
 };
 
 /// Shares a layer, as torch::nn's holders do: MoELayer layer({.d_model = 512, .num_experts = 64,

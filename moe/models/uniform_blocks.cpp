@@ -187,10 +187,10 @@ std::vector<layers::BlockSpec> UniformBlocks::specs(int64_t d_model) const {
                                      .capacity = moe.capacity,
                                      .dispatcher = moe.dispatcher,
                                      .expert_dropout = moe.expert_dropout,
-                                       .least_top_k = moe.least_top_k,
-                                       .identity_experts = moe.identity_experts,
-                                       .zero_experts = moe.zero_experts,
-                                       .constant_experts = moe.constant_experts};
+                                     .least_top_k = moe.least_top_k,
+                                     .identity_experts = moe.identity_experts,
+                                     .zero_experts = moe.zero_experts,
+                                     .constant_experts = moe.constant_experts};
   mixture.expert.d_ff = expert_width(d_model);
   std::vector<layers::BlockSpec> out;
   for (int64_t i = 0; i < layers; ++i) {

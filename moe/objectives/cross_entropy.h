@@ -14,6 +14,10 @@ class CrossEntropyObjective : public Objective {
   int64_t targets(const data::Batch& batch) const override;
   ObjectiveResult forward(models::Model& model, const models::ModelOutput& output,
                           const data::Batch& batch, at::ScalarType compute) const override;
+  bool has_distribution() const override { return true; }
+  Tensor divergence(models::Model& model, const models::ModelOutput& first,
+                    const models::ModelOutput& second, const data::Batch& batch,
+                    at::ScalarType compute) const override;
 
  protected:
   CrossEntropyObjective(double label_smoothing, bool count_correct)

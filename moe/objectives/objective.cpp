@@ -1,6 +1,14 @@
+#include <moe/base/error.h>
 #include <moe/objectives/objective.h>
 
 namespace moe::objectives {
+
+Tensor Objective::divergence(models::Model&, const models::ModelOutput&, const models::ModelOutput&,
+                             const data::Batch&, at::ScalarType) const {
+  fail("objectives",
+       "expected an objective that predicts a distribution, got one that does not. Compare passes "
+       "with next_token or classification.");
+}
 
 std::vector<Metric> Objective::metrics(const Tensor& sums_M) const {
   return {{"loss", (sums_M[0] / sums_M[1]).item<double>()}};

@@ -48,6 +48,14 @@ class Objective {
   /// the loss is 0 and still depends on the output.
   virtual ObjectiveResult forward(models::Model& model, const models::ModelOutput& output,
                                   const data::Batch& batch, at::ScalarType compute) const = 0;
+  /// Whether the model predicts a distribution of each target, of which two passes can be compared.
+  virtual bool has_distribution() const { return false; }
+  /// () float64, differentiable: the sum over targets of the symmetric divergence (KL(p || q) +
+  /// KL(q
+  /// || p)) / 2 of what two passes over a batch predict. Throws moe::Error without a distribution.
+  virtual Tensor divergence(models::Model& model, const models::ModelOutput& first,
+                            const models::ModelOutput& second, const data::Batch& batch,
+                            at::ScalarType compute) const;
   /// What evaluations report of sums over everything: "loss", the mean, first. NaN without targets.
   virtual std::vector<Metric> metrics(const Tensor& sums_M) const;
 };

@@ -26,6 +26,8 @@ class LinearRouter : public Router {
   at::ScalarType score_type(const Tensor& x_TD) const;
   /// For constructors.
   void add_selection_bias();
+  /// Undefined without.
+  const Tensor& selection_bias() const { return selection_bias_E_; }
   /// b_e += rate * sign(mean(c) - c_e), with a selection bias; nothing to do without.
   void move_selection_bias(const StepStatistics& statistics, double rate);
 

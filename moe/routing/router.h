@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
@@ -52,6 +53,15 @@ class Router : public Module {
   virtual bool ranks_choices() const { return true; }
   /// Experts that work for a token, on average.
   virtual double active_experts() const { return static_cast<double>(shape_.top_k); }
+
+  /// Whether the gradient of the weights in training estimates more than their derivative (straight
+  /// through a threshold, by sampling), so that differences of the weights do not show it.
+  virtual bool estimates_gradient() const { return false; }
+  /// Whether the rule itself shares the tokens of training out evenly, so that a capacity would
+  /// only undo it.
+  virtual bool shares_out_evenly() const { return false; }
+  /// Experts that the last end_step started anew, whose optimizer state whoever trains clears.
+  virtual std::vector<int64_t> started_anew() const { return {}; }
 
   /// Why the task loss cannot train it as it is set, and what would change that; "" where it can.
   const std::string& untrained() const { return untrained_; }

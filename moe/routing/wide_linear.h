@@ -15,4 +15,8 @@ at::ScalarType wide_type(const Tensor& x, const Tensor& parameter);
 /// undefined.
 Tensor wide_linear(const Tensor& x_TI, const Tensor& w_OI, const Tensor& b_O = {});
 
+/// Rows of unit length; a row of zeros stays so. The largest element is divided out first, so that
+/// no finite row overflows; being a constant factor it changes no gradient.
+Tensor unit_rows(const Tensor& rows_RI);
+
 }  // namespace moe::routing

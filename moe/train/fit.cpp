@@ -41,4 +41,12 @@ void check_reads(const models::ModelTraits& model, const data::Dataset& dataset)
     check_reads_images(model, data);
 }
 
+void check_compares(const TrainOptions& options, const objectives::Objective& objective) {
+  const double coefficient = options.consistency.coefficient;
+  check<ConfigError>(coefficient == 0 || objective.has_distribution(), "config",
+                     "expected 'train.consistency.coefficient' = 0 with train.objective.kind = \"",
+                     options.objective.kind, "\", which predicts no distribution to compare, got ",
+                     coefficient, ". Leave it out, or train for next_token or classification.");
+}
+
 }  // namespace moe::train

@@ -57,6 +57,12 @@ void ScheduleOptions::validate(const std::string& place) const {
                      ". Correct them.");
 }
 
+void ConsistencyOptions::validate(const std::string& place) const {
+  at_least(place, "coefficient", coefficient, 0.0);
+  check<ConfigError>(std::isfinite(coefficient), "config", "expected '", place,
+                     ".coefficient' to be finite, got ", coefficient, ". Correct it.");
+}
+
 void MonitorOptions::validate(const std::string& place) const {
   at_least(place, "unused_steps", unused_steps, int64_t{0});
   at_least(place, "overload", overload, 0.0);

@@ -126,6 +126,21 @@ struct TensorBoardOptions {
   void validate(const std::string& place) const;
 };
 
+/// Two passes over every batch that must agree, for what is random in training: experts drawn at
+/// random (THOR, Zuo et al. 2021), dropout (R-Drop, Liang et al. 2021).
+struct ConsistencyOptions {
+  double coefficient = 0;
+
+  template <class Visitor>
+  void fields(Visitor& v) {
+    v("coefficient", coefficient,
+      "factor of the symmetric KL divergence of the two passes' predictions, a mean over targets; "
+      "the "
+      "loss is the mean of both passes' then (THOR: 5); 0: one pass");
+  }
+  void validate(const std::string& place) const;
+};
+
 struct TrainOptions {
   objectives::ObjectiveSpec objective = {};
   std::string init = {};
@@ -147,6 +162,7 @@ struct TrainOptions {
   int64_t max_bad_steps = 10;
   OptimizerOptions optimizer = {};
   ScheduleOptions schedule = {};
+  ConsistencyOptions consistency = {};
   MonitorOptions monitor = {};
   TensorBoardOptions tensorboard = {};
 
@@ -181,6 +197,7 @@ struct TrainOptions {
       "give up at so many such steps in a row; 0 and 1: at the first");
     v("optimizer", optimizer, "how gradients change parameters");
     v("schedule", schedule, "learning rate over steps");
+    v("consistency", consistency, "two passes that must agree, for what is random in training");
     v("monitor", monitor, "warnings about experts");
     v("tensorboard", tensorboard, "event files");
   }

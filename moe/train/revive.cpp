@@ -10,6 +10,7 @@
 
 #include <moe/ops/random_fill.h>
 #include <moe/parallel/gather_named.h>
+#include <moe/routing/router.h>
 #include <moe/train/revive.h>
 
 namespace moe::train {
@@ -145,6 +146,26 @@ std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
     if (!item.parameter.info.expert)
       restart.stacked(item, expert_of(item.parameter, dead.busiest, group));
   return concat(who, " starts again from expert ", dead.busiest, '.');
+}
+
+void clear_moments(int64_t expert, const torch::nn::Module& layer, const Optimizer& optimizer) {
+  const at::NoGradGuard no_grad;
+  for (const auto& [index, parameter] : items_of(layer, optimizer)) {
+    const auto& info = parameter.info;
+    if (info.expert && *info.expert != expert) continue;
+    const int64_t row = info.expert ? 0 : expert - info.first_expert;
+    if (!info.expert && (row < 0 || row >= parameter.tensor.size(0))) continue;  // another rank's
+    for (const Tensor& moment : optimizer.moments(index))
+      (info.expert ? moment : moment.select(0, row)).zero_();
+  }
+}
+
+void clear_started(const models::Model& model, const Optimizer& optimizer) {
+  for (const auto& block : model.blocks())
+    for (const auto& module : block->modules())
+      if (const auto* router = dynamic_cast<const routing::Router*>(module.get()))
+        for (const int64_t expert : router->started_anew())
+          clear_moments(expert, *block, optimizer);
 }
 
 }  // namespace moe::train

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include <moe/models/model.h>
 #include <moe/parallel/communicator.h>
 #include <moe/train/monitor.h>
 #include <moe/train/optimizer.h>
@@ -20,5 +21,13 @@ namespace moe::train {
 std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
                    const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
                    int64_t step, bool* started = nullptr);
+
+/// The part of the optimizer's state that belongs to an expert of `layer` becomes zero on this
+/// rank; its numbers stay.
+void clear_moments(int64_t expert, const torch::nn::Module& layer, const Optimizer& optimizer);
+
+/// The same for all experts of `model` that their routers started anew in the last step
+/// (Router::started_anew).
+void clear_started(const models::Model& model, const Optimizer& optimizer);
 
 }  // namespace moe::train

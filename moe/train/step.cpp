@@ -5,8 +5,11 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/xlogy.h>
+#include <ATen/ops/zeros.h>
 
+#include <moe/base/random.h>
 #include <moe/objectives/evaluate.h>
+#include <moe/objectives/policy_loss.h>
 #include <moe/parallel/gradients.h>
 #include <moe/train/clip.h>
 #include <moe/train/frozen.h>
@@ -40,6 +43,9 @@ class Totals {
       layer.dropped += report.dropped.item<double>();
       layer.tokens += report.tokens.item<double>();
       add_sums(layer_sums_[i], report);
+      if (report.record_R.defined())
+        layer.record_R =
+            layer.record_R.defined() ? layer.record_R + report.record_R : report.record_R;
       if (count_tokens) {
         const Tensor reached_E = out.layers[i].routing.counts_E();
         tokens_[i] = tokens_[i].defined() ? tokens_[i] + reached_E : reached_E;
@@ -84,6 +90,11 @@ class Totals {
   std::vector<Term> terms_;
 };
 
+/// The first pass is the one that a step without consistency has.
+uint64_t seed_of_pass(uint64_t seed, int64_t pass) {
+  return pass == 0 ? seed : hash_name(concat("pass ", pass, " of ", seed));
+}
+
 }  // namespace
 
 double LayerLoad::max_over_mean() const {
@@ -119,23 +130,46 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
 
   Totals totals;
   double task_loss = 0, balance_loss = 0;  // of this rank; of all ranks
+  double divergence = 0;                   // of this rank
+  const int64_t number_of_passes = inputs.consistency > 0 ? 2 : 1;
+  const double shares = static_cast<double>(number_of_passes) *
+                        static_cast<double>(micro_batches.size());  // of the passes of a step
   for (const auto& on_host : micro_batches) {
     const data::Batch batch = objectives::on_device(on_host, device);
     models::ForwardContext context;
     context.training = true;
-    context.random = {inputs.seed, static_cast<uint64_t>(step), 0};
     context.compute = inputs.compute;
     context.recompute = inputs.recompute;
     context.counts_so_far = totals.counts();
     context.sums_so_far = totals.layer_sums_;
-    const models::ModelOutput out = inputs.model.forward(batch.inputs, context);
-    const Tensor task =
-        inputs.objective.forward(inputs.model, out, batch, inputs.compute).loss / count;
-    const Tensor balance = out.balance_loss() / static_cast<double>(micro_batches.size());
-    (task + balance).backward();
-    task_loss += task.item<double>();
-    balance_loss += balance.item<double>();
-    totals.add(out, inputs.count_tokens);
+    std::vector<models::ModelOutput> passes;
+    Tensor loss = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
+    for (int64_t pass = 0; pass < number_of_passes; ++pass) {
+      context.random = {seed_of_pass(inputs.seed, pass), static_cast<uint64_t>(step), 0};
+      passes.push_back(inputs.model.forward(batch.inputs, context));
+      const auto& out = passes.back();
+      const Tensor sum = inputs.objective.forward(inputs.model, out, batch, inputs.compute).loss;
+      const Tensor task = sum / (count * static_cast<double>(number_of_passes));
+      const Tensor balance = out.balance_loss() / shares;
+      loss = loss + task + balance;
+      if (objectives::has_policy(out.layers)) {
+        const double mean =
+            over_all_ranks(sum.item<double>()) /
+            std::max(1.0, over_all_ranks(static_cast<double>(inputs.objective.targets(on_host))));
+        loss = loss + objectives::policy_loss(out.layers, mean) / shares;
+      }
+      task_loss += task.item<double>();
+      balance_loss += balance.item<double>();
+      totals.add(out, inputs.count_tokens);
+    }
+    if (number_of_passes == 2) {
+      const Tensor apart =
+          inputs.objective.divergence(inputs.model, passes[0], passes[1], batch, inputs.compute) /
+          count;
+      loss = loss + apart * inputs.consistency;
+      divergence += apart.item<double>();
+    }
+    loss.backward();
   }
   parallel::reduce_gradients(parameters, inputs.group);
   if (inputs.frozen) inputs.frozen->clear_gradients();
@@ -145,6 +179,10 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   result.task_loss = over_all_ranks(task_loss);
   result.loss = result.task_loss + balance_loss;
   result.balance = totals.terms();
+  if (number_of_passes == 2) {
+    result.balance.emplace_back("consistency", over_all_ranks(divergence));
+    result.loss += inputs.consistency * result.balance.back().second;
+  }
   result.layers = totals.layers_;
   result.expert_tokens = totals.tokens_;
   result.gradient_norm = gradient_norm(parameters, inputs.group);

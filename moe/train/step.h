@@ -21,6 +21,8 @@ struct LayerLoad {
   Tensor load_E;
   double dropped = 0;
   double tokens = 0;
+  /// (R,) float64 what its router recorded; undefined: nothing.
+  Tensor record_R;
 
   double max_over_mean() const;
   /// Of the load's distribution, in nats over ln E: 1 when even; NaN without pairs.
@@ -55,6 +57,8 @@ struct StepInputs {
   /// Null: nothing is frozen but whole parameters.
   const FrozenState* frozen = nullptr;
   bool count_tokens = false;
+  /// ConsistencyOptions::coefficient; above 0 every micro-batch is run twice.
+  double consistency = 0;
 };
 
 /// Forward and backward over this rank's rows of the micro-batches of optimizer step `step`; leaves
@@ -63,6 +67,12 @@ struct StepInputs {
 /// loss = sum of losses / targets of the whole step + mean over micro-batches of the balance terms:
 /// the same gradients for any split into micro-batches and ranks, but for terms that are not sums
 /// over tokens (see the terms).
+///
+/// With consistency every micro-batch passes twice, with other random numbers; loss and balance are
+/// the mean of both passes', and coefficient times the divergence of their predictions (a mean over
+/// targets, "consistency" in StepResult::balance) is added. Routers that draw their experts add
+/// objectives::policy_loss of the micro-batch's mean loss over all ranks, which is no part of
+/// StepResult::loss.
 StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& micro_batches,
                             int64_t step, const Parameters& parameters);
 

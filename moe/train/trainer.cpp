@@ -86,6 +86,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   check_reads(traits, *dataset_);
   objective_ =
       o.objective.make(objectives::ObjectiveShape{.model = traits, .data = dataset_->traits()});
+  check_compares(o, *objective_);
   start_model(begin);
   const auto parameters = parameters_of(*model_), tensors = tensors_of(*model_);
   const int64_t trained = freeze(tensors, o.optimizer.groups, *group_);
@@ -217,7 +218,8 @@ void Trainer::step(bool last) {
                           .compute = compute_type(o),
                           .recompute = models::parse_recompute(o.recompute, "train.recompute"),
                           .frozen = &frozen_,
-                          .count_tokens = expert_tokens_.has_value()};
+                          .count_tokens = expert_tokens_.has_value(),
+                          .consistency = o.consistency.coefficient};
   // Routers, terms and modules of users move their state themselves.
   const auto frozen_state = frozen_.copies();
   const StepResult result =
@@ -240,8 +242,10 @@ void Trainer::step(bool last) {
     statistics.push_back({.counts_E = layer.load_E.to(at::kLong),
                           .step = record_.step,
                           .tokens = static_cast<int64_t>(layer.tokens),
-                          .task_loss = result.task_loss});
+                          .task_loss = result.task_loss,
+                          .record_R = layer.record_R});
   model_->end_step(statistics);
+  clear_started(*model_, *optimizer_);
   frozen_.put_back(frozen_state);
   ++record_.step;
   // Bad steps count until the step that failed has passed.

@@ -21,8 +21,9 @@ TEST(PublicRouterOptions, EveryBuiltInKindHasThem) {
                         CosineRouter, SigmoidRouter, ScaledTopKRouter, SparsemixerRouter,
                         HierarchicalRouter, GroupedTopKRouter, PerHeadRouter, TaskAdaptiveRouter,
                         DomainAwareRouter, CrossModalRouter, TopPRouter, ThresholdRouter,
-                        GatingResidualRouter,
-                        ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter>();
+                        GatingResidualRouter, ForcedBalanceRouter, ForcedSkewRouter, ReplayRouter,
+                        BaseRouter, SinkhornRouter, ReluRouter, ThorRouter, PolicyGradientRouter,
+                        DynMoERouter, QuantileRouter, TokenRoundingRouter>();
 #define X(name, help) #name,
   std::vector<std::string> built_in = {
 #include <moe/routing/routers.def>

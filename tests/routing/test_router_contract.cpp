@@ -161,8 +161,10 @@ TEST_P(RouterContract, GradientsAgreeWithCentralDifferences) {
 
   std::vector<Tensor> inputs = {x_TD};
   for (const Tensor& parameter : router->parameters()) inputs.push_back(parameter);
-  expect_gradients([&](const auto& in) { return router->forward(in[0], context).weights_N; },
-                   inputs);
+  // An estimate of the gradient has the tests of its own kind.
+  if (!router->estimates_gradient())
+    expect_gradients([&](const auto& in) { return router->forward(in[0], context).weights_N; },
+                     inputs);
   if (router->forward(x_TD, context).scores_TE.defined()) {
     expect_gradients([&](const auto& in) { return router->forward(in[0], context).scores_TE; },
                      inputs);
@@ -252,9 +254,14 @@ TEST_P(RouterContract, GivesARowWhatItGetsAlone) {
 
 TEST_P(RouterContract, LivesWithoutMemory) {
   test::expect_lives_without_memory([&](const at::TensorOptions& tensors) {
-    auto wanted = shape(GetParam() == "switch" ? 1 : 2);
+    auto wanted = shape();
     wanted.tensors = tensors;
-    return routers().at(GetParam()).make(wanted, {});
+    try {
+      return routers().at(GetParam()).make(wanted, {});
+    } catch (const ConfigError&) {  // a kind for one choice
+      wanted.top_k = 1;
+      return routers().at(GetParam()).make(wanted, {});
+    }
   });
 }
 

@@ -75,6 +75,11 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                     .make({.num_experts = o.num_experts, .group = group_}, {});
   const auto [first, local] = dispatcher_->local_experts();
   router_ = register_module("router", make_router());
+  check<ConfigError>(!router_->shares_out_evenly() || (!o.capacity.limits(/*training=*/true) &&
+                                                       !o.capacity.limits(/*training=*/false)),
+                     "layers/moe", "expected no capacity with router.kind = \"", o.router.kind,
+                     "\", which gives every expert its share of the tokens itself, got one. Leave "
+                     "capacity.factor, eval_factor, eval_fraction and limit at 0.");
   capacity_ = make_capacity();
   const experts::ExpertsShape expert_shape = {.d_model = o.d_model,
                                               .d_ff = o.expert.d_ff,
@@ -221,11 +226,15 @@ FeedForwardOutput MoELayerImpl::forward(const Tensor& x, const Tensor& mask) {
   context.training = is_training();
   context.tokens.sequences = packing.sequences();
   if (context.training) {
-    if (waiting_counts_E_.defined()) end_step({waiting_counts_E_, static_cast<int64_t>(step_)});
+    if (waiting_.counts_E.defined()) end_step(StepStatistics(waiting_));
     context.random = {.seed = seed_, .step = ++step_};
   }
   FeedForwardOutput out = forward_tokens(packing.pack(x.reshape({B * S, D})), context);
-  if (context.training) waiting_counts_E_ = out.balance.load_E.to(at::kLong);
+  if (context.training)
+    waiting_ = {.counts_E = out.balance.load_E.to(at::kLong),
+                .step = static_cast<int64_t>(step_),
+                .tokens = out.balance.tokens.item<int64_t>(),
+                .record_R = out.balance.record_R};
   out.hidden_TD = packing.unpack(out.hidden_TD).reshape(x.sizes());
   return out;
 }
@@ -340,7 +349,7 @@ BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing
 void MoELayerImpl::end_step(const StepStatistics& statistics) {
   router_->end_step(statistics);
   for (const auto& weighted : balance_) weighted.term->end_step(statistics);
-  waiting_counts_E_ = Tensor();
+  waiting_ = {};
 }
 
 double MoELayerImpl::active_experts() const {

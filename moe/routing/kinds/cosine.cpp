@@ -3,9 +3,6 @@
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/amax.h>
-#include <ATen/ops/linalg_vector_norm.h>
-#include <ATen/ops/where.h>
 
 #include <moe/ops/sums.h>
 #include <moe/routing/finish.h>
@@ -36,15 +33,6 @@ void CosineRouter::validate(const std::string&) const {
 namespace moe::routing {
 
 namespace {
-
-/// Rows of unit length; a row of zeros stays so. The largest element is divided out first, so that
-/// no finite row overflows; being a constant factor it changes no gradient.
-Tensor unit_rows(const Tensor& rows_RP) {
-  const Tensor largest_R1 = at::amax(rows_RP.detach().abs(), {1}, /*keepdim=*/true);
-  const Tensor near_one_RP = rows_RP / at::where(largest_R1.gt(0), largest_R1, 1.0);
-  const Tensor length_R1 = at::linalg_vector_norm(near_one_RP, 2, {1}, /*keepdim=*/true);
-  return near_one_RP / length_R1.clamp_min(0.5);  // at least 1, but for rows of zeros
-}
 
 /// What tokens pass before they are compared with experts.
 struct Projection final : Module {
