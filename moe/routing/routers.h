@@ -10,8 +10,8 @@
 #include <moe/routing/kinds/expert_choice.h>
 #include <moe/routing/kinds/forced_balance.h>
 #include <moe/routing/kinds/forced_skew.h>
-#include <moe/routing/kinds/grouped_topk.h>
 #include <moe/routing/kinds/gating_residual.h>
+#include <moe/routing/kinds/grouped_topk.h>
 #include <moe/routing/kinds/gshard.h>
 #include <moe/routing/kinds/hash.h>
 #include <moe/routing/kinds/hierarchical.h>
@@ -28,10 +28,10 @@
 #include <moe/routing/kinds/sparsemixer.h>
 #include <moe/routing/kinds/switch.h>
 #include <moe/routing/kinds/task_adaptive.h>
-#include <moe/routing/kinds/threshold.h>
-#include <moe/routing/kinds/top_p.h>
 #include <moe/routing/kinds/thor.h>
+#include <moe/routing/kinds/threshold.h>
 #include <moe/routing/kinds/token_rounding.h>
+#include <moe/routing/kinds/top_p.h>
 #include <moe/routing/kinds/topk.h>
 #include <moe/routing/kinds/vmoe.h>
 #include <moe/routing/kinds/warmup_noise.h>

@@ -252,11 +252,10 @@ std::vector<std::string> kinds_of() {
 }
 
 TEST(PublicTermOptions, EveryBuiltInKindHasThem) {
-  auto found =
-      kinds_of<SwitchLoss, SquaredDeviationLoss, AbsoluteDeviationLoss, EntropyLoss, ImportanceLoss,
-               LoadLoss, ZLoss, SequenceLoss, UsageVarianceLoss, SpecialisationLoss,
-               OrthogonalityLoss, ExpertL2Loss, TokenEntropyLoss, DomainClassifierLoss, ReluL1Loss,
-               GateDiversityLoss, SimilarityLoss>();
+  auto found = kinds_of<SwitchLoss, SquaredDeviationLoss, AbsoluteDeviationLoss, EntropyLoss,
+                        ImportanceLoss, LoadLoss, ZLoss, SequenceLoss, UsageVarianceLoss,
+                        SpecialisationLoss, OrthogonalityLoss, ExpertL2Loss, TokenEntropyLoss,
+                        DomainClassifierLoss, ReluL1Loss, GateDiversityLoss, SimilarityLoss>();
 #define X(name, help) #name,
   std::vector<std::string> built_in = {
 #include <moe/balance/losses.def>
