@@ -1,5 +1,7 @@
 // What stands beside a model's weights, carried by checkpoints of ours and written back.
+#include <cerrno>
 #include <fstream>
+#include <tests/support/faulty_files.h>
 #include <tests/support/message_of.h>
 #include <tests/support/temporary_folder.h>
 #include <tests/support/tiny_bpe.h>
@@ -109,6 +111,45 @@ TEST(Companions, OfARunAreThoseOfItsVocabulary) {
   EXPECT_EQ(anew.count("generation_config.json"), 0u);
   EXPECT_EQ(anew.count(kOriginFile), 0u);
   EXPECT_TRUE(companions_of_run("byte", {}).empty());
+}
+
+/// Not a moe::Error, as a caught signal is none.
+struct Told {};
+
+TEST(Saving, LeavesNothingBehindWhereItFailsOrIsStopped) {
+  const TemporaryFolder folder;
+  write_source(folder / "source");
+  const auto model = load(folder / "source");
+  make_folders(real_files(), folder / "out");
+  for (const bool native : {true, false})
+    for (const bool told : {true, false}) {
+      SCOPED_TRACE(native);
+      SCOPED_TRACE(told);
+      int64_t failed = 0;
+      for (size_t limit = 0; failed == static_cast<int64_t>(limit); ++limit) {
+        size_t writes = 0;
+        test::FaultyFiles files(real_files(), [&](size_t, std::string_view call) {
+          if (call != "write" || writes++ != limit) return test::FaultyFiles::kPass;
+          if (told) throw Told();
+          return ENOSPC;
+        });
+        try {
+          native ? save_native(model, folder / "out" / "m", files)
+                 : save_hugging_face(model, folder / "out" / "m", "", files);
+        } catch (const Told&) {
+          ++failed;
+        } catch (const Error& error) {
+          EXPECT_PRED2(test::contains, error.what(), "No space left");
+          ++failed;
+        }
+        if (failed > static_cast<int64_t>(limit)) {
+          EXPECT_TRUE(real_files().list(folder / "out").empty()) << limit;
+        }
+      }
+      EXPECT_GT(failed, 5);
+      EXPECT_EQ(real_files().list(folder / "out"), std::vector<std::string>{"m"});
+      remove_all(real_files(), folder / "out" / "m");
+    }
 }
 
 }  // namespace
