@@ -70,10 +70,10 @@ bool Capacity::looks_ahead(bool training) const {
 }
 
 std::string Capacity::needs_whole_groups(bool training) const {
+  if (options_.limits(training) && options_.whole_call) return "whole_call = true";
   if (looks_ahead(training)) return concat("order = \"", options_.order, '"');
   if (options_.limits(training) && options_.group_tokens > 1)
     return concat("group_tokens = ", options_.group_tokens);
-  if (options_.limits(training) && options_.whole_call) return "whole_call = true";
   return "";
 }
 

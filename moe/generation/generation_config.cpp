@@ -3,6 +3,7 @@
 #include <moe/base/error.h>
 #include <moe/formats/strict_json.h>
 #include <moe/generation/generation_config.h>
+#include <moe/models/companions.h>
 
 namespace moe::generation {
 
@@ -81,22 +82,47 @@ void GenerationConfig::apply(GenerateOptions& options,
   options.end_tokens = end_tokens;
 }
 
-GenerationConfig read_generation_config(const Path& folder) {
-  GenerationConfig out;
-  const Path path = folder / "generation_config.json";
-  if (!real_files().exists(path)) return out;
+namespace {
+
+/// Ids that config.json of the model's directory names; its checkpoints remember them.
+std::vector<int64_t> end_tokens_of(const Path& folder) {
+  std::vector<int64_t> out;
+  const auto take = [&](const Value& id) {
+    if (const auto* number = id.as<int64_t>(); number && *number >= 0) out.push_back(*number);
+  };
+  const Table tokens = models::read_origin(folder).tokens;
+  const Value* const named = tokens.find("eos_token_id");
+  if (!named) return out;
+  if (const auto* several = named->as<Array>())
+    std::ranges::for_each(*several, take);
+  else
+    take(*named);
+  return out;
+}
+
+/// What the file at `path` says.
+GenerationConfig parse_generation_config(const Path& path) {
   const std::string source = concat('\'', path.string(), '\'');
   const json document = formats::parse_strict_json(
       read_file(real_files(), path, kLargestGenerationConfig), "generation", source);
   const GenerationConfigReader in(document, source);
-  out.do_sample = in.flag("do_sample");
-  out.temperature = in.number("temperature", 0, 1e6);
-  out.top_k = in.whole("top_k", 0);
-  out.top_p = in.number("top_p", 1e-9, 1);
-  out.min_p = in.number("min_p", 0, 1);
-  out.repetition_penalty = in.number("repetition_penalty", 1e-3, 1e3);
-  out.max_tokens = in.whole("max_new_tokens", 1);
-  out.end_tokens = in.ids("eos_token_id");
+  return {.do_sample = in.flag("do_sample"),
+          .temperature = in.number("temperature", 0, 1e6),
+          .top_p = in.number("top_p", 1e-9, 1),
+          .min_p = in.number("min_p", 0, 1),
+          .repetition_penalty = in.number("repetition_penalty", 1e-3, 1e3),
+          .top_k = in.whole("top_k", 0),
+          .max_tokens = in.whole("max_new_tokens", 1),
+          .end_tokens = in.ids("eos_token_id")};
+}
+
+}  // namespace
+
+GenerationConfig read_generation_config(const Path& folder) {
+  const Path path = folder / "generation_config.json";
+  GenerationConfig out;
+  if (real_files().exists(path)) out = parse_generation_config(path);
+  if (out.end_tokens.empty()) out.end_tokens = end_tokens_of(folder);
   return out;
 }
 

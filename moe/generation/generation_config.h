@@ -21,9 +21,10 @@ struct GenerationConfig {
   void apply(GenerateOptions& options, const std::vector<std::string>& given) const;
 };
 
-/// Of the generation_config.json in `folder`; nothing where there is none. Keys that have no
-/// meaning here are passed over. Throws Error for a file that is no JSON and for values that a key
-/// cannot have.
+/// Of the generation_config.json in `folder`, a Hugging Face directory or a checkpoint of ours,
+/// which carries it; nothing where there is none. Where it names no end of a text, the eos_token_id
+/// of config.json ends it. Keys that have no meaning here are passed over. Throws Error for a file
+/// that is no JSON and for values that a key cannot have.
 GenerationConfig read_generation_config(const Path& folder);
 
 }  // namespace moe::generation

@@ -78,6 +78,15 @@ TensorMap names_in(const HuggingFaceConfig& directory, const torch::nn::Module& 
   return names.fill_in(tensors_of(model), checkpoint);
 }
 
+/// Removes what was written so far: of a large model it fills the disk.
+void take_back(FileSystem& files, const Path& temporary) {
+  try {
+    if (files.exists(temporary)) remove_all(files, temporary);
+  } catch (const Error&) {
+    // The next attempt removes it.
+  }
+}
+
 }  // namespace
 
 bool is_hugging_face(const Path& folder) {
@@ -184,12 +193,17 @@ void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::
   make_folders(files, parent);
   if (files.exists(temporary)) remove_all(files, temporary);  // of a process that was killed
   files.make_folder(temporary);
-  formats::write_shards(files, temporary, sources, shard_bytes);
-  for (const auto& [name, fill] : others) write_file(files, temporary / name, fill);
-  write_file(files, temporary / kHfConfigName,
-             [&](OutputFile& out) { out.write(bytes_of(formats::format_json_table(config))); });
-  files.sync_folder(temporary);
-  files.rename(temporary, target);
+  try {
+    formats::write_shards(files, temporary, sources, shard_bytes);
+    for (const auto& [name, fill] : others) write_file(files, temporary / name, fill);
+    write_file(files, temporary / kHfConfigName,
+               [&](OutputFile& out) { out.write(bytes_of(formats::format_json_table(config))); });
+    files.sync_folder(temporary);
+    files.rename(temporary, target);
+  } catch (...) {
+    take_back(files, temporary);
+    throw;
+  }
   files.sync_folder(parent);
 }
 

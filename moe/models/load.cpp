@@ -9,6 +9,7 @@
 #include <moe/data/tokenizer.h>
 #include <moe/formats/safetensors.h>
 #include <moe/formats/safetensors_shards.h>
+#include <moe/models/companions.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/load.h>
 #include <moe/parameters/list.h>
@@ -69,12 +70,6 @@ Path find_checkpoint(const Path& path, bool verify) {
        "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face "
        "model (with config.json) in ",
        path.string(), ", found none. Train first, or wait for the run's first checkpoint.");
-}
-
-/// The metadata `key` of a manifest; empty where it is absent.
-std::string noted_in(const checkpoint::Manifest& manifest, const char* key) {
-  const auto found = manifest.metadata.find(key);
-  return found == manifest.metadata.end() ? "" : found->second;
 }
 
 std::optional<int64_t> step_in(const checkpoint::Manifest& manifest) {
@@ -167,9 +162,8 @@ ModelSpec LoadedModel::spec() const {
 OpenedCheckpoint open_checkpoint(const std::filesystem::path& path, bool verify) {
   OpenedCheckpoint out;
   out.folder = find_checkpoint(path, verify);
-  const auto manifest = checkpoint::read_manifest(out.folder);
-  out.step = step_in(manifest);
-  out.converted_from = noted_in(manifest, kFamilyKey);
+  out.step = step_in(checkpoint::read_manifest(out.folder));
+  out.converted_from = read_origin(out.folder).family;
   return out;
 }
 

@@ -12,9 +12,6 @@
 
 namespace moe::models {
 
-/// In the manifest of a checkpoint, beside "step".
-inline constexpr const char* kFamilyKey = "family";
-
 /// A model ready to run, with what it needs to read and write text.
 struct LoadedModel {
   std::shared_ptr<Model> model;
@@ -32,7 +29,8 @@ struct LoadedModel {
   /// And where they stand in the model; null for models of our own.
   std::shared_ptr<const TensorMap> names = {};
 
-  /// Of a checkpoint of ours that was converted from such a directory, the directory's family.
+  /// Of a checkpoint of ours that was converted from such a directory, or trained on from one, the
+  /// directory's family.
   std::string converted_from = {};
 
   /// What it is made from.
@@ -69,7 +67,7 @@ struct OpenedCheckpoint {
   std::filesystem::path folder;
   /// The optimizer steps it has seen; none for a model that was converted.
   std::optional<int64_t> step;
-  /// The family of the directory that it was converted from; empty for others.
+  /// The family of the directory that it comes from; empty for others.
   std::string converted_from = {};
 };
 

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -8,7 +9,9 @@
 #include <moe/checkpoint/publish.h>
 #include <moe/checkpoint/tensors.h>
 #include <moe/config/toml.h>
+#include <moe/data/tokenizers/tokenizer_settings.h>
 #include <moe/formats/json_table.h>
+#include <moe/models/companions.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/save.h>
 #include <moe/models/stored_weights.h>
@@ -106,66 +109,74 @@ std::vector<formats::TensorSource> other_tensors(const LoadedModel& model, const
   return out;
 }
 
-/// A text of a section of a run's configuration; null where there is none.
-const std::string* text_in(const Table& config, const char* section, const char* key) {
-  const Value* const table = config.find(section);
-  const Value* const value = table && table->as<Table>() ? table->as<Table>()->find(key) : nullptr;
-  return value ? value->as<std::string>() : nullptr;
+/// The id of a special token by its text; none where the tokenizer has no such token.
+std::optional<int64_t> id_of(const data::Tokenizer& tokenizer, const std::string& text) {
+  if (text.empty()) return std::nullopt;
+  const auto ids = tokenizer.encode(text);
+  return ids.size() == 1 ? std::optional(ids.front()) : std::nullopt;
 }
 
-/// Whether the model reads text with the tokenizer of the directory that it came from.
-bool keeps_tokenizer(const LoadedModel& model, const Path& origin) {
-  const auto* const file = text_in(model.config, "data", "tokenizer");
-  std::error_code ignored;
-  return file && std::filesystem::equivalent(*file, tokenizer_file_in(origin), ignored);
+/// bos_token_id, eos_token_id and pad_token_id, as far as they are known: as the directory said
+/// that the model comes from, else as its tokenizer says.
+Table token_ids(const LoadedModel& model) {
+  Table out = model.folder.empty() ? Table() : read_origin(model.folder).tokens;
+  if (!model.tokenizer) return out;
+  const auto settings = model.folder.empty() ? data::TokenizerSettings()
+                                             : data::read_tokenizer_settings(model.folder);
+  for (const auto& [key, id] :
+       {std::pair{"bos_token_id", id_of(*model.tokenizer, settings.begin_of_text)},
+        std::pair{"eos_token_id", model.tokenizer->end_of_text()},
+        std::pair{"pad_token_id", id_of(*model.tokenizer, settings.padding)}})
+    if (id && !out.find(key)) out.set(key, *id);
+  return out;
 }
 
-/// Names the tokens of a model of our own: in config.json, generation_config.json and, where it has
-/// a tokenizer.json, beside that. What is not said, transformers would take from the family.
-void add_tokens(Table& config, std::map<std::string, Fill>& others, const LoadedModel& model) {
-  constexpr int64_t kNone = -1;
-  const int64_t end = model.tokenizer ? model.tokenizer->end_of_text().value_or(kNone) : kNone;
-  const bool ends = end != kNone;
-  config.set("bos_token_id", Value());
-  config.set("eos_token_id", ends ? Value(end) : Value());
-  if (const auto origin = origin_of(model); origin && keeps_tokenizer(model, *origin)) {
-    const auto was = HfConfig::read(*origin);
-    for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
-      if (const Value* token = was.text_part().settings().find(key)) config.set(key, *token);
-    return copy_companions(others, *origin);
-  }
-  Table generation;
-  if (ends) generation.set("eos_token_id", end);
-  others["generation_config.json"] = text_of(formats::format_json_table(generation));
-  if (!model.tokenizer) return;
-  const auto files = model.tokenizer->published_files();
-  for (const auto& [name, content] : files) others[name] = text_of(content);
-  if (files.empty() || files.contains("tokenizer_config.json")) return;
-  // Without it, transformers makes the tokenizer that models of the family usually have.
-  Table tokenizer = table_of(
+/// tokenizer_config.json of a tokenizer that came without: transformers would make the tokenizer
+/// that models of the family usually have.
+Table plain_tokenizer_config(const data::Tokenizer& tokenizer) {
+  Table out = table_of(
       {{"tokenizer_class", "PreTrainedTokenizerFast"}, {"clean_up_tokenization_spaces", false}});
-  if (ends) tokenizer.set("eos_token", model.tokenizer->decode(std::vector<int64_t>{end}));
-  others["tokenizer_config.json"] = text_of(formats::format_json_table(tokenizer));
+  if (const auto end = tokenizer.end_of_text())
+    out.set("eos_token", tokenizer.decode(std::vector<int64_t>{*end}));
+  return out;
+}
+
+/// Names the tokens of a model of our own in config.json, and adds its tokenizer and companions.
+void add_text_files(Table& config, std::map<std::string, Fill>& others, const LoadedModel& model) {
+  const Table ids = token_ids(model);
+  // What is not said, transformers would take from the family.
+  for (const char* key : {"bos_token_id", "eos_token_id"}) config.set(key, Value());
+  for (const auto& [key, id] : ids) config.set(key, id);
+  others["generation_config.json"] = text_of(formats::format_json_table(ids));
+  if (model.tokenizer) {
+    const auto files = model.tokenizer->published_files();
+    for (const auto& [name, content] : files) others[name] = text_of(content);
+    if (!files.empty() && !files.contains("tokenizer_config.json"))
+      others["tokenizer_config.json"] =
+          text_of(formats::format_json_table(plain_tokenizer_config(*model.tokenizer)));
+  }
+  for (auto& [name, text] : companions_of(model))
+    if (name != kOriginFile) others[name] = text_of(std::move(text));
 }
 
 }  // namespace
 
-void save_native(const LoadedModel& model, const Path& folder) {
+void save_native(const LoadedModel& model, const Path& folder, FileSystem& files) {
   Table config;
   config.set("model", write_fields(model.spec()));
-  checkpoint::Publication publication((folder / "").parent_path());
+  checkpoint::Publication publication((folder / "").parent_path(), files);
   publication.add("config.toml", text_of(config::write_toml(config)));
   if (model.tokenizer && !model.tokenizer->tokenizer_json().empty())
     publication.add(data::kTokenizerFile, text_of(model.tokenizer->tokenizer_json()));
+  for (auto& [name, text] : companions_of(model)) publication.add(name, text_of(std::move(text)));
   checkpoint::add_tensors(&publication, "model", tensors_of(*model.model), *parallel::local());
   std::map<std::string, std::string> metadata;
   if (model.has_step) metadata["step"] = std::to_string(model.step);
-  const auto& family = model.family.empty() ? model.converted_from : model.family;
-  if (!family.empty()) metadata[kFamilyKey] = family;
   publication.finish(std::move(metadata));
 }
 
-void save_hugging_face(const LoadedModel& model, const Path& folder, const std::string& family) {
+void save_hugging_face(const LoadedModel& model, const Path& folder, const std::string& family,
+                       FileSystem& files) {
   const auto type = model.model->dtype();
   std::map<std::string, Fill> others;
   if (model.names) {
@@ -174,21 +185,14 @@ void save_hugging_face(const LoadedModel& model, const Path& folder, const std::
                        family, "'. Leave it out.");
     const auto config = HfConfig::read(model.folder);
     copy_companions(others, model.folder);
-    return write_hugging_face(real_files(), folder, *model.model, *model.names,
-                              plain_config(config, type), others, kShardBytes,
-                              other_tensors(model, config));
+    return write_hugging_face(files, folder, *model.model, *model.names, plain_config(config, type),
+                              others, kShardBytes, other_tensors(model, config));
   }
   Table config = family_of(family)->config(model.spec());
   set_type(config, type);
-  add_tokens(config, others, model);
-  write_hugging_face(real_files(), folder, *model.model,
-                     tensor_map(family, model.spec(), *model.model), config, others);
-}
-
-std::optional<Path> origin_of(const LoadedModel& model) {
-  const auto* const init = text_in(model.config, "train", "init");
-  if (!init || init->empty() || !is_foreign(*init)) return std::nullopt;
-  return *init;
+  add_text_files(config, others, model);
+  write_hugging_face(files, folder, *model.model, tensor_map(family, model.spec(), *model.model),
+                     config, others);
 }
 
 }  // namespace moe::models

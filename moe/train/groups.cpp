@@ -1,5 +1,6 @@
 // E experts of a tensor on all ranks.
 #include <algorithm>
+#include <set>
 #include <sstream>
 
 #include <ATen/ops/zeros.h>
@@ -12,10 +13,6 @@ namespace moe::train {
 namespace {
 
 constexpr const char* kPlaceOfGroups = "train/groups";
-
-bool fits_name(const ParameterGroup& group, const std::string& name) {
-  return glob_match(group.match, name) || glob_match(concat(group.match, ".*"), name);
-}
 
 bool has_rows_of_experts(const Parameter& tensor) {
   return tensor.info.per_expert && tensor.tensor.dim() > 0;
@@ -48,27 +45,20 @@ int64_t experts_in(const Parameter& tensor, int64_t ranks) {
   return tensor.tensor.size(0) * (tensor.info.sharded ? ranks : 1);
 }
 
-/// Names that share a component with the pattern, or all when none does.
-std::vector<std::string> near(const std::string& pattern, const Parameters& parameters) {
-  std::vector<std::string> components;
-  std::istringstream text(pattern);
-  for (std::string component; std::getline(text, component, '.');)
-    if (component.find_first_not_of("*?0123456789") != std::string::npos)
-      components.push_back(component);
-  std::vector<std::pair<int64_t, std::string>> scored;
-  for (const auto& [name, tensor, info] : parameters) {
-    int64_t shared = 0;
-    const std::string dotted = concat('.', name, '.');
-    for (const auto& component : components)
-      shared += glob_match(concat("*.", component, ".*"), dotted);
-    scored.emplace_back(-shared, name);
-  }
-  std::stable_sort(scored.begin(), scored.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+std::vector<std::string> components_of(const std::string& name) {
   std::vector<std::string> out;
-  for (const auto& [score, name] : scored)
-    if (score == scored.front().first) out.push_back(name);
+  std::istringstream text(name);
+  for (std::string component; std::getline(text, component, '.');) out.push_back(component);
   return out;
+}
+
+bool is_number(const std::string& component) {
+  return component.find_first_not_of("0123456789") == std::string::npos;
+}
+
+/// Whether a component of a pattern fits that of a name, or would but for a slip of a finger.
+bool is_near(const std::string& pattern, const std::string& component) {
+  return glob_match(pattern, component) || !did_you_mean(pattern, {component}).empty();
 }
 
 /// Whether a group fits a tensor that `is_one`, on any rank: experts that are modules lie on one.
@@ -94,7 +84,7 @@ void check_pattern(const ParameterGroup& group, const Parameters& tensors,
                       "expected a pattern of parameter names in "
                       "train.optimizer.groups, got '",
                       group.match, "', which fits none. Correct it; near it are:",
-                      indented_list(near(group.match, tensors), kNamesShown));
+                      indented_list(patterns_near(group.match, names_of(tensors)), kNamesShown));
   check<ConfigError>(moves || (group.lr_factor == 1 && group.weight_decay == -1), kPlaceOfGroups,
                      "expected parameters for the rates of the group '", group.match,
                      "', got state, which moves by rules of its own. Set frozen alone for it.");
@@ -161,6 +151,44 @@ int64_t trained_numbers(const std::vector<ParameterGroup>& groups, const Paramet
 }
 
 }  // namespace
+
+bool fits_name(const ParameterGroup& group, const std::string& name) {
+  return glob_match(group.match, name) || glob_match(concat(group.match, ".*"), name);
+}
+
+std::vector<std::string> names_of(const Parameters& tensors) {
+  std::vector<std::string> out;
+  for (const auto& tensor : tensors) out.push_back(tensor.name);
+  return out;
+}
+
+std::vector<std::string> patterns_near(const std::string& pattern,
+                                       const std::vector<std::string>& names) {
+  std::vector<std::string> wanted = components_of(pattern);
+  std::erase_if(wanted, [](const std::string& component) {
+    return component.find_first_not_of("*?0123456789") == std::string::npos;
+  });
+  int64_t most = 0;
+  std::vector<std::string> out;
+  std::set<std::string> seen;
+  for (const auto& name : names) {
+    auto components = components_of(name);
+    const int64_t shared = std::ranges::count_if(wanted, [&](const std::string& one) {
+      return std::ranges::any_of(components,
+                                 [&](const auto& other) { return is_near(one, other); });
+    });
+    std::ranges::replace_if(components, is_number, "*");
+    auto found = join(components, ".");
+    if (shared < most) continue;
+    if (shared > most) {
+      most = shared;
+      out.clear();
+      seen.clear();
+    }
+    if (seen.insert(found).second) out.push_back(std::move(found));
+  }
+  return out;
+}
 
 const ParameterGroup* group_of(const std::vector<ParameterGroup>& groups, const std::string& name,
                                std::optional<int64_t> expert) {

@@ -11,6 +11,15 @@
 
 namespace moe::train {
 
+/// Whether the pattern of a group fits a name, or that of a module that holds it.
+bool fits_name(const ParameterGroup& group, const std::string& name);
+
+std::vector<std::string> names_of(const Parameters& tensors);
+/// Those of `names` that share most with a pattern that fits none, with '*' for their numbers, each
+/// once.
+std::vector<std::string> patterns_near(const std::string& pattern,
+                                       const std::vector<std::string>& names);
+
 /// The last group that is for a parameter, or for one expert of it: what counts for it. Null when
 /// none is. A group fits a name by its pattern, or by that of a module that holds it; one that
 /// names experts is for those alone.

@@ -18,8 +18,8 @@ struct ParameterGroup {
   void fields(Visitor& v) {
     v("match", match,
       "pattern of whole names of parameters, or of modules, for all they hold: * is any text, ? "
-      "one "
-      "letter (\"layers.*.moe.router\")");
+      "one letter (\"layers.*.moe.router\"); also names of the directory that the model comes "
+      "from");
     v("experts", experts,
       "the experts, by number, that the rule is for; none: all of what `match` fits");
     v("lr_factor", lr_factor, "learning rate over what it would be otherwise");
@@ -170,7 +170,8 @@ struct TrainOptions {
   void fields(Visitor& v) {
     v("objective", objective, "what to train for");
     v("init", init,
-      "start from the weights of this model: a Hugging Face directory, a run or a checkpoint. "
+      "start from the weights of this model: a Hugging Face directory, a run or a checkpoint "
+      "(relative paths start at the working directory, as those of data do). "
       "Without [model] it is that model's, and without data.tokenizer its tokenizer.json is taken");
     v("steps", steps, "optimizer steps");
     v("batch", batch, "rows of a micro-batch, over all ranks");

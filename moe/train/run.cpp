@@ -80,6 +80,81 @@ RunOptions with_schedule(RunOptions options, const RunOptions& then, int64_t ste
   return options;
 }
 
+/// A text of a section of a configuration; null where there is none.
+const std::string* text_in(const Table& config, const char* section, const char* key) {
+  const Value* const table = config.find(section);
+  const Value* const value = table && table->as<Table>() ? table->as<Table>()->find(key) : nullptr;
+  return value ? value->as<std::string>() : nullptr;
+}
+
+/// The configuration in the newest checkpoint of the run in `folder` that has a whole one.
+std::optional<Table> config_of_run(const Path& folder) {
+  if (folder.empty()) return std::nullopt;
+  for (const auto& checkpoint : checkpoint::step_folders(folder / kCheckpointsFolder)) {
+    try {
+      auto out = config::read_toml(checkpoint / "config.toml");
+      if (out.find("model")) return out;
+    } catch (const Error&) {
+      // Damaged: an older one says the same.
+    }
+  }
+  return std::nullopt;
+}
+
+/// train.init, which must be there.
+Path init_folder(const std::string& init) {
+  std::error_code ignored;
+  check<ConfigError>(std::filesystem::is_directory(init, ignored), "train",
+                     "expected train.init to be the folder of a model, found none at '", init,
+                     "'. Correct the path; relative ones start at the working directory.");
+  return init;
+}
+
+/// The tokenizer in the folder of train.init; empty where its tokens are bytes.
+std::string tokenizer_of_init(const Path& init) {
+  const bool foreign = models::is_foreign(init);
+  const Path holder = foreign ? init : models::open_checkpoint(init, /*verify=*/false).folder;
+  const Path out = models::tokenizer_file_in(holder);
+  check<ConfigError>(!out.empty() || !foreign, "train",
+                     "expected a tokenizer.json or tokenizer.model in train.init = '",
+                     init.string(),
+                     "', found none. Name one as data.tokenizer; \"byte\" takes bytes for tokens.");
+  return out.string();
+}
+
+/// What may stand in the folder of a new run: what a run writes that has no checkpoint yet, its
+/// configuration, and what a shell writes of its output.
+const std::regex kMayStand(
+    R"(\..*|.*\.(toml|log|out|err)|checkpoints|metrics\.jsonl|report\.html|tensorboard)");
+
+/// What is in the way of a new run in `folder`.
+std::vector<std::string> in_the_way(const Path& folder) {
+  auto& files = real_files();
+  std::error_code ignored;
+  if (!std::filesystem::exists(folder, ignored)) return {};
+  if (!std::filesystem::is_directory(folder, ignored)) return {folder.string()};
+  const auto names = files.list(folder);
+  const auto is_there = [&](const char* name) { return std::ranges::count(names, name) > 0; };
+  if (is_there(kConfigFile) && is_there("metrics.jsonl")) return {};  // a run
+  std::vector<std::string> out;
+  std::ranges::copy_if(names, std::back_inserter(out),
+                       [](const std::string& name) { return !std::regex_match(name, kMayStand); });
+  return out;
+}
+
+/// Throws ConfigError on all ranks where rank 0 finds something else than a run in `folder`: a
+/// model, data.
+void check_is_free(const Path& folder, parallel::Communicator& group) {
+  constexpr size_t kNamesShown = 8;
+  const auto found = group.rank() == 0 ? in_the_way(folder) : std::vector<std::string>();
+  Tensor count = at::full({}, static_cast<int64_t>(found.size()), at::kLong);
+  group.broadcast(count, 0);
+  if (count.item<int64_t>() > 0)
+    fail<ConfigError>(
+        "train", "expected a new or empty folder, or that of a run, found other things in '",
+        folder.string(), "'. Choose another --out.", indented_list(found, kNamesShown));
+}
+
 }  // namespace
 
 Table resolved(const RunOptions& options) {
@@ -114,26 +189,20 @@ std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator
                                        checkpoint::step_folder(static_cast<uint64_t>(number)));
 }
 
-Table with_model_of_init(Table config) {
-  const Value* const train = config.find("train");
-  const Value* const init =
-      train && train->as<Table>() ? train->as<Table>()->find("init") : nullptr;
-  const auto* const source = init ? init->as<std::string>() : nullptr;
-  if (!source || source->empty()) return config;
+Table with_model_of_init(Table config, const Path& run) {
+  const auto* const source = text_in(config, "train", "init");
+  const Value* const data = config.find("data");
+  const bool reads = data && data->as<Table>() && !data->as<Table>()->find("tokenizer");
+  if (!source || source->empty() || (config.find("model") && !reads)) return config;
+  // A run that goes on asks its own checkpoint: the folder that it began from may be gone.
+  const auto begun = config_of_run(run);
   if (!config.find("model"))
-    config.set("model", *models::load_config(*source, /*verify=*/false).find("model"));
-  // What a run wrote down says all of it: the folder may be gone when the run goes on.
-  Value* const section = config.find("data");
-  Table* const data = section ? section->as<Table>() : nullptr;
-  if (!data || data->find("tokenizer")) return config;
-  const bool foreign = models::is_foreign(*source);
-  const Path holder =
-      foreign ? Path(*source) : models::open_checkpoint(*source, /*verify=*/false).folder;
-  const Path tokenizer = models::tokenizer_file_in(holder);
-  check<ConfigError>(!tokenizer.empty() || !foreign, "train",
-                     "expected a tokenizer.json or tokenizer.model in train.init = '", *source,
-                     "', found none. Name one as data.tokenizer; \"byte\" takes bytes for tokens.");
-  if (!tokenizer.empty()) data->set("tokenizer", tokenizer.string());
+    config.set("model", begun ? *begun->find("model")
+                              : *models::load_config(init_folder(*source), false).find("model"));
+  if (!reads) return config;
+  const auto* const before = begun ? text_in(*begun, "data", "tokenizer") : nullptr;
+  const std::string tokenizer = before ? *before : tokenizer_of_init(init_folder(*source));
+  if (!tokenizer.empty()) config.find("data")->as<Table>()->set("tokenizer", tokenizer);
   return config;
 }
 
@@ -145,28 +214,28 @@ Run Run::from_toml(const Path& config, const std::vector<std::string>& overrides
                    const Path& folder) {
   Table table = config::read_toml(config.string());
   for (const auto& text : overrides) config::apply_override(table, text);
-  table = with_model_of_init(std::move(table));
+  const Path out = folder.empty() ? Path("out") / config.stem() : folder;
+  table = with_model_of_init(std::move(table), out);
   RunOptions options;
   try {
     read_fields(options, table, "");
   } catch (const ConfigError& error) {
     throw ConfigError(concat(error.what(), "\n  in ", config.string()));
   }
-  return Run(options, folder.empty() ? Path("out") / config.stem() : folder);
+  return Run(options, out);
 }
 
 RunSummary Run::go(const std::optional<Path>& from, const RunControls& controls) {
   const auto sources = record_sources(options_);
+  if (!from) check_is_free(folder_, *controls.group);
   if (!from) return Trainer(options_, folder_, controls, sources).train();
   const RunOptions then = options_of(*from);
   const auto step = static_cast<int64_t>(checkpoint::step_of(*from));
   check_same_run(options_, then, *from, folder_);
-  check_same_tokenizer(options_, *from);
   check_same_sources(options_, sources, *from, controls);
   const bool leads = controls.group->rank() == 0;
   if (leads) log::info(concat("going on from ", from->string()));
-  Trainer trainer(with_schedule(options_, then, step, leads), folder_, controls, sources,
-                  Trainer::Begin::kFromCheckpoint);
+  Trainer trainer(with_schedule(options_, then, step, leads), folder_, controls, sources, from);
   trainer.restore(*from);
   auto summary = trainer.train();
   summary.resumed_from = step;

@@ -56,7 +56,8 @@ class Run {
   static Run from_toml(const Path& config, const std::vector<std::string>& overrides = {},
                        const Path& folder = {});
 
-  /// Begins anew; throws when the folder holds a run already. All ranks of controls.group call it,
+  /// Begins anew; throws when the folder holds a run already, and, before anything is written, a
+  /// ConfigError when it holds anything else (a model, data). All ranks of controls.group call it,
   /// as the others.
   RunSummary start(const RunControls& controls = {});
   /// Goes on from the newest whole checkpoint, with a warning for each newer one that is damaged
@@ -94,9 +95,10 @@ std::optional<Path> newest_checkpoint(const Path& folder, parallel::Communicator
 
 /// A run's configuration with what train.init, where it is set, says of the rest: [model], unless
 /// it is there, is the model of those weights, and data.tokenizer, unless it is there, the folder's
-/// tokenizer. Throws as models::load_config does, and ConfigError for a Hugging Face directory
-/// without a tokenizer where data.tokenizer names none.
-Table with_model_of_init(Table config);
+/// tokenizer. Where the folder `run` has checkpoints they say it, and train.init need not be there
+/// any more. Throws as models::load_config does, and ConfigError for a folder that is not there and
+/// for a Hugging Face directory without a tokenizer where data.tokenizer names none.
+Table with_model_of_init(Table config, const Path& run = {});
 
 /// The configuration with every default, also those of kinds, filled in: what a run writes to
 /// config.toml.

@@ -1,7 +1,9 @@
 #include <algorithm>
 
 #include <moe/base/log.h>
+#include <moe/config/toml.h>
 #include <moe/data/tokenizer.h>
+#include <moe/models/companions.h>
 #include <moe/train/sources.h>
 
 namespace moe::train {
@@ -22,21 +24,38 @@ data::SourceRecords record_sources(const RunOptions& options) {
   return out;
 }
 
-void check_same_tokenizer(const RunOptions& options, const Path& checkpoint) {
+std::string tokenizer_for(const RunOptions& options, const Path& checkpoint) {
   const auto& domains = options.data.domains;
-  if (std::ranges::none_of(domains, [](const auto& domain) { return domain.is_text(); })) return;
+  const std::string& name = options.data.tokenizer;
+  if (std::ranges::none_of(domains, [](const auto& domain) { return domain.is_text(); }))
+    return name;
   constexpr uint64_t kLargestTokenizer = uint64_t{1} << 28;
   const Path file = checkpoint / data::kTokenizerFile;
   const bool has_file = real_files().exists(file);
-  const std::string before = has_file ? read_file(real_files(), file, kLargestTokenizer) : "";
   const std::string own = has_file ? file.string() : "byte";
-  const std::string& name = options.data.tokenizer;
+  if (has_file && name != "byte" && !is_file(name)) return own;
+  const std::string before = has_file ? read_file(real_files(), file, kLargestTokenizer) : "";
   check<ConfigError>(name == "byte" || is_file(name), "config",
                      "expected data.tokenizer to be the tokenizer of ", checkpoint.string(),
                      ", found no file at '", name, "'. Set data.tokenizer to ", own, '.');
   check<ConfigError>(before == data::make_tokenizer(name)->tokenizer_json(), "config",
                      "expected data.tokenizer to be the tokenizer of ", checkpoint.string(),
                      ", got '", name, "', which differs. Set data.tokenizer to ", own, '.');
+  return name;
+}
+
+CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset,
+                                 const data::SourceRecords& sources,
+                                 const std::optional<Path>& from) {
+  CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))},
+                         {data::kSourcesFile, data::write_source_records(sources)}};
+  const auto tokenizer = dataset.tokenizer();
+  if (!tokenizer) return out;
+  if (auto json = tokenizer->tokenizer_json(); !json.empty())
+    out.emplace(data::kTokenizerFile, std::move(json));
+  out.merge(from ? models::companions_of(*from)
+                 : models::companions_of_run(options.data.tokenizer, options.train.init));
+  return out;
 }
 
 void check_same_sources(const RunOptions& options, const data::SourceRecords& now,

@@ -2,8 +2,10 @@
 // The files outside a run's folder that decide what it computes: guarded by content, free to move.
 // What a model reads from files when it starts is in its checkpoints, and needs no guard.
 
+#include <moe/data/batch.h>
 #include <moe/data/source_record.h>
 #include <moe/train/run.h>
+#include <moe/train/state.h>
 
 namespace moe::train {
 
@@ -11,9 +13,19 @@ namespace moe::train {
 /// needs it says so.
 data::SourceRecords record_sources(const RunOptions& options);
 
-/// Throws ConfigError unless data.tokenizer makes the tokens that `checkpoint` was trained on.
-/// Where its file is and what it is called does not matter.
-void check_same_tokenizer(const RunOptions& options, const Path& checkpoint);
+/// What a run that goes on from `checkpoint` reads text with: data.tokenizer, or, where its file is
+/// not there any more, the checkpoint's own. Throws ConfigError where data.tokenizer makes other
+/// tokens; where its file is and what it is called does not matter.
+std::string tokenizer_for(const RunOptions& options, const Path& checkpoint);
+
+inline constexpr const char* kConfigFile = "config.toml";
+
+/// What the checkpoints of a run hold beside tensors: its configuration, what its data held
+/// (`sources`), its tokenizer, and what stands beside the weights and tokenizer that it starts
+/// with, which a run that goes on `from` a checkpoint finds in that.
+CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset,
+                                 const data::SourceRecords& sources,
+                                 const std::optional<Path>& from);
 
 /// Throws ConfigError, listing the settings whose files hold something else `now` than when
 /// `checkpoint` was written; with controls.allow_changed_data rank 0 warns of them instead, as it

@@ -31,8 +31,8 @@ struct RunRecord {
   static RunRecord from_metadata(const std::map<std::string, std::string>& metadata);
 };
 
-/// The texts of a checkpoint, by file name: config.toml, sources.json, and tokenizer.json when
-/// there is one.
+/// The texts of a checkpoint, by file name: config.toml, sources.json, tokenizer.json when there is
+/// one, and the model's companions (models/companions.h).
 using CheckpointTexts = std::map<std::string, std::string>;
 
 /// Writes everything a run needs to go on: `texts`, the model's tensors, the optimizer's state, the

@@ -6,23 +6,23 @@
 
 #include <moe/base/log.h>
 #include <moe/checkpoint/steps.h>
-#include <moe/config/toml.h>
 #include <moe/generation/generate.h>
+#include <moe/models/companions.h>
 #include <moe/models/take_weights.h>
 #include <moe/parameters/materialise.h>
 #include <moe/routing/router.h>
 #include <moe/train/clip.h>
 #include <moe/train/fit.h>
+#include <moe/train/group_names.h>
 #include <moe/train/groups.h>
 #include <moe/train/revive.h>
 #include <moe/train/schedule.h>
+#include <moe/train/sources.h>
 #include <moe/train/trainer.h>
 
 namespace moe::train {
 
 namespace {
-
-constexpr const char* kConfigFile = "config.toml";
 
 const PeriodicWarnings::Kind kSkipped = {"steps skipped, whose loss or gradient was not finite",
                                          ""};
@@ -30,16 +30,6 @@ const PeriodicWarnings::Kind kRolledBack = {"rollbacks, as loss or gradient was 
 const PeriodicWarnings::Kind kRevived = {"restarts of experts that got no tokens", ""};
 const PeriodicWarnings::Kind kNotRevived = {"experts without tokens that could not be restarted",
                                             ""};
-
-CheckpointTexts checkpoint_texts(const RunOptions& options, const data::Dataset& dataset,
-                                 const data::SourceRecords& sources) {
-  CheckpointTexts out = {{kConfigFile, config::write_toml(resolved(options))},
-                         {data::kSourcesFile, data::write_source_records(sources)}};
-  if (const auto tokenizer = dataset.tokenizer())
-    if (auto json = tokenizer->tokenizer_json(); !json.empty())
-      out.emplace(data::kTokenizerFile, std::move(json));
-  return out;
-}
 
 at::ScalarType compute_type(const TrainOptions& options) {
   return options.dtype == "bfloat16" ? at::kBFloat16 : at::ScalarType::Undefined;
@@ -68,7 +58,7 @@ std::vector<std::string> untrained_routers(const models::Model& model) {
 }  // namespace
 
 Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControls& controls,
-                 const data::SourceRecords& sources, Begin begin)
+                 const data::SourceRecords& sources, const std::optional<Path>& from)
     : options_(options),
       folder_(folder),
       controls_(controls),
@@ -77,28 +67,36 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
       monitor_(options.train.monitor, &warnings_) {
   const auto& o = options.train;
   if (o.threads > 0) at::set_num_threads(static_cast<int>(o.threads));
-  dataset_ = data::open_data(options.data, at::get_num_threads());
+  auto data = options.data;
+  if (from) data.tokenizer = tokenizer_for(options, *from);
+  if (data.tokenizer != options.data.tokenizer)
+    info(concat("no file at data.tokenizer = '", options.data.tokenizer,
+                "' any more: reading with ", data.tokenizer));
+  dataset_ = data::open_data(data, at::get_num_threads());
   source_ = dataset_->training(o.batch, seed_of(o));
   evaluation_ = dataset_->evaluation(o.batch, o.eval_batches);
-  texts_ = checkpoint_texts(options, *dataset_, sources);
+  texts_ = checkpoint_texts(options, *dataset_, sources, from);
   model_ = models::make_model(options.model, {.group = group_});
   const auto traits = model_->traits();
   check_reads(traits, *dataset_);
   objective_ =
       o.objective.make(objectives::ObjectiveShape{.model = traits, .data = dataset_->traits()});
   check_compares(o, *objective_);
-  start_model(begin);
+  start_model(/*anew=*/!from);
   const auto parameters = parameters_of(*model_), tensors = tensors_of(*model_);
-  const int64_t trained = freeze(tensors, o.optimizer.groups, *group_);
-  frozen_ = FrozenState(tensors, o.optimizer.groups);
+  OptimizerOptions optimizer = o.optimizer;
+  optimizer.groups =
+      in_our_names(optimizer.groups, tensors, options.model, models::family_in(texts_));
+  const int64_t trained = freeze(tensors, optimizer.groups, *group_);
+  frozen_ = FrozenState(tensors, optimizer.groups);
   int64_t all = 0;
   for (const auto& parameter : parameters) all += parameter.tensor.numel();
   if (trained < all)
     info(concat("training ", trained, " of ", all, " parameters; the others are frozen."));
   for (const auto& why : untrained_routers(*model_)) warn(why);
-  optimizer_ = make_optimizer(parameters, o.optimizer);
+  optimizer_ = make_optimizer(parameters, optimizer);
   if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
-  if (begin == Begin::kAnew && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
+  if (!from && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
     warn(concat("train.schedule.warmup = ", o.schedule.warmup, " takes all ",
                 std::min(o.steps, schedule_steps(o)),
                 " steps: the learning rate never gets to train.optimizer.lr = ", o.optimizer.lr,
@@ -106,17 +104,17 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   if (leads()) controls.ready();
 }
 
-void Trainer::start_model(Begin begin) {
+void Trainer::start_model(bool anew) {
   const auto& o = options_.train;
   const auto type = o.dtype == "float64" ? at::kDouble : at::kFloat;
-  if (begin == Begin::kAnew && !o.init.empty()) {
+  if (anew && !o.init.empty()) {
     models::take_weights(*model_, o.init, type, *group_);
     if (!controls_.device.is_cpu()) model_->to(controls_.device);
     info(concat("starting from the weights of ", o.init));
     return;
   }
   materialise(*model_, controls_.device, type);
-  if (begin == Begin::kAnew) model_->draw(seed_of(o));
+  if (anew) model_->draw(seed_of(o));
 }
 
 void Trainer::info(std::string_view text) const {

@@ -25,17 +25,13 @@ namespace moe::train {
 /// writes and prints, and decides what others cannot know (when to stop, what is on the disk).
 class Trainer {
  public:
-  enum class Begin {
-    kAnew,
-    /// `restore` follows: parameters and state are not drawn, so that the files they would start
-    /// from (a hash router's counts) need not be there any more.
-    kFromCheckpoint,
-  };
-
-  /// Opens the data, of which `sources` goes into checkpoints, and makes the model. Throws
-  /// ConfigError when they do not fit each other.
+  /// Opens the data, of which `sources` goes into checkpoints, and makes the model. With a
+  /// checkpoint to go on `from`, `restore` follows: parameters and state are not drawn, and what
+  /// the checkpoint holds itself (the tokenizer, what stood beside train.init) is taken from it, so
+  /// that the files they come from need not be there any more. Throws ConfigError when data and
+  /// model do not fit each other.
   Trainer(const RunOptions& options, const Path& folder, const RunControls& controls,
-          const data::SourceRecords& sources, Begin begin = Begin::kAnew);
+          const data::SourceRecords& sources, const std::optional<Path>& from = {});
   Trainer(const Trainer&) = delete;  // the monitor knows where the warnings are
   Trainer& operator=(const Trainer&) = delete;
 
@@ -52,7 +48,7 @@ class Trainer {
   int64_t agreed(int64_t number) const;
 
   /// Gives the model memory and, anew, its first parameters and state.
-  void start_model(Begin begin);
+  void start_model(bool anew);
   void open_logs();
   /// One optimizer step, its metrics and warnings.
   void step(bool last);

@@ -101,8 +101,44 @@ TEST(ChatTemplates, AreStoppedWhereTheyCostTooMuch) {
       "{% set s = range(99999)|list %}" + many + "{% if -1 in s %}{% endif %}{% endfor %}",
       "{% set s = range(99999)|list %}{% set r = range(99999)|list %}" + many +
           "{% if s == r %}{% endif %}{% if s is eq r %}{% endif %}{% endfor %}",
-      "{% set s = range(99999)|list %}" + many + "{{ s.count(-1) }}{% endfor %}"};
+      "{% set s = range(99999)|list %}" + many + "{{ s.count(-1) }}{% endfor %}",
+      "{% set s = range(99999)|list %}{% set r = range(99999)|list %}" + many +
+          "{% if s < r %}{% endif %}{% if s is lt r %}{% endif %}{% endfor %}",
+      // So does each list in it, though they are one and the same.
+      "{% set s = [range(99999)|list] * 1000 %}" + many + "{% set x = s|sort %}{% endfor %}",
+      "{% set s = [range(99999)|list] * 1000 %}" + many + "{% set x = s|unique %}{% endfor %}",
+      // Their text would not fit into memory.
+      "{% set s = [[range(99999)|list] * 99999] * 99999 %}{{ s }}",
+      "{% set s = [['x' * 1000000] * 99999] * 99999 %}{{ s|tojson }}",
+      "{% set s = [['x' * 1000000] * 99999] * 99999 %}{{ s ~ '' }}",
+      // Values inside one another.
+      "{% set ns = namespace(x=[]) %}" + many + "{% set ns.x = [ns.x] %}{% endfor %}",
+      "{% set ns = namespace(x=[]) %}" + many + "{% set ns.x = [ns.x.count] %}{% endfor %}",
+      "{% set ns = namespace(x={}) %}" + many + "{% set ns.x = {'a': ns.x.items} %}{% endfor %}"};
   for (const auto& source : sources) EXPECT_THROW(rendered(source), Error) << source.substr(0, 60);
+}
+
+TEST(ChatTemplates, SayWhichLimitTheyMeetAndWhatToDo) {
+  const auto message = [](const std::string& source) {
+    return test::message_of([&] { rendered("\n" + source); });
+  };
+  const std::string many = "{% for i in range(100000) %}", end = "{% endfor %}";
+  std::string long_condition = "{% if true";
+  for (int i = 0; i < 200; ++i) long_condition += " and true";
+  for (const auto& [source, limit] :
+       {std::pair{many + long_condition + " %}{% endif %}" + end,
+                  "at most 10,000,000 steps (expressions, statements, values looked at)"},
+        {many + "{{ 'a' * 1000 }}" + end, "at most 16,777,216 bytes of output"},
+        {many + "{% set x = 'a' * 100000 %}" + end,
+         "at most 536,870,912 bytes for text and lists on the way"},
+        {"{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+         "at most 1,000 calls, expressions and statements inside one another"},
+        {"{{ range(100001) }}", "at most 100,000 numbers in a range"}}) {
+    EXPECT_PRED2(test::contains, message(source), limit);
+    EXPECT_PRED2(test::contains, message(source),
+                 "stopped on line 2 of it. Send fewer or shorter messages; where it takes that "
+                 "much for a short one, it is at fault: correct it (chat_template.jinja,");
+  }
 }
 
 TEST(ChatTemplates, KeepWhatNamespacesHoldFromOutlivingThem) {

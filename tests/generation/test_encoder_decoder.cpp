@@ -5,6 +5,7 @@
 
 #include <moe/generation/generate.h>
 #include <moe/generation/running_batch.h>
+#include <moe/models/family.h>
 
 #include "tests/models/tiny_encoder_decoder.h"
 #include "tests/support/message_of.h"
@@ -63,6 +64,23 @@ TEST(EncoderDecoderBatch, ThePromptTakesNoRoomOfTheText) {
   while (batch.size() > 0) drawn += static_cast<int64_t>(batch.step().size());
   EXPECT_EQ(drawn, 5);  // and the start
   EXPECT_ERROR(batch.add({1, 2, 3, 4, 5, 6, 7}), "capacity=6 tokens, got 7");
+}
+
+TEST(EncoderDecoderBatch, RoomThatDependsOnTheCallIsRefusedWithTheReason) {
+  // As NLLB-MoE with moe_eval_capacity_token_fraction below 1.
+  auto limited = options(/*t5=*/false);
+  for (auto* blocks : {&limited.encoder, &limited.decoder})
+    for (auto& block : *blocks) {
+      if (block.feed_forward.kind != "moe") continue;
+      auto mixture = models::kind_options<layers::MoELayerOptions>(block.feed_forward);
+      mixture.capacity = {.eval_fraction = 0.5, .whole_call = true, .allow_future = true};
+      block.feed_forward = mixture;
+    }
+  const auto model = models::make_model(models::ModelSpec(limited), 3);
+  const auto message = moe::test::message_of([&] { RunningBatch(model, 6); });
+  for (const char* part : {"got capacity.whole_call = true", "depends on the texts beside it",
+                           "(of NLLB-MoE moe_eval_capacity_token_fraction = 1.0 in config.json)."})
+    EXPECT_PRED2(moe::test::contains, message, part);
 }
 
 /// A letter a token; 12 ends a whole text.

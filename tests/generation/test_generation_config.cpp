@@ -46,6 +46,21 @@ TEST_F(GenerationConfigs, AreGreedyWhereTheySaySo) {
   EXPECT_EQ(options.temperature, 1);
 }
 
+TEST_F(GenerationConfigs, EndWhereTheDirectoryEndsATextIfTheySayNothingOfIt) {
+  const auto put = [&](const char* name, const std::string& text) {
+    std::ofstream(folder_.path() / name) << text;
+  };
+  using Ids = std::vector<int64_t>;
+  put("config.json", R"({"model_type": "llama", "eos_token_id": [5, 6]})");
+  EXPECT_EQ(read_generation_config(folder_.path()).end_tokens, (Ids{5, 6}));
+  EXPECT_EQ(read(R"({"top_k": 2})").end_tokens, (Ids{5, 6}));
+  EXPECT_EQ(read(R"({"eos_token_id": 7})").end_tokens, Ids{7});
+  // A checkpoint of ours remembers them.
+  std::filesystem::remove(folder_.path() / "config.json");
+  put("origin.json", R"({"family": "llama", "eos_token_id": 8})");
+  EXPECT_EQ(read("{}").end_tokens, Ids{8});
+}
+
 TEST_F(GenerationConfigs, NeedNotBeThereAndRefuseWhatAKeyCannotHave) {
   EXPECT_TRUE(read_generation_config(folder_.path()).end_tokens.empty());
   for (const char* text : {R"({"temperature": -1})", R"({"top_p": 2})", R"({"top_k": "many"})",

@@ -95,12 +95,20 @@ def flex_olmo_bias():
     return linear("flex_olmo", num_experts=4, num_experts_per_tok=2, attention_bias=True, norm_topk_prob=True, pad_token_id=None), published
 
 
-def dbrx_raw_weights():
+def dbrx(norm):
     config = t.DbrxConfig(d_model=16, n_heads=4, n_layers=2, max_seq_len=64, vocab_size=V,
                           attn_config=dict(kv_n_heads=2, clip_qkv=0.9, rope_theta=10000.0),
-                          ffn_config=dict(ffn_hidden_size=8, moe_num_experts=4, moe_top_k=2, moe_normalize_expert_weights=None,
+                          ffn_config=dict(ffn_hidden_size=8, moe_num_experts=4, moe_top_k=2, moe_normalize_expert_weights=norm,
                                           ffn_act_fn={"name": "gelu"}))
     return t.DbrxForCausalLM._from_config(config, attn_implementation="eager"), None
+
+
+def dbrx_raw_weights():
+    return dbrx(None)
+
+
+def dbrx_second_norm():
+    return dbrx(2.0)
 
 
 def phimoe_beyond():
@@ -194,7 +202,7 @@ def longcat_flash_biases():
 
 CASES = {case.__name__: case for case in (
     qwen2_windows, qwen3_llama3, mistral_yarn, llama_dynamic, mixtral_top1, qwen2_moe_windows, qwen3_moe_dense_layers, olmoe_bias,
-    flex_olmo_bias, dbrx_raw_weights, phimoe_beyond, llama4_two_choices, gpt_oss_defaults, gpt2_by_layer,
+    flex_olmo_bias, dbrx_raw_weights, dbrx_second_norm, phimoe_beyond, llama4_two_choices, gpt_oss_defaults, gpt2_by_layer,
     deepseek_v2_biases, deepseek_v3_halves, glm4_moe_lite_groups, mistral4_groups, deepseek_v32_yarn, glm_moe_dsa_shared,
     longcat_flash_biases)}
 

@@ -1,6 +1,6 @@
 """read_with_transformers.py FOLDER: reads FOLDER/model with transformers and fails where that warns, misses or has to
 invent a tensor, or computes other logits than FOLDER/logits.safetensors of FOLDER/ids.json; a tokenizer that is there
-must give back text and its end token."""
+must give back text and its end token, and write the question "Hello" as FOLDER/chat.txt where that is there."""
 import json
 import logging
 import pathlib
@@ -35,8 +35,13 @@ if (folder / "model" / "tokenizer.json").exists():
     back = tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True)
     if back != text:
         problems.append(f"the tokenizer gives {back!r} for {text!r}")
-    if tokenizer.eos_token_id is None or tokenizer.eos_token_id != model.generation_config.eos_token_id:
-        problems.append(f"end of text: {tokenizer.eos_token_id} and {model.generation_config.eos_token_id}")
+    ends = model.generation_config.eos_token_id
+    if tokenizer.eos_token_id is None or tokenizer.eos_token_id not in (ends if isinstance(ends, list) else [ends]):
+        problems.append(f"end of text: {tokenizer.eos_token_id} and {ends}")
+    if (folder / "chat.txt").exists():
+        chat = tokenizer.apply_chat_template([{"role": "user", "content": "Hello"}], tokenize=False, add_generation_prompt=True)
+        if chat != (folder / "chat.txt").read_text():
+            problems.append(f"the chat template gives {chat!r}")
 
 ids = torch.tensor(json.loads((folder / "ids.json").read_text())["input_ids"])
 with torch.no_grad():

@@ -47,9 +47,10 @@ DecoderOptions tiny_mixture() {
 
 /// Writes `model` and what it computes beside it, and lets transformers do the same.
 void expect_same_in_transformers(const LoadedModel& model, const std::string& family,
-                                 const std::string& what) {
+                                 const std::string& what, const std::string& chat = "") {
   SCOPED_TRACE(what);
   const TemporaryFolder folder;
+  if (!chat.empty()) std::ofstream(folder / "chat.txt") << chat;
   save_hugging_face(model, folder / "model", family);
   const std::string ids = "{\"input_ids\": [[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 3]]}";
   std::ofstream(folder / "ids.json") << ids;
@@ -78,6 +79,27 @@ TEST_F(Transformers, LoadsWhatItWroteAndWeWriteAgain) {
   for (const char* name : {"llama_tied", "mixtral_basic", "mixtral_window_bf16"})
     expect_same_in_transformers(load(Path(MOE_SOURCE_DIR) / "tests" / "golden" / name / "model"),
                                 "", name);
+}
+
+TEST_F(Transformers, LoadsDirectoriesThatWereCheckpointsOfOurs) {
+  const TemporaryFolder folder;
+  auto model = own_model(tiny_mixture());
+  model.tokenizer = std::make_shared<data::BpeTokenizer>(
+      test::tiny_bpe(test::mixed_text(), 300, {"<|endoftext|>", "<s>", "<|im_end|>"}), "test");
+  save_hugging_face(model, folder / "source", "mixtral");
+  const auto put = [&](const char* name, const std::string& text) {
+    std::ofstream(folder / "source" / name) << text;
+  };
+  put("tokenizer_config.json",
+      R"({"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "<|im_end|>"})");
+  put("chat_template.jinja",
+      "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}"
+      "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}");
+  put("generation_config.json",
+      R"({"bos_token_id": 257, "eos_token_id": [256, 258], "do_sample": true, "top_k": 4})");
+  save_native(load(folder / "source"), folder / "native");
+  expect_same_in_transformers(load(folder / "native"), "mixtral", "through a checkpoint",
+                              "<s>user: Hello<|im_end|>assistant:");
 }
 
 const Path kCases = Path(MOE_SHARED_DIR) / "parity";

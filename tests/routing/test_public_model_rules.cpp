@@ -219,6 +219,35 @@ TEST(PublicModelRules, GiveATokenTheSameBitsAloneAndInABatch) {
   }
 }
 
+TEST(TopKRouter, DividesByTheNormOfTheChosenWeights) {
+  const Tensor x_TD = normal({kTokens, kWidth}, 1);
+  for (const double p : {0.5, 2.0, 3.0}) {
+    SCOPED_TRACE(p);
+    const auto router = make("topk", settings_of({{"norm", p}, {"scale", 1.5}}));
+    const Routing routing = router->forward(x_TD, {});
+    const auto logits = naive::linear_logits(*router, x_TD);
+    for (int64_t t = 0; t < kTokens; ++t) {
+      const Row scores = softmax(logits[static_cast<size_t>(t)]);
+      const Ids order = naive::by_value(scores), chosen = {order[0], order[1]};
+      Row weights;
+      double powers = 0;
+      for (const int64_t e : chosen) powers += std::pow(scores[static_cast<size_t>(e)], p);
+      for (const int64_t e : chosen)
+        weights.push_back(1.5 * scores[static_cast<size_t>(e)] / std::pow(powers, 1 / p));
+      expect_pairs(routing, t, chosen, weights);
+    }
+    std::vector<Tensor> inputs = {normal({8, kWidth}, 1)};
+    for (const Tensor& parameter : router->parameters()) inputs.push_back(parameter);
+    moe::test::expect_gradients(
+        [&](const auto& in) { return router->forward(in[0], {}).weights_N; }, inputs);
+  }
+  EXPECT_ERROR(make("topk", settings_of({{"norm", 0.0}})), "expected a finite norm above 0");
+  EXPECT_ERROR(make("topk", settings_of({{"norm", 2.0}, {"renormalise", false}})),
+               "expected norm = 2 with renormalise = true");
+  EXPECT_ERROR(make("topk", settings_of({{"norm", 2.0}, {"softmax", "after"}})),
+               "expected norm = 2 with renormalise = true");
+}
+
 }  // namespace
 
 }  // namespace moe::routing::public_model_rules_test

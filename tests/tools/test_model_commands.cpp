@@ -15,6 +15,7 @@
 
 #include "tests/support/message_of.h"
 #include "tests/support/run_program.h"
+#include "tests/support/tiny_bpe.h"
 #include "tests/support/tiny_checkpoint.h"
 
 namespace moe::test {
@@ -98,6 +99,64 @@ TEST_F(ModelCommands, GenerateTakesAnEmptyPrompt) {
   const auto empty = json({"generate", "--prompt", "", "--max-tokens", "4", "--json"}, "not read");
   const auto newline = json({"generate", "--max-tokens", "4", "--json"}, "\n");
   EXPECT_EQ(empty.at("tokens"), newline.at("tokens"));
+}
+
+TEST_F(ModelCommands, GenerateSaysWhereTheContextEndsAText) {
+  const std::string prompt(60, 'a');  // of 64
+  const std::vector<std::string> words = {"generate", checkpoint(), "--prompt", prompt};
+  const auto full = run_program(words);
+  EXPECT_EQ(full.status, 0) << full.err;
+  EXPECT_PRED2(contains, full.err,
+               "warning: the text ends after 4 tokens: prompt and text fill the model's context of "
+               "64 tokens.");
+  auto few = words;
+  few.insert(few.end(), {"--max-tokens", "3"});
+  EXPECT_FALSE(contains(run_program(few).err, "context"));
+  const auto out = json({"generate", "--prompt", prompt, "--json"});
+  EXPECT_EQ(out.at("finish_reason"), "length");
+  EXPECT_EQ(out.at("tokens").size(), 4u);
+}
+
+TEST_F(ModelCommands, GenerateWritesAnAnswerByTheTemplateThatACheckpointCarries) {
+  auto model = models::load(checkpoint());
+  model.folder = folder_ / "beside";
+  make_folders(real_files(), model.folder);
+  write("beside/tokenizer.json", data::write_tokenizer_json(tiny_bpe(mixed_text(), 256)));
+  model.tokenizer = data::read_tokenizer(model.folder / "tokenizer.json");
+  write("beside/chat_template.jinja", "<{{ messages[0].content }}>");
+  write("beside/generation_config.json", R"({"do_sample": false, "max_new_tokens": 5})");
+  models::save_native(model, folder_ / "chat");
+  const auto run = [](std::vector<std::string> words) {
+    const auto result = run_program(words);
+    EXPECT_EQ(result.status, 0) << result.err;
+    return result;
+  };
+  const std::string chat = (folder_ / "chat").string();
+  const auto answer = run({"generate", chat, "--chat", "--prompt", "Hi"});
+  EXPECT_EQ(answer.out, run({"generate", chat, "--prompt", "<Hi>"}).out);
+  EXPECT_PRED2(contains, answer.err, "the answer is cut off after 5 tokens. Raise --max-tokens");
+  EXPECT_PRED2(contains, run_program({"generate", checkpoint(), "--chat", "--prompt", "Hi"}).err,
+               "a run takes that of train.init or of the folder of data.tokenizer");
+}
+
+TEST_F(ModelCommands, InspectPutsModelsBesideTheUsualDenseOnes) {
+  std::ofstream(folder_ / "small.toml") << "[model]\nd_model = 16\nlayers = 2\nheads = 2\n";
+  const std::string small = (folder_ / "small.toml").string();
+  const auto found =
+      nlohmann::json::parse(run_program({"inspect", small, "mixtral-8x7b", "--json"}).out);
+  ASSERT_EQ(found.at("models").size(), 2u);
+  std::vector<std::string> names;
+  for (const auto& model : found.at("comparators")) {
+    names.push_back(model.at("name"));
+    EXPECT_GT(model.at("parameters").at("total").get<int64_t>(), 600'000'000) << names.back();
+    EXPECT_GT(model.at("context_length").get<int64_t>(), 200) << names.back();
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"gpt-3-175b", "llama-2-70b", "t5-xxl", "vit-h-14"}));
+  const auto table = run_program({"inspect", small, "mixtral-8x7b"}).out;
+  for (const auto& name : names) EXPECT_PRED2(contains, table, "\n" + name + " ");
+  EXPECT_PRED2(contains, table, " kFLOP");
+  EXPECT_PRED2(contains, table, " GFLOP");
+  EXPECT_FALSE(contains(table, " 0.0 ")) << table;
 }
 
 TEST_F(ModelCommands, GenerateRefusesOptionsOutOfRangeAsUsage) {

@@ -104,7 +104,7 @@ TEST(Groups, RefuseAPatternThatFitsNothingAndNameWhatIsNear) {
   const auto message =
       message_of([&] { train::freeze(parameters, {{.match = "layers.*.router.weigth"}}); });
   EXPECT_PRED2(contains, message, "got 'layers.*.router.weigth', which fits none");
-  EXPECT_PRED2(contains, message, "\n  layers.0.moe.router.weight\n  layers.1.moe.router.weight");
+  EXPECT_PRED2(contains, message, "\n  layers.*.moe.router.weight");
   EXPECT_FALSE(contains(message, "embedding"));
   EXPECT_ERROR(train::freeze(parameters, {{.match = "nothing"}}), "\n  embedding");
   EXPECT_ERROR(train::freeze(parameters, {{.match = "*", .frozen = true}}),

@@ -6,8 +6,10 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
+#include <moe/data/chat_template.h>
 #include <moe/experts/kinds/gated.h>
 #include <moe/formats/safetensors_shards.h>
+#include <moe/models/companions.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/save.h>
 #include <moe/models/take_weights.h>
@@ -15,6 +17,7 @@
 #include <moe/parameters/list.h>
 
 #include "tests/support/message_of.h"
+#include "tests/support/tiny_bpe.h"
 #include "tests/train/tiny_run.h"
 
 namespace moe::test {
@@ -95,6 +98,85 @@ TEST(Init, IsNotReadAgainOnResume) {
   run.train.steps = 3;
   EXPECT_EQ(train::Run(run, folder / "run").resume().record.step, 3);
   EXPECT_ERROR(train::Run(run, folder / "other").start(), (folder / "model").string());
+}
+
+/// A run of text that says where it starts and no more, and its folder.
+struct RunFromDirectory {
+  TemporaryFolder folder;
+  Path config = folder / "mine.toml", run = folder / "run", source = folder / "model";
+
+  RunFromDirectory() {
+    auto options = tiny_mixtral();
+    options.vocabulary = 300;
+    write_model(source, /*foreign=*/true, options);
+    const auto put = [](const Path& file, const std::string& text) { std::ofstream(file) << text; };
+    put(source / "tokenizer.json",
+        data::write_tokenizer_json(tiny_bpe(mixed_text(), 300, {"<|endoftext|>", "<|im_end|>"})));
+    put(source / "tokenizer_config.json", R"({"eos_token": "<|im_end|>"})");
+    put(source / "chat_template.jinja", "[{{ messages[0].content }}]{{ eos_token }}");
+    put(source / "generation_config.json", R"({"eos_token_id": [298, 299], "top_k": 3})");
+    put(folder / "text", mixed_text());
+    put(config, concat("[train]\ninit = \"", source.string(),
+                       "\"\nsteps = 4\nbatch = 2\n[data]\nsequence = 8\n"
+                       "domains = [{name = \"t\", path = \"",
+                       (folder / "text").string(), "\"}]\n"));
+  }
+};
+
+TEST(Init, ARunHoldsAllItNeedsToGoOnToWriteAndToBeExported) {
+  const RunFromDirectory it;
+  train::Run::from_toml(it.config, {}, it.run).start({.max_steps = 2});
+  const auto was = models::companions_of(it.source);
+  EXPECT_EQ(was.size(), 4u);
+  std::filesystem::remove_all(it.source);
+  // The configuration as it was written, and as the run wrote it down.
+  const auto resumed = train::Run::from_toml(it.config, {}, it.run).resume({.max_steps = 3});
+  EXPECT_EQ(resumed.record.step, 3);
+  EXPECT_EQ(train::Run::from_toml(it.run / "config.toml", {}, it.run).resume().record.step, 4);
+  const auto model = models::load(it.run);
+  EXPECT_EQ(models::companions_of(model.folder), was);
+  EXPECT_EQ(model.converted_from, "mixtral");
+  EXPECT_EQ(model.tokenizer->end_of_text(), 1);
+  EXPECT_EQ(data::read_chat_template(model.folder)->render({{"user", "Hi"}}), "[Hi]<|im_end|>");
+  models::save_hugging_face(model, it.folder / "back", model.converted_from);
+  for (const auto& [name, text] : was)
+    if (name != models::kOriginFile) {
+      EXPECT_EQ(read_file(real_files(), it.folder / "back" / name, 1 << 20), text) << name;
+    }
+  // Anew there is nothing to start from.
+  EXPECT_ERROR(train::Run::from_toml(it.config, {}, it.folder / "new"),
+               "relative ones start at the working directory");
+}
+
+TEST(Init, GroupsMayUseTheNamesOfTheDirectory) {
+  const RunFromDirectory it;
+  train::Run::from_toml(it.config,
+                        {"train.optimizer.groups=[{match=\"*\", frozen=true}, "
+                         "{match=\"model.layers.*.block_sparse_moe.experts.2.*\"}]"},
+                        it.run)
+      .start();
+  const auto was = tensors_in(*models::load(it.source).model);
+  for (const auto& [name, tensor] : tensors_in(*models::load(it.run).model)) {
+    if (name.find("experts") == name.npos) {
+      EXPECT_TRUE(at::equal(tensor, was.at(name))) << name;
+      continue;
+    }
+    for (int64_t e = 0; e < 4; ++e)
+      EXPECT_EQ(at::equal(tensor[e], was.at(name)[e]), e != 2) << name << ' ' << e;
+  }
+}
+
+TEST(Init, RunsBeginInFoldersOfTheirOwn) {
+  const RunFromDirectory it;
+  const auto before = real_files().list(it.source);
+  const auto message = message_of([&] { train::Run::from_toml(it.config, {}, it.source).start(); });
+  EXPECT_PRED2(contains, message, "expected a new or empty folder, or that of a run");
+  EXPECT_PRED2(contains, message, "\n  config.json");
+  EXPECT_EQ(real_files().list(it.source), before);
+  // A configuration and logs of a shell are in nobody's way.
+  make_folders(real_files(), it.run);
+  for (const char* name : {"mine.toml", "train.log", ".notes"}) std::ofstream(it.run / name) << "x";
+  EXPECT_EQ(train::Run::from_toml(it.config, {}, it.run).start({.max_steps = 1}).record.step, 1);
 }
 
 TEST(Init, BringsModelAndTokenizer) {

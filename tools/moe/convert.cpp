@@ -11,7 +11,9 @@
 #include <moe/models/save.h>
 #include <moe/train/run.h>
 
+#include "tools/moe/interruptible_files.h"
 #include "tools/moe/model_argument.h"
+#include "tools/moe/signals.h"
 
 namespace moe::tools {
 
@@ -37,8 +39,8 @@ struct ConvertCommand {
 const std::vector<std::string> kUsualFamilies = {"mixtral", "qwen3_moe", "qwen2_moe", "deepseek_v3",
                                                  "llama",   "qwen3",     "mistral"};
 
-/// The family whose config.json can describe the model: that of the directory it was converted from
-/// or trained on from, if it can, else the first of the usual ones, else the first.
+/// The family whose config.json can describe the model: that of the directory it comes from, if it
+/// can, else the first of the usual ones, else the first.
 std::string family_for(const models::LoadedModel& model) {
   const auto spec = model.spec();
   std::vector<std::string> names;
@@ -48,8 +50,6 @@ std::string family_for(const models::LoadedModel& model) {
       names.push_back(name);
   };
   add(model.converted_from);
-  if (const auto origin = models::origin_of(model))
-    add(models::family_name(models::HfConfig::read(*origin)));
   for (const auto& name : kUsualFamilies) add(name);
   for (const auto& name : known) add(name);
   std::vector<std::string> reasons;
@@ -139,12 +139,19 @@ int run_convert(const ConvertCommand& o) {
   check<ConfigError>(o.family.empty() || to == "huggingface", "--family",
                      "expected a family beside --to huggingface only, got '", o.family,
                      "'. Leave it out.");
-  if (to == "native")
-    models::save_native(model, o.target);
-  else if (!model.family.empty() || !o.family.empty())
-    models::save_hugging_face(model, o.target, o.family);
-  else
-    models::save_hugging_face(model, o.target, family_for(model));
+  const std::string family =
+      to == "native" || !model.family.empty() || !o.family.empty() ? o.family : family_for(model);
+  InterruptibleFiles files;
+  catch_stop_signals();
+  try {
+    if (to == "native")
+      models::save_native(model, o.target, files);
+    else
+      models::save_hugging_face(model, o.target, family, files);
+  } catch (const Interrupted& by) {
+    log::info(concat("stopped by signal ", by.signal, "; nothing is written to ", o.target, '.'));
+    return exit_status_of(by.signal);
+  }
   const bool bytes = model.tokenizer && model.tokenizer->is_bytes();
   if (to == "huggingface" && model.family.empty() && bytes)
     log::warn("no tokenizer.json is written: its tokens are bytes.");
@@ -165,7 +172,7 @@ void setup_convert(CLI::App& app, ConvertCommand& o) {
       ->type_name("FORM");
   app.add_option("--family", o.family,
                  "the family to write a model of our own as (`moe inspect --list family`); "
-                 "default: that of train.init, or the first that can describe it")
+                 "default: that of the directory it comes from, or the first that can describe it")
       ->type_name("NAME");
   app.add_option("--low-rank", o.low_rank,
                  "write experts of the kind gated or ffn as low_rank ones of this rank (singular "

@@ -76,11 +76,30 @@ std::string chat_prompt(const GenerateCommand& o, const models::LoadedModel& mod
                      "expected a chat template beside the model for --chat "
                      "(chat_template.jinja, or chat_template in tokenizer_config.json), found "
                      "none in '",
-                     model.folder.string(), "'. Leave --chat out, or add one.");
+                     model.folder.string(),
+                     "'. Leave --chat out, or add one: a run takes that of train.init or of the "
+                     "folder of data.tokenizer.");
   std::vector<data::ChatMessage> messages;
   if (!o.system.empty()) messages.push_back({"system", o.system});
   messages.push_back({"user", prompt});
   return chat->render(messages);
+}
+
+/// What is to be said of a text that the model would have gone on with: that its context is full,
+/// or, of an answer, which should come to an end, that it was long enough.
+std::string why_cut_off(const GenerateCommand& o, const models::LoadedModel& model,
+                        const GenerateOptions& options, const GenerateResult& result) {
+  if (result.finish_reason != "length") return "";
+  const auto tokens = static_cast<int64_t>(result.tokens.size());
+  if (tokens < options.max_tokens) {
+    const auto traits = model.model->traits();
+    return concat("the text ends after ", tokens,
+                  " tokens: ", traits.decoder_start >= 0 ? "it fills" : "prompt and text fill",
+                  " the model's context of ", traits.context_length, " tokens.");
+  }
+  return o.chat ? concat("the answer is cut off after ", tokens,
+                         " tokens. Raise --max-tokens for more of it.")
+                : "";
 }
 
 int run_generate(const GenerateCommand& o) {
@@ -98,10 +117,11 @@ int run_generate(const GenerateCommand& o) {
     // Standard output is the text and nothing else.
     if (const auto line = source_line(model); !line.empty())
       log::info(line.substr(0, line.size() - 1));
-    generate(model, prompt, options,
-             [](std::string_view text) { std::cout << text << std::flush; });
+    const auto result = generate(model, prompt, options,
+                                 [](std::string_view text) { std::cout << text << std::flush; });
     // Only for people: a program gets the text as it is.
     if (::isatty(STDOUT_FILENO)) std::cout << '\n';
+    if (const auto why = why_cut_off(o, model, options, result); !why.empty()) log::warn(why);
     return 0;
   }
   const auto result = generate(model, prompt, options);

@@ -94,17 +94,18 @@ Subject subject_of(const std::string& target, const InspectOptions& o) {
 
 /// A table of the models, and behind it those that everybody compares with.
 void compare(const InspectOptions& o) {
-  std::vector<Json> facts;
-  const auto add = [&](const Subject& subject) {
+  std::vector<Json> asked, beside;
+  const auto add = [&](std::vector<Json>& facts, const Subject& subject) {
     facts.push_back(facts_of(subject, o.dtype));
     facts.back()["name"] = subject.name;
   };
-  for (const auto& target : o.targets) add(subject_of(target, o));
-  if (o.json) return print_json({{"models", facts}});
+  for (const auto& target : o.targets) add(asked, subject_of(target, o));
   for (const auto& name : kComparators)
     if (std::ranges::find(o.targets, name) == o.targets.end() && models::is_known_model(name))
-      add(published(name, {}));
-  print_models(facts, o.dtype);
+      add(beside, published(name, {}));
+  if (o.json) return print_json({{"models", asked}, {"comparators", beside}});
+  asked.insert(asked.end(), beside.begin(), beside.end());
+  print_models(asked, o.dtype);
 }
 
 int inspect(const InspectOptions& o) {

@@ -62,7 +62,8 @@ Json experts_of(const models::Model& model) {
 }
 
 using Units = std::array<const char*, 5>;
-constexpr Units kCounts = {"", "k", "M", "B", "T"}, kBytes = {"B", "kB", "MB", "GB", "TB"};
+constexpr Units kCounts = {"", "k", "M", "B", "T"}, kBytes = {"B", "kB", "MB", "GB", "TB"},
+                kFlops = {" FLOP", " kFLOP", " MFLOP", " GFLOP", " TFLOP"};
 
 /// "46.7B", "429.0M"; three or four digits.
 std::string in_units(double value, const Units& units) {
@@ -164,15 +165,13 @@ void print_facts(const Json& f, const std::string& dtype) {
 }
 
 void print_models(const std::vector<Json>& facts, const std::string& dtype) {
-  std::vector<std::vector<std::string>> rows = {
-      {"model", "total", "active", "without input", "without embeddings", "experts", "each",
-       "GFLOP/token", "context", "kv/token", "weights", "published"}};
+  std::vector<std::vector<std::string>> rows = {{"model", "total", "active", "without input",
+                                                 "without embeddings", "experts", "each", "a token",
+                                                 "context", "kv/token", "weights", "published"}};
   for (const auto& f : facts) {
     const auto& p = f["parameters"];
     const auto& e = f["experts"];
     const auto count = [&](const char* key) { return in_units(p[key].get<double>(), kCounts); };
-    std::ostringstream flops;
-    flops << std::fixed << std::setprecision(1) << f["flops_per_token"].get<double>() / 1e9;
     rows.push_back(
         {f["name"].get<std::string>(), count("total"), count("active"),
          count("active_without_input_embedding"), count("active_without_embeddings"),
@@ -181,7 +180,8 @@ void print_models(const std::vector<Json>& facts, const std::string& dtype) {
          e.is_null() || e["parameters_each"].is_array()
              ? "-"
              : in_units(e["parameters_each"].get<double>(), kCounts),
-         flops.str(), grouped(f["context_length"].get<int64_t>()),
+         in_units(f["flops_per_token"].get<double>(), kFlops),
+         grouped(f["context_length"].get<int64_t>()),
          f.contains("kv_bytes_per_token") ? in_units(f["kv_bytes_per_token"].get<double>(), kBytes)
                                           : "-",
          in_units(f["memory_bytes"]["parameters"].get<double>(), kBytes),
@@ -200,7 +200,7 @@ void print_models(const std::vector<Json>& facts, const std::string& dtype) {
     std::cout << '\n';
   }
   std::cout << "kv/token and weights as " << dtype
-            << "; FLOPs of a forward pass with attention over the whole context\n";
+            << "; a token: a forward pass with attention over the whole context\n";
   for (const auto& f : facts)
     if (f.contains("note"))
       std::cout << f["name"].get<std::string>() << ": " << f["note"].get<std::string>() << '\n';

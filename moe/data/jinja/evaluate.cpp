@@ -16,7 +16,7 @@ using ExpressionKind = Expression::Kind;
 
 Value Interpreter::evaluate(const Expression& e, Scope& scope) {
   take_steps(1);
-  if (++depth_ > limits_.depth) refuse("calls or expressions inside one another too deep");
+  if (++depth_ > limits_.depth) refuse_cost(static_cast<size_t>(limits_.depth), kDepthText);
   line_ = e.line;
   Value out = evaluate_inner(e, scope);
   if (const auto* text = out.string()) charge(text->size());
@@ -53,7 +53,7 @@ Value Interpreter::evaluate_inner(const Expression& e, Scope& scope) {
       for (size_t i = 0; i + 1 < e.children.size(); i += 2) {
         Value key = child(i), value = child(i + 1);
         const auto known =
-            std::ranges::find_if(out, [&](const auto& entry) { return equal(entry.first, key); });
+            std::ranges::find_if(out, [&](const auto& entry) { return same(entry.first, key); });
         if (known != out.end())
           known->second = std::move(value);
         else
@@ -108,11 +108,11 @@ Value Interpreter::evaluate_binary(const Expression& e, Scope& scope) {
   if (sign == "!=") return !same(left, right);
   if (sign == "in") return holds(*this, right, left);
   if (sign == "not in") return !holds(*this, right, left);
-  if (sign == "<") return compare(left, right) < 0;
-  if (sign == ">") return compare(left, right) > 0;
-  if (sign == "<=") return compare(left, right) <= 0;
-  if (sign == ">=") return compare(left, right) >= 0;
-  if (sign == "~") return left.text() + right.text();
+  if (sign == "<") return order(left, right) < 0;
+  if (sign == ">") return order(left, right) > 0;
+  if (sign == "<=") return order(left, right) <= 0;
+  if (sign == ">=") return order(left, right) >= 0;
+  if (sign == "~") return text_of(left) + text_of(right);
   return arithmetic(*this, sign, left, right);
 }
 

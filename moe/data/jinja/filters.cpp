@@ -93,7 +93,7 @@ Value sorted(Interpreter& in, List items, const Arguments& a, size_t first) {
     keyed.emplace_back(std::move(key), std::move(item));
   }
   std::ranges::stable_sort(keyed, [&](const auto& x, const auto& y) {
-    return reverse ? compare(y.first, x.first) < 0 : compare(x.first, y.first) < 0;
+    return reverse ? in.order(y.first, x.first) < 0 : in.order(x.first, y.first) < 0;
   });
   List out;
   for (auto& entry : keyed) out.push_back(std::move(entry.second));
@@ -114,6 +114,7 @@ Value json_filter(Interpreter& in, const Value& v, const Arguments& a) {
     style.key_separator = (*signs->list())[1].text();
   }
   style.sort_keys = flag_or(a, 3, "sort_keys", false);
+  in.charge_text(v);
   return to_json(v, style);
 }
 
@@ -125,7 +126,7 @@ Value join_filter(Interpreter& in, const Value& v, const Arguments& a) {
   for (const auto& item : in.items_of(v)) {
     if (!first) out += between;
     first = false;
-    const std::string text = (path ? follow(in, item, path->text()) : item).text();
+    const std::string text = in.text_of(path ? follow(in, item, path->text()) : item);
     in.charge(text.size() + between.size());
     out += text;
   }
@@ -142,7 +143,7 @@ Value indent_filter(Interpreter& in, const Value& v, const Arguments& a) {
   const bool first = flag_or(a, 1, "first", false), blank = flag_or(a, 2, "blank", false);
   std::string out;
   size_t begin = 0;
-  const std::string text = v.text();
+  const std::string text = in.text_of(v);
   for (bool front = true; begin <= text.size(); front = false) {
     const size_t end = std::min(text.find('\n', begin), text.size());
     if (!front) out += '\n';
@@ -165,7 +166,7 @@ Value length_filter(Interpreter& in, const Value& v, const Arguments&) {
 Value extreme(Interpreter& in, const Value& v, bool largest) {
   const List items = in.items_of(v);
   if (items.empty()) return Undefined{"extreme of nothing"};
-  const auto less = [](const Value& x, const Value& y) { return compare(x, y) < 0; };
+  const auto less = [&](const Value& x, const Value& y) { return in.order(x, y) < 0; };
   return largest ? *std::ranges::max_element(items, less) : *std::ranges::min_element(items, less);
 }
 
@@ -240,7 +241,7 @@ Value unique_filter(Interpreter& in, const Value& v, const Arguments&) {
   List out;
   for (const auto& item : in.items_of(v)) {
     in.charge(out.size());  // what looking through them costs
-    if (std::ranges::none_of(out, [&](const Value& seen) { return equal(seen, item); }))
+    if (std::ranges::none_of(out, [&](const Value& seen) { return in.same(seen, item); }))
       out.push_back(item);
   }
   return out;
@@ -269,31 +270,31 @@ const std::map<std::string_view, Filter>& filters() {
       MOE_FILTER("sort", sorted(in, in.items_of(v), a, 0)),
       MOE_FILTER("items", pairs_of(in, v)),
       MOE_FILTER("dictsort", sorted(in, in.items_of(pairs_of(in, v)), {}, 0)),
-      MOE_FILTER("trim",
-                 Value(strip(v.text(), a.find(0, "chars") ? a.find(0, "chars")->string() : nullptr,
-                             true, true))),
-      MOE_FILTER("upper", Value(upper_case(v.text()))),
-      MOE_FILTER("lower", Value(lower_case(v.text()))),
-      MOE_FILTER("title", Value(title(v.text()))),
-      MOE_FILTER("capitalize", Value(capitalize(v.text()))),
-      MOE_FILTER("string", v.string() ? v : Value(v.text())),
-      MOE_FILTER("safe", v.string() ? v : Value(v.text())),
-      MOE_FILTER("escape", Value(escape_html(in, v.text()))),
-      MOE_FILTER("e", Value(escape_html(in, v.text()))),
+      MOE_FILTER("trim", Value(strip(in.text_of(v),
+                                     a.find(0, "chars") ? a.find(0, "chars")->string() : nullptr,
+                                     true, true))),
+      MOE_FILTER("upper", Value(upper_case(in.text_of(v)))),
+      MOE_FILTER("lower", Value(lower_case(in.text_of(v)))),
+      MOE_FILTER("title", Value(title(in.text_of(v)))),
+      MOE_FILTER("capitalize", Value(capitalize(in.text_of(v)))),
+      MOE_FILTER("string", v.string() ? v : Value(in.text_of(v))),
+      MOE_FILTER("safe", v.string() ? v : Value(in.text_of(v))),
+      MOE_FILTER("escape", Value(escape_html(in, in.text_of(v)))),
+      MOE_FILTER("e", Value(escape_html(in, in.text_of(v)))),
       MOE_FILTER("int", integer_filter(v, a)),
       MOE_FILTER("float", float_filter(v, a)),
       MOE_FILTER("list", Value(in.items_of(v))),
       MOE_FILTER("max", extreme(in, v, true)),
       MOE_FILTER("min", extreme(in, v, false)),
       MOE_FILTER("replace",
-                 Value(replace_text(in, v.text(), text_or(a, 0, "old", ""),
+                 Value(replace_text(in, in.text_of(v), text_or(a, 0, "old", ""),
                                     text_or(a, 1, "new", ""), whole_or(a, 2, "count", -1)))),
       MOE_FILTER("attr", a.positional.empty() ? Value(Undefined{"attr"})
                                               : in.attribute(v, a.positional[0].text())),
-      MOE_FILTER("format", Value(format_text(in, v.text(), a.positional))),
-      MOE_FILTER(
-          "wordcount",
-          static_cast<int64_t>(in.call(*find_method(Value(v.text()), "split"), {}).list()->size())),
+      MOE_FILTER("format", Value(format_text(in, in.text_of(v), a.positional))),
+      MOE_FILTER("wordcount",
+                 static_cast<int64_t>(
+                     in.call(*find_method(Value(in.text_of(v)), "split"), {}).list()->size())),
   };
 #undef MOE_FILTER
   return known;

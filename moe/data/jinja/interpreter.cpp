@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <moe/base/error.h>
+#include <moe/base/text.h>
 #include <moe/data/jinja/builtins.h>
 #include <moe/data/jinja/interpreter.h>
 
@@ -13,7 +14,7 @@ class Interpreter::Inside {
     if (line > 0) interpreter_.line_ = line;
     interpreter_.take_steps(1);
     if (++interpreter_.depth_ > interpreter_.limits_.depth)
-      interpreter_.refuse("calls or expressions inside one another too deep");
+      interpreter_.refuse_cost(static_cast<size_t>(interpreter_.limits_.depth), kDepthText);
   }
   ~Inside() { --interpreter_.depth_; }
   Inside(const Inside&) = delete;
@@ -48,22 +49,45 @@ void Interpreter::refuse(std::string_view problem) const {
        line_, " of it. Correct the messages or the template.");
 }
 
+void Interpreter::refuse_cost(size_t limit, std::string_view what) const {
+  fail("chat template", "expected a template that takes at most ",
+       grouped(static_cast<int64_t>(limit)), ' ', what,
+       ", got one that takes more, stopped on line ", line_,
+       " of it. Send fewer or shorter messages; where it takes that much for a short one, it is at "
+       "fault: correct it (chat_template.jinja, or chat_template in tokenizer_config.json).");
+}
+
 void Interpreter::charge(size_t bytes) {
   memory_ += bytes;
   if (memory_ > limits_.memory || bytes > limits_.memory)
-    refuse(concat("more than ", limits_.memory, " bytes of text"));
+    refuse_cost(limits_.memory, "bytes for text and lists on the way");
 }
 
 void Interpreter::take_steps(size_t count) {
   steps_ += count;
   if (steps_ > limits_.steps || count > limits_.steps)
-    refuse(concat("more than ", limits_.steps, " steps"));
+    refuse_cost(limits_.steps, "steps (expressions, statements, values looked at)");
 }
 
 bool Interpreter::same(const Value& a, const Value& b) {
   const bool whole = (a.list() && b.list()) || (a.dict() && b.dict()) || (a.string() && b.string());
-  if (whole) take_steps(comparisons_of(a) - 1);
+  if (whole) take_steps(a.size().comparisons - 1);
   return equal(a, b);
+}
+
+int Interpreter::order(const Value& a, const Value& b) {
+  take_steps(a.size().comparisons - 1);
+  return compare(a, b);
+}
+
+void Interpreter::charge_text(const Value& value) {
+  take_steps(value.size().comparisons - 1);
+  charge(value.size().bytes);
+}
+
+std::string Interpreter::text_of(const Value& value) {
+  if (value.list() || value.dict()) charge_text(value);
+  return value.text();
 }
 
 std::string Interpreter::render(const Block& block, Scope& variables) {
@@ -81,7 +105,7 @@ std::string Interpreter::render_inner(const Block& block, Scope& scope) {
 
 void Interpreter::write(std::string& out, std::string_view text) {
   output_ += text.size();
-  if (output_ > limits_.output) refuse(concat("more than ", limits_.output, " bytes"));
+  if (output_ > limits_.output) refuse_cost(limits_.output, "bytes of output");
   out += text;
 }
 
@@ -112,7 +136,7 @@ Interpreter::Flow Interpreter::run(const Statement& s, Scope& scope, std::string
       write(out, s.text);
       return Flow::kNext;
     case Kind::kOutput:
-      write(out, evaluate(*s.expression, scope).text());
+      write(out, text_of(evaluate(*s.expression, scope)));
       return Flow::kNext;
     case Kind::kIf:
       for (const auto& [condition, body] : s.branches)
@@ -131,14 +155,14 @@ Interpreter::Flow Interpreter::run(const Statement& s, Scope& scope, std::string
       const Value function = evaluate(*called.children[0], scope);
       Arguments arguments = evaluate_arguments(called.arguments, scope);
       arguments.named.emplace_back("caller", make_macro(s.parameters, s.body, "caller", scope));
-      write(out, call(function, arguments).text());
+      write(out, text_of(call(function, arguments)));
       return Flow::kNext;
     }
     case Kind::kFilter: {
       // The chain begins with an empty literal, in whose place the text stands.
       Scope around{&scope, {}};
       around.set("", render_inner(s.body, scope));
-      write(out, evaluate(*s.expression, around).text());
+      write(out, text_of(evaluate(*s.expression, around)));
       return Flow::kNext;
     }
     case Kind::kBlock: {
@@ -308,7 +332,7 @@ Value Interpreter::item(const Value& of, const Value& key) {
   if (const auto* dict = of.dict()) {
     take_steps(dict->size() / 16);
     for (const auto& [name, value] : *dict)
-      if (equal(name, key)) return value;
+      if (same(name, key)) return value;
   }
   if (key.is_integer() && !key.as<double>()) {
     int64_t place = key.integer();

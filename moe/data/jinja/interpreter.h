@@ -11,6 +11,8 @@
 
 namespace moe::data::jinja {
 
+inline constexpr const char* kDepthText = "calls, expressions and statements inside one another";
+
 /// What a template may cost before it is stopped.
 struct TemplateLimits {
   size_t steps = 10'000'000;          // expressions and statements
@@ -43,12 +45,19 @@ class Interpreter {
   void charge(size_t bytes);
   /// Counts what is about to be looked through as steps.
   void take_steps(size_t count);
-  /// equal(a, b), counted.
+  /// equal(a, b) and compare(a, b), counted.
   bool same(const Value& a, const Value& b);
+  int order(const Value& a, const Value& b);
+  /// value.text(), counted before it is made.
+  std::string text_of(const Value& value);
+  /// Counts going through `value`, and its text.
+  void charge_text(const Value& value);
   Value call(const Value& function, const Arguments& arguments);
   std::shared_ptr<Namespace> make_namespace();
   std::time_t now() const { return now_; }
   [[noreturn]] void refuse(std::string_view problem) const;
+  /// Of a template that costs more than `limit`, `what` being counted.
+  [[noreturn]] void refuse_cost(size_t limit, std::string_view what) const;
 
   /// of.name, and of[key] with the meanings that they have in Jinja; undefined where there is none.
   Value attribute(const Value& of, const std::string& name);

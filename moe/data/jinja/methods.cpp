@@ -179,23 +179,26 @@ const std::map<std::string_view, Method>& string_methods() {
 std::optional<Value> dict_method(const Value& of, const std::string& name) {
   if (name == "items" || name == "keys" || name == "values") {
     const char which = name[0];
-    return Function([of, which](Interpreter& in, const Arguments&) {
-      List out;
-      for (const auto& [key, value] : *of.dict())
-        out.push_back(which == 'i' ? Value(List{key, value}) : which == 'k' ? key : value);
-      in.charge(out.size() * 3 * sizeof(Value));
-      return Value(out);
-    });
+    return Value(
+        [of, which](Interpreter& in, const Arguments&) {
+          List out;
+          for (const auto& [key, value] : *of.dict())
+            out.push_back(which == 'i' ? Value(List{key, value}) : which == 'k' ? key : value);
+          in.charge(out.size() * 3 * sizeof(Value));
+          return Value(out);
+        },
+        of);
   }
   if (name != "get") return std::nullopt;
-  return Function([of](Interpreter& in, const Arguments& a) -> Value {
+  const Function get = [of](Interpreter& in, const Arguments& a) -> Value {
     in.take_steps(of.dict()->size() / 16);
     const Value* key = a.find(0, "key");
     for (const auto& [known, value] : *of.dict())
-      if (key && equal(known, *key)) return value;
+      if (key && in.same(known, *key)) return value;
     const Value* other = a.find(1, "default");
     return other ? *other : Value(None{});
-  });
+  };
+  return Value(get, of);
 }
 
 Value make_range(Interpreter& in, const Arguments& a) {
@@ -211,7 +214,7 @@ Value make_range(Interpreter& in, const Arguments& a) {
   List out;
   for (int64_t i = begin; step > 0 ? i < end : i > end;) {
     if (static_cast<int64_t>(out.size()) >= kMostRange)
-      in.refuse(concat("a range of more than ", kMostRange, " numbers"));
+      in.refuse_cost(kMostRange, "numbers in a range");
     out.emplace_back(i);
     if (__builtin_add_overflow(i, step, &i)) break;
   }
@@ -219,9 +222,10 @@ Value make_range(Interpreter& in, const Arguments& a) {
   return out;
 }
 
-Value raise(Interpreter&, const Arguments& a) {
+Value raise(Interpreter& in, const Arguments& a) {
   fail("chat template", "expected messages that the template takes, got: ",
-       a.positional.empty() ? std::string() : a.positional[0].text(), ". Correct the messages.");
+       a.positional.empty() ? std::string() : in.text_of(a.positional[0]),
+       ". Correct the messages.");
 }
 
 Value current_time(Interpreter& in, const Arguments& a) {
@@ -244,12 +248,15 @@ std::optional<Value> find_method(const Value& of, const std::string& name) {
       in.refuse(concat("a call of ", name, "(): lists of templates do not change,"));
     });
   if (of.list() && name == "count")
-    return Function([of](Interpreter& in, const Arguments& a) {
-      in.take_steps(comparisons_of(of));
-      return Value(static_cast<int64_t>(std::ranges::count_if(*of.list(), [&](const Value& item) {
-        return !a.positional.empty() && equal(item, a.positional[0]);
-      })));
-    });
+    return Value(
+        [of](Interpreter& in, const Arguments& a) {
+          in.take_steps(of.size().comparisons);
+          const auto is_it = [&](const Value& item) {
+            return !a.positional.empty() && equal(item, a.positional[0]);
+          };
+          return Value(static_cast<int64_t>(std::ranges::count_if(*of.list(), is_it)));
+        },
+        of);
   if (!of.string()) return std::nullopt;
   const auto found = string_methods().find(name);
   if (found == string_methods().end()) return std::nullopt;
@@ -267,7 +274,7 @@ Value find_global(const std::string& name) {
       const auto out = in.make_namespace();
       if (!a.positional.empty() && a.positional[0].dict())
         for (const auto& [key, value] : *a.positional[0].dict())
-          out->fields.emplace_back(key.text(), value);
+          out->fields.emplace_back(in.text_of(key), value);
       for (const auto& [key, value] : a.named) out->fields.emplace_back(key, value);
       return Value(out);
     });
@@ -307,13 +314,19 @@ bool apply_test(Interpreter& in, const std::string& name, const Value& v, const 
   if (name == "eq" || name == "equalto" || name == "==") return in.same(v, other());
   if (name == "sameas") return std::string_view(v.type()) == other().type() && in.same(v, other());
   if (name == "ne" || name == "!=") return !in.same(v, other());
-  if (name == "lt" || name == "lessthan") return compare(v, other()) < 0;
-  if (name == "gt" || name == "greaterthan") return compare(v, other()) > 0;
-  if (name == "le") return compare(v, other()) <= 0;
-  if (name == "ge") return compare(v, other()) >= 0;
+  if (name == "lt" || name == "lessthan") return in.order(v, other()) < 0;
+  if (name == "gt" || name == "greaterthan") return in.order(v, other()) > 0;
+  if (name == "le") return in.order(v, other()) <= 0;
+  if (name == "ge") return in.order(v, other()) >= 0;
   if (name == "in") return holds(in, other(), v);
-  if (name == "lower") return v.text() != upper_case(v.text()) && v.text() == lower_case(v.text());
-  if (name == "upper") return v.text() != lower_case(v.text()) && v.text() == upper_case(v.text());
+  if (name == "lower") {
+    const std::string text = in.text_of(v);
+    return text != upper_case(text) && text == lower_case(text);
+  }
+  if (name == "upper") {
+    const std::string text = in.text_of(v);
+    return text != lower_case(text) && text == upper_case(text);
+  }
   in.refuse(concat("the test '", name, "', which this version does not know,"));
 }
 

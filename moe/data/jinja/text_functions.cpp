@@ -83,9 +83,10 @@ std::string format_text(Interpreter& in, const std::string& format, const List& 
     if ((kind != 's' && kind != 'd' && kind != 'r') || next >= values.size())
       in.refuse("a format other than %s, %d and %r with a value for each");
     const Value& value = values[next++];
+    if (kind == 'r') in.charge_text(value);
     out += kind == 'r'                        ? value.quoted()
            : kind == 'd' && value.is_number() ? std::to_string(value.integer())
-                                              : value.text();
+                                              : in.text_of(value);
     in.charge(out.size());
   }
   return out;
@@ -108,7 +109,8 @@ Value arithmetic(Interpreter& in, const std::string& sign, const Value& a, const
   if (sign == "%" && a.string())
     return format_text(in, *a.string(), b.list() ? *b.list() : List{b});
   if (sign == "*" && (a.string() || a.list()) && b.is_integer()) {
-    if (b.integer() > (int64_t{1} << 30)) in.refuse("a repetition of more than 2^30 times");
+    constexpr int64_t kMostTimes = int64_t{1} << 30;
+    if (b.integer() > kMostTimes) in.refuse_cost(kMostTimes, "repetitions of a text or list");
     const auto times = static_cast<size_t>(std::max<int64_t>(b.integer(), 0));
     if (a.string()) {
       in.charge(a.string()->size() * times);
@@ -160,7 +162,7 @@ bool holds(Interpreter& in, const Value& container, const Value& value) {
     if (!value.string()) in.refuse(concat(value.type(), " looked for in a string"));
     return text->find(*value.string()) != std::string::npos;
   }
-  in.take_steps(comparisons_of(container));
+  in.take_steps(container.size().comparisons);
   if (const auto* list = container.list())
     return std::ranges::any_of(*list, [&](const Value& item) { return equal(item, value); });
   if (const auto* dict = container.dict())

@@ -56,7 +56,7 @@ std::string string_repr(const std::string& text) {
 
 std::string repr(const Value& value, int depth) {
   check(depth < kDeepest, kPlaceOfValue, "expected values nested at most ", kDeepest,
-        " deep, got deeper ones.");
+        " deep, got deeper ones. Correct the template or the messages.");
   if (const auto* text = value.string()) return string_repr(*text);
   if (const auto* list = value.list()) {
     std::string out = "[";
@@ -76,6 +76,21 @@ std::string repr(const Value& value, int depth) {
   return value.text();
 }
 
+/// As good as without end: sums of sizes stop there.
+constexpr size_t kMuch = size_t{1} << 60;
+
+void add_to(Size& size, const Size& item) {
+  size.comparisons = std::min(size.comparisons + item.comparisons, kMuch);
+  size.bytes = std::min(size.bytes + item.bytes, kMuch);
+  size.depth = std::max(size.depth, item.depth + 1);
+}
+
+const Size& checked(const Size& size) {
+  check(size.depth <= kDeepest, kPlaceOfValue, "expected values nested at most ", kDeepest,
+        " deep, got deeper ones. Correct the template.");
+  return size;
+}
+
 std::string json_string(const std::string& text, bool ascii) {
   return nlohmann::json(text).dump(-1, ' ', ascii, nlohmann::json::error_handler_t::replace);
 }
@@ -89,21 +104,47 @@ const Value* Arguments::find(size_t place, std::string_view name) const {
   return nullptr;
 }
 
-Value::Value(List value) : value_(std::make_shared<const List>(std::move(value))) {}
-Value::Value(Dict value) : value_(std::make_shared<const Dict>(std::move(value))) {}
-Value::Value(Function value) : value_(std::make_shared<const Function>(std::move(value))) {}
+Value::Value(List value) {
+  Size size;
+  for (const auto& item : value) add_to(size, item.size());
+  value_ = std::make_shared<const Sized<List>>(Sized<List>{std::move(value), checked(size)});
+}
+Value::Value(Dict value) {
+  Size size;
+  for (const auto& [key, item] : value) {
+    add_to(size, key.size());
+    add_to(size, item.size());
+  }
+  size.comparisons = std::min(size.comparisons, kMuch / (value.size() + 1)) * (value.size() + 1);
+  value_ = std::make_shared<const Sized<Dict>>(Sized<Dict>{std::move(value), checked(size)});
+}
+Value::Value(Function value, const Value& of) {
+  Size size;
+  add_to(size, of.size());
+  value_ = std::make_shared<const Sized<Function>>(
+      Sized<Function>{std::move(value), {.depth = checked(size).depth}});
+}
+Value::Value(Function value) : Value(std::move(value), Value()) {}
 
 const List* Value::list() const {
-  const auto* found = as<std::shared_ptr<const List>>();
-  return found ? found->get() : nullptr;
+  const auto* found = as<std::shared_ptr<const Sized<List>>>();
+  return found ? &(*found)->value : nullptr;
 }
 const Dict* Value::dict() const {
-  const auto* found = as<std::shared_ptr<const Dict>>();
-  return found ? found->get() : nullptr;
+  const auto* found = as<std::shared_ptr<const Sized<Dict>>>();
+  return found ? &(*found)->value : nullptr;
 }
 const Function* Value::function() const {
-  const auto* found = as<std::shared_ptr<const Function>>();
-  return found ? found->get() : nullptr;
+  const auto* found = as<std::shared_ptr<const Sized<Function>>>();
+  return found ? &(*found)->value : nullptr;
+}
+Size Value::size() const {
+  if (const auto* text = string())
+    return {.comparisons = 1 + text->size() / 256, .bytes = text->size() + 8};
+  if (const auto* held = as<std::shared_ptr<const Sized<List>>>()) return (*held)->size;
+  if (const auto* held = as<std::shared_ptr<const Sized<Dict>>>()) return (*held)->size;
+  if (const auto* held = as<std::shared_ptr<const Sized<Function>>>()) return (*held)->size;
+  return {};
 }
 std::shared_ptr<Namespace> Value::space() const {
   const auto* found = as<std::shared_ptr<Namespace>>();
@@ -176,18 +217,6 @@ bool equal(const Value& a, const Value& b) {
   return (a.is_none() && b.is_none()) || (a.is_undefined() && b.is_undefined());
 }
 
-size_t comparisons_of(const Value& value) {
-  size_t out = 1;
-  if (const auto* text = value.string()) out += text->size() / 256;
-  if (const auto* list = value.list())
-    for (const Value& item : *list) out += comparisons_of(item);
-  if (const auto* dict = value.dict()) {
-    for (const auto& [name, item] : *dict) out += comparisons_of(name) + comparisons_of(item);
-    out *= dict->size() + 1;
-  }
-  return out;
-}
-
 int compare(const Value& a, const Value& b) {
   if (a.is_number() && b.is_number()) {
     const double left = a.number(), right = b.number();
@@ -221,7 +250,7 @@ Value from_json(const nlohmann::ordered_json& json) {
 
 std::string to_json(const Value& value, const JsonStyle& style, int depth) {
   check(depth < kDeepest, kPlaceOfValue, "expected values nested at most ", kDeepest,
-        " deep for tojson, got deeper ones.");
+        " deep for tojson, got deeper ones. Correct the template or the messages.");
   if (value.is_none()) return "null";
   if (const auto* flag = value.as<bool>()) return *flag ? "true" : "false";
   if (value.is_number()) return value.text();

@@ -38,12 +38,33 @@ struct Namespace {
   std::vector<std::pair<std::string, Value>> fields;
 };
 
-/// Lists and dicts never change; a namespace is the one thing that does.
+/// What going through a value takes.
+struct Size {
+  /// Comparisons with another value, at most: one for each value in it, itself included, and for
+  /// each 256 bytes of a string; of a table each key meets all the other's.
+  size_t comparisons = 1;
+  /// Of its text, about.
+  size_t bytes = 8;
+  /// Values inside one another.
+  int depth = 0;
+};
+
+/// Something shared, whose size was taken when it was made: a value may be in a list many times.
+template <class T>
+struct Sized {
+  T value;
+  Size size;
+};
+
+/// Lists and dicts never change; a namespace is the one thing that does. Throws Error for lists and
+/// dicts inside one another too deep.
 class Value {
  public:
-  using Variant = std::variant<Undefined, None, bool, int64_t, double, std::string,
-                               std::shared_ptr<const List>, std::shared_ptr<const Dict>,
-                               std::shared_ptr<const Function>, std::shared_ptr<Namespace>>;
+  // A copy shares what it holds: memory is what was made, however often it is somewhere.
+  using Variant =
+      std::variant<Undefined, None, bool, int64_t, double, std::shared_ptr<const std::string>,
+                   std::shared_ptr<const Sized<List>>, std::shared_ptr<const Sized<Dict>>,
+                   std::shared_ptr<const Sized<Function>>, std::shared_ptr<Namespace>>;
 
   Value() = default;
   Value(Undefined value) : value_(std::move(value)) {}
@@ -51,11 +72,13 @@ class Value {
   Value(bool value) : value_(value) {}
   Value(int64_t value) : value_(value) {}
   Value(double value) : value_(value) {}
-  Value(std::string value) : value_(std::move(value)) {}
-  Value(std::string_view value) : value_(std::string(value)) {}
-  Value(const char* value) : value_(std::string(value)) {}
+  Value(std::string value) : value_(std::make_shared<const std::string>(std::move(value))) {}
+  Value(std::string_view value) : Value(std::string(value)) {}
+  Value(const char* value) : Value(std::string(value)) {}
   Value(List value);
   Value(Dict value);
+  /// A function that holds `of`, a method's value.
+  Value(Function value, const Value& of);
   Value(Function value);
   Value(std::shared_ptr<Namespace> value) : value_(std::move(value)) {}
 
@@ -63,7 +86,10 @@ class Value {
   const T* as() const {
     return std::get_if<T>(&value_);
   }
-  const std::string* string() const { return as<std::string>(); }
+  const std::string* string() const {
+    const auto* found = as<std::shared_ptr<const std::string>>();
+    return found ? found->get() : nullptr;
+  }
   /// Null for another kind.
   const List* list() const;
   const Dict* dict() const;
@@ -77,6 +103,8 @@ class Value {
   /// Of a number.
   double number() const;
   int64_t integer() const;
+
+  Size size() const;
 
   /// What `if` asks.
   bool truth() const;
@@ -95,9 +123,6 @@ class Value {
 
 bool equal(const Value& a, const Value& b);
 
-/// How many comparisons with another value it takes at most: one for each value in it, itself
-/// included, and for each 256 bytes of a string; of a table each key meets all the other's.
-size_t comparisons_of(const Value& value);
 /// Less than zero, zero, more than zero; throws Error for kinds that have no order.
 int compare(const Value& a, const Value& b);
 

@@ -245,10 +245,16 @@ std::unique_ptr<LayerState> MoELayerImpl::new_state(const StateShape& shape) con
         "expected a layer whose tokens do not depend on later ones, to generate one by one, got ",
         router_->looks_ahead() ? concat("router.kind = \"", options_.router.kind, '"')
                                : concat("capacity.", capacity),
-        ". Evaluate whole texts (moe eval, moe forward), or train with ",
-        router_->looks_ahead() ? "another router."
-                               : "capacity.eval_factor = 0, or capacity.order = \"token\" and "
-                                 "capacity.group_tokens = 0.");
+        options_.capacity.whole_call && !capacity.empty()
+            ? ": an expert has room for so many tokens of a call, so what a token gets depends on "
+              "the texts beside it and on how many tokens are read at a time. Evaluate whole texts "
+              "(moe eval, moe forward), or make room for every token: capacity.eval_factor, "
+              "eval_fraction and limit of 0 (of NLLB-MoE moe_eval_capacity_token_fraction = 1.0 in "
+              "config.json)."
+        : router_->looks_ahead()
+            ? ". Evaluate whole texts (moe eval, moe forward), or train with another router."
+            : ". Evaluate whole texts (moe eval, moe forward), or train with capacity.eval_factor "
+              "= 0, or capacity.order = \"token\" and capacity.group_tokens = 0.");
   auto out = std::make_unique<MoEState>();
   if (shared_) out->shared = shared_->new_state(shape);
   if (!options_.capacity.limits(/*training=*/false) && !out->shared) return nullptr;

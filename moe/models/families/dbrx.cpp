@@ -13,7 +13,6 @@ DecoderOptions options(const HfConfig& c) {
   a.ignore({"attn_pdrop", "model_type"});
   f.ignore({"hidden_size", "model_type", "moe_jitter_eps", "moe_loss_weight"});
   f.only("uniform_expert_assignment", {false}, "experts without a choice");
-  f.only("moe_normalize_expert_weights", {1}, "another norm of the weights than their sum");
   Attention attention;
   attention.heads = c.size("n_heads");
   attention.kv_heads = a.size("kv_n_heads", 1);
@@ -27,6 +26,10 @@ DecoderOptions options(const HfConfig& c) {
   TopKRouter router;
   router.renormalise =
       f.has("moe_normalize_expert_weights") || !f.names("moe_normalize_expert_weights");
+  router.norm = f.number("moe_normalize_expert_weights", 1);
+  check(router.norm > 0, "models/dbrx",
+        "expected moe_normalize_expert_weights above 0 or null, got ", router.norm,
+        ". Correct config.json.");
   layers::MoELayerOptions mixture;
   mixture.num_experts = f.size("moe_num_experts");
   mixture.top_k = f.size("moe_top_k");
@@ -75,8 +78,8 @@ Table config(const DecoderOptions& o) {
   f.set("ffn_hidden_size", parts.expert.d_ff);
   f.set("moe_num_experts", parts.mixture.num_experts);
   f.set("moe_top_k", parts.mixture.top_k);
-  f.set("moe_normalize_expert_weights",
-        kind_options<TopKRouter>(parts.mixture.router).renormalise ? Value(1) : Value());
+  const auto router = kind_options<TopKRouter>(parts.mixture.router);
+  f.set("moe_normalize_expert_weights", router.renormalise ? Value(router.norm) : Value());
   f.set("ffn_act_fn", table_of({{"name", hf_activation(parts.expert.activation)}}));
   Table out = table_of({{"architectures", Array{"DbrxForCausalLM"}},
                         {"model_type", "dbrx"},

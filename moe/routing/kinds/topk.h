@@ -10,6 +10,7 @@ namespace moe {
 /// Softmax top-k: the K largest of p = softmax(l / temperature), or of p + selection bias.
 struct TopKRouter {
   bool renormalise = true;
+  double norm = 1;
   std::string softmax = "before";
   double scale = 1;
   std::string weight_on = "output";
@@ -28,6 +29,10 @@ struct TopKRouter {
   template <class Visitor>
   void fields(Visitor& v) {
     routing::softmax_fields(*this, v);
+    v("norm", norm,
+      "renormalise divides by this p-norm of the chosen weights, (sum of w^p)^(1/p): 1 is their "
+      "sum "
+      "(DBRX's moe_normalize_expert_weights)");
     routing::temperature_fields(*this, v);
     routing::bias_field(*this, v);
     routing::group_fields(*this, v);
