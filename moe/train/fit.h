@@ -7,6 +7,8 @@ namespace moe::train {
 
 /// Throws ConfigError unless the model can read what the data hold: ids, lengths, shapes of images.
 /// What it answers is the objective's business.
-void check_reads(const models::ModelTraits& model, const data::Dataset& dataset);
+/// `init` names where the weights come from, if from anywhere.
+void check_reads(const models::ModelTraits& model, const data::Dataset& dataset,
+                 const std::string& init = "");
 
 }  // namespace moe::train
