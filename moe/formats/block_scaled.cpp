@@ -119,11 +119,14 @@ at::Tensor widen_mxfp4(const at::Tensor& blocks, const at::Tensor& scales, at::S
     at::parallel_for(0, exponents.numel(), grain(2 * B), [&](int64_t begin, int64_t end) {
       for (int64_t g = begin; g < end; ++g) {
         const float scale = power_of_two(exponent[g]);
+        std::array<scalar_t, kE2m1.size()> scaled;
+        for (size_t i = 0; i < scaled.size(); ++i)
+          scaled[i] = static_cast<scalar_t>(kE2m1[i] * scale);
         for (int64_t b = 0; b < B; ++b) {
           const uint8_t byte = from[g * B + b];
           scalar_t* const two = to + (g * B + b) * 2;
-          two[0] = static_cast<scalar_t>(kE2m1[byte & 15] * scale);
-          two[1] = static_cast<scalar_t>(kE2m1[byte >> 4] * scale);
+          two[0] = scaled[byte & 15];
+          two[1] = scaled[byte >> 4];
         }
       }
     });

@@ -79,29 +79,67 @@ const TensorInfo& SafetensorsFile::info(std::string_view name) const {
   return *found->second;
 }
 
+namespace {
+
+/// The bytes of `count` numbers from `first` on, counted as TensorInfo's are. Throws for numbers
+/// that the tensor has not.
+std::pair<uint64_t, uint64_t> range_of(const TensorInfo& tensor, std::string_view name,
+                                       int64_t first, int64_t count) {
+  const auto size = static_cast<uint64_t>(c10::elementSize(tensor.dtype));
+  const auto numbers = static_cast<int64_t>((tensor.end - tensor.begin) / size);
+  if (first < 0 || count < 0 || first > numbers - count)
+    fail("formats/safetensors", "expected a part of the ", numbers, " numbers of tensor ",
+         in_quotes(name), ", got ", count, " from ", first, " on.");
+  const uint64_t begin = tensor.begin + static_cast<uint64_t>(first) * size;
+  return {begin, begin + static_cast<uint64_t>(count) * size};
+}
+
+}  // namespace
+
 at::Tensor SafetensorsFile::tensor(std::string_view name) const {
   const TensorInfo& tensor = info(name);
+  return read(name, tensor, tensor.begin, tensor.end, tensor.shape);
+}
+
+at::Tensor SafetensorsFile::part(std::string_view name, int64_t first, int64_t count) const {
+  const TensorInfo& tensor = info(name);
+  const auto [begin, end] = range_of(tensor, name, first, count);
+  return read(name, tensor, begin, end, {count});
+}
+
+bool SafetensorsFile::gives_view(std::string_view name) const {
+  const TensorInfo& tensor = info(name);
+  const auto address = reinterpret_cast<uintptr_t>(file_->bytes().data());
+  return (address + header_->data_begin + tensor.begin) % c10::elementSize(tensor.dtype) == 0;
+}
+
+at::Tensor SafetensorsFile::read(std::string_view name, const TensorInfo& tensor, uint64_t begin,
+                                 uint64_t end, at::IntArrayRef shape) const {
   const auto options = at::TensorOptions().dtype(tensor.dtype);
-  const auto bytes =
-      file_->bytes().subspan(header_->data_begin + tensor.begin, tensor.end - tensor.begin);
-  if (bytes.empty()) return at::empty(tensor.shape, options);
+  const auto bytes = file_->bytes().subspan(header_->data_begin + begin, end - begin);
+  if (bytes.empty()) return at::empty(shape, options);
   // Any other byte in a C++ bool is undefined behaviour wherever it is read.
   if (tensor.dtype == at::kBool)
     check(std::all_of(bytes.begin(), bytes.end(), [](auto byte) { return byte <= std::byte{1}; }),
           "formats/safetensors", "expected bytes 0 and 1 in BOOL tensor ", in_quotes(name), " of '",
           file_->path().string(), "', got others. The file is damaged; fetch or write it again.");
-  if (reinterpret_cast<uintptr_t>(bytes.data()) % c10::elementSize(tensor.dtype) != 0) {
-    const at::Tensor copy = at::empty(tensor.shape, options);
+  if (!gives_view(name)) {
+    const at::Tensor copy = at::empty(shape, options);
     std::memcpy(copy.mutable_data_ptr(), bytes.data(), bytes.size());
     return copy;
   }
   return at::from_blob(
-      const_cast<std::byte*>(bytes.data()), tensor.shape, [keep = file_](void*) {}, options);
+      const_cast<std::byte*>(bytes.data()), shape, [keep = file_](void*) {}, options);
 }
 
 void SafetensorsFile::release(std::string_view name) const {
   const TensorInfo& tensor = info(name);
   file_->release(header_->data_begin + tensor.begin, header_->data_begin + tensor.end);
+}
+
+void SafetensorsFile::release(std::string_view name, int64_t first, int64_t count) const {
+  const auto [begin, end] = range_of(info(name), name, first, count);
+  file_->release(header_->data_begin + begin, header_->data_begin + end);
 }
 
 void write_safetensors(OutputFile& out, const std::vector<TensorSource>& tensors,

@@ -34,12 +34,20 @@ class SafetensorsFile {
   /// writing to it does what the mapping says. A tensor that does not stand at a multiple of its
   /// element size is copied. Throws when a BOOL tensor holds a byte other than 0 or 1.
   at::Tensor tensor(std::string_view name) const;
+  /// The same for a part of the tensor: `count` numbers from number `first` on, as a vector.
+  at::Tensor part(std::string_view name, int64_t first, int64_t count) const;
+  /// Whether `tensor` gives a view, not a copy.
+  bool gives_view(std::string_view name) const;
   /// Lets go of the memory that reading the tensor took; views of it stay valid and read again.
   void release(std::string_view name) const;
+  /// The same for the whole pages of a part.
+  void release(std::string_view name, int64_t first, int64_t count) const;
   const std::map<std::string, std::string>& metadata() const { return header_->metadata; }
 
  private:
   SafetensorsFile() = default;
+  at::Tensor read(std::string_view name, const TensorInfo& tensor, uint64_t begin, uint64_t end,
+                  at::IntArrayRef shape) const;
 
   std::shared_ptr<const MappedFile> file_;
   std::shared_ptr<const SafetensorsHeader> header_;

@@ -12,34 +12,14 @@ namespace moe::formats {
 namespace {
 
 constexpr const char* kPlaceOfShards = "formats/safetensors";
-constexpr uint64_t kLargestIndex = uint64_t{256} << 20;
+// An index of half a million tensors, more than any model has, takes less of both.
+constexpr uint64_t kLargestIndex = uint64_t{64} << 20;
+constexpr size_t kMostIndexValues = size_t{1} << 21;
 
 /// Whether `name` names a file of the folder itself.
 bool is_bare_name(const std::string& name) {
   return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos &&
          name != "." && name != "..";
-}
-
-/// Which file each tensor stands in, as the index says.
-std::map<std::string, std::string> read_index(const Path& path) {
-  const auto shown = concat('\'', path.string(), '\'');
-  const auto index = parse_strict_json(read_file(real_files(), path, kLargestIndex), kPlaceOfShards,
-                                       shown, {.depth = 4});
-  const auto map = index.find("weight_map");
-  check(map != index.end() && map->is_object() && !map->empty(), kPlaceOfShards,
-        "expected the object 'weight_map' (tensor name -> file name) in ", shown, ", found ",
-        map == index.end() ? "none"
-        : map->is_object() ? "an empty one"
-                           : map->type_name(),
-        ". The file is damaged; fetch it again.");
-  std::map<std::string, std::string> out;
-  for (const auto& [name, file] : map->items()) {
-    check(file.is_string() && is_bare_name(file.get_ref<const std::string&>()), kPlaceOfShards,
-          "expected the name of a file beside the index for tensor ", in_quotes(name), " in ",
-          shown, ", got ", in_quotes(file.dump()), ". The file is damaged or hostile.");
-    out[name] = file.get<std::string>();
-  }
-  return out;
 }
 
 uint64_t bytes_of_source(const TensorSource& source) {
@@ -88,6 +68,27 @@ const std::map<std::string, std::string> kMetadata = {{"format", "pt"}};
 
 }  // namespace
 
+std::map<std::string, std::string> parse_shard_index(std::string_view text,
+                                                     const std::string& source) {
+  const auto index =
+      parse_strict_json(text, kPlaceOfShards, source, {.depth = 4, .values = kMostIndexValues});
+  const auto map = index.find("weight_map");
+  check(map != index.end() && map->is_object() && !map->empty(), kPlaceOfShards,
+        "expected the object 'weight_map' (tensor name -> file name) in ", source, ", found ",
+        map == index.end() ? "none"
+        : map->is_object() ? "an empty one"
+                           : map->type_name(),
+        ". The file is damaged; fetch it again.");
+  std::map<std::string, std::string> out;
+  for (const auto& [name, file] : map->items()) {
+    check(file.is_string() && is_bare_name(file.get_ref<const std::string&>()), kPlaceOfShards,
+          "expected the name of a file beside the index for tensor ", in_quotes(name), " in ",
+          source, ", got ", in_quotes(file.dump()), ". The file is damaged or hostile.");
+    out[name] = file.get<std::string>();
+  }
+  return out;
+}
+
 SafetensorsShards SafetensorsShards::open(const Path& folder, Mapping mapping) {
   auto& files = real_files();
   SafetensorsShards out;
@@ -105,14 +106,21 @@ SafetensorsShards SafetensorsShards::open(const Path& folder, Mapping mapping) {
     return out;
   }
   if (!files.exists(folder / kShardIndex)) refuse_without_weights(folder);
-  const auto index = read_index(folder / kShardIndex);
+  const auto index = parse_shard_index(read_file(files, folder / kShardIndex, kLargestIndex),
+                                       concat('\'', (folder / kShardIndex).string(), '\''));
   std::vector<std::string> order;
   for (const auto& [name, file] : index) order.push_back(file);
   std::ranges::sort(order);
   order.erase(std::ranges::unique(order).begin(), order.end());
+  std::vector<std::string> wrong;
+  for (const auto& file : order)
+    if (!files.exists(folder / file)) wrong.push_back((folder / file).string());
+  if (!wrong.empty())
+    fail(kPlaceOfShards, "expected the ", order.size(), " shards that ", kShardIndex,
+         " names beside it, found ", wrong.size(), " missing. Fetch them too.",
+         indented_list(wrong));
   for (const auto& file : order) take(file);
 
-  std::vector<std::string> wrong;
   for (const auto& [name, file] : index) {
     const auto found = out.where_.find(name);
     if (found == out.where_.end())

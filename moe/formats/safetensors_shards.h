@@ -15,6 +15,12 @@ namespace moe::formats {
 inline constexpr const char* kSingleShard = "model.safetensors";
 inline constexpr const char* kShardIndex = "model.safetensors.index.json";
 
+/// What an index says: the file beside it that each tensor stands in. `source` names the index in
+/// messages. Throws moe::Error for a text that is no index, and for one that names something else
+/// than a file beside it.
+std::map<std::string, std::string> parse_shard_index(std::string_view text,
+                                                     const std::string& source);
+
 /// All tensors of a folder, mapped. Copies share the mappings; const calls are thread-safe.
 class SafetensorsShards {
  public:
@@ -29,7 +35,14 @@ class SafetensorsShards {
   /// As those of SafetensorsFile.
   const TensorInfo& info(std::string_view name) const { return file(name).info(name); }
   at::Tensor tensor(std::string_view name) const { return file(name).tensor(name); }
+  at::Tensor part(std::string_view name, int64_t first, int64_t count) const {
+    return file(name).part(name, first, count);
+  }
+  bool gives_view(std::string_view name) const { return file(name).gives_view(name); }
   void release(std::string_view name) const { file(name).release(name); }
+  void release(std::string_view name, int64_t first, int64_t count) const {
+    file(name).release(name, first, count);
+  }
   /// Bytes of all tensors together.
   uint64_t bytes() const;
 

@@ -1,11 +1,8 @@
-#include <ATen/core/grad_mode.h>
-#include <ATen/ops/empty.h>
-#include <ATen/ops/equal.h>
+#include <algorithm>
 
 #include <moe/base/error.h>
-#include <moe/base/log.h>
-#include <moe/formats/finite.h>
 #include <moe/formats/json_table.h>
+#include <moe/models/configured.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/stored_weights.h>
 #include <moe/parameters/list.h>
@@ -13,53 +10,15 @@
 
 namespace moe::models {
 
+std::string naming_file(const std::string& message, const std::string& file) {
+  if (message.find(file) != message.npos) return message;
+  const size_t line = std::min(message.find('\n'), message.size());
+  return concat(message.substr(0, line), " That is what '", file, "' says.", message.substr(line));
+}
+
 namespace {
 
 constexpr const char* kPlaceOfHuggingFace = "models/hugging_face";
-
-bool is_plain(at::ScalarType type) {
-  return type == at::kFloat || type == at::kBFloat16 || type == at::kHalf || type == at::kDouble;
-}
-
-void check_types(const TensorMap& map, const StoredWeights& weights, std::string_view source) {
-  std::vector<std::string> wrong;
-  for (const auto& tensor : map.tensors())
-    if (const auto type = weights.dtype(tensor.name); type && !is_plain(*type))
-      wrong.push_back(concat('\'', tensor.name, "' is ", c10::toString(*type)));
-  if (!wrong.empty())
-    fail(kPlaceOfHuggingFace,
-         "expected tensors in float32, bfloat16, float16 or float64, or quantised as "
-         "quantization_config in config.json says, in ",
-         source, ", got ", wrong.size(), " of other types. Fetch the model in one of these.",
-         indented_list(wrong));
-}
-
-/// Notes tensors with numbers that are not finite.
-class FiniteCheck {
- public:
-  void look_at(const std::string& name, const Tensor& values) {
-    if (const int64_t found = formats::count_not_finite(values); found > 0)
-      found_.push_back(concat('\'', name, "': ", found, " of ", values.numel()));
-  }
-  void warn(std::string_view source) const {
-    if (!found_.empty())
-      log::warn(concat("weights of ", source,
-                       " hold numbers that are not finite (NaN or "
-                       "infinity), in ",
-                       found_.size(), " tensors; so will results that meet them.",
-                       indented_list(found_)));
-  }
-
- private:
-  std::vector<std::string> found_;
-};
-
-/// A tensor that only repeats a parameter must hold the same numbers.
-void check_tied(const std::string& name, const Tensor& values, const Parameter& ours) {
-  check(at::equal(values.to(ours.tensor.scalar_type()), ours.tensor), kPlaceOfHuggingFace,
-        "expected '", name, "' to repeat '", ours.name,
-        "', as config.json says (tie_word_embeddings), got other numbers. Correct the flag.");
-}
 
 /// What stands in multimodal directories beside the language model.
 const std::vector<std::string> kOtherModalities = {
@@ -94,10 +53,12 @@ bool is_hugging_face(const Path& folder) {
 }
 
 HuggingFaceConfig read_hugging_face(const Path& folder) {
-  auto config = HfConfig::read(folder);
-  auto family = family_name(config);
-  auto spec = family_of(family)->options(config);
-  return {std::move(family), std::move(spec), std::move(config)};
+  return configured((folder / kHfConfigName).string(), [&]() -> HuggingFaceConfig {
+    auto config = HfConfig::read(folder);
+    auto family = family_name(config);
+    auto spec = family_of(family)->options(config);
+    return {std::move(family), std::move(spec), std::move(config)};
+  });
 }
 
 TensorMap tensor_map(const std::string& family, const ModelSpec& spec,
@@ -105,50 +66,11 @@ TensorMap tensor_map(const std::string& family, const ModelSpec& spec,
   return family_of(family)->names(spec).fill_in(tensors_of(model), checkpoint);
 }
 
-void fill_from_weights(const torch::nn::Module& model, const TensorMap& map,
-                       const StoredWeights& weights, at::ScalarType dtype,
-                       std::string_view source) {
-  const at::NoGradGuard no_grad;
-  map.check_tensors(weights.shapes(), source);
-  check_types(map, weights, source);
-  std::map<std::string_view, const ForeignTensor*> foreign;
-  for (const auto& tensor : map.tensors()) foreign[tensor.name] = &tensor;
-  const Parameters ours = tensors_of(model);
-  const auto target = [&](size_t p) {
-    const Tensor& tensor = ours[p].tensor;
-    if (tensor.is_meta()) set_memory(tensor, at::empty(tensor.sizes(), type_in(ours[p], dtype)));
-    return tensor;
-  };
-  FiniteCheck finite;
-  for (const auto& name : weights.names()) {  // in the order of their bytes
-    const auto found = foreign.find(name);
-    if (found == foreign.end()) continue;
-    const ForeignTensor& tensor = *found->second;
-    const size_t first = tensor.pieces.front().parameter;
-    const auto type = type_in(ours[first], dtype);
-    const Tensor values = weights.tensor(name, type);
-    finite.look_at(name, values);
-    if (tensor.is_parameter() && ours[first].tensor.is_meta() && weights.dtype(name) == type)
-      set_memory(ours[first].tensor, values);
-    else
-      from_foreign(tensor, values, target);
-    weights.release(name);
-  }
-  for (const auto& name : weights.names()) {
-    const auto parameter = map.tied_to(name);
-    if (!parameter) continue;
-    const Parameter& repeated = ours[*parameter];
-    check_tied(name, weights.tensor(name, repeated.tensor.scalar_type()), repeated);
-    weights.release(name);
-  }
-  finite.warn(source);
-}
-
 HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype,
                                    const std::function<void(Model&)>& change) {
   HuggingFaceModel out{read_hugging_face(folder), nullptr, nullptr};
   const auto weights = StoredWeights::open(folder, out.config, Mapping::kCopyOnWrite);
-  out.model = make_model(out.spec);
+  out.model = configured((folder / kHfConfigName).string(), [&] { return make_model(out.spec); });
   if (change) change(*out.model);
   out.names = std::make_shared<const TensorMap>(names_in(out, *out.model, weights.shapes()));
   fill_from_weights(*out.model, *out.names, weights, dtype, concat('\'', folder.string(), '\''));
@@ -158,7 +80,8 @@ HuggingFaceModel load_hugging_face(const Path& folder, at::ScalarType dtype,
 
 at::ScalarType stored_type_of(const HuggingFaceConfig& directory, const Path& folder) {
   const auto weights = StoredWeights::open(folder, directory.config);
-  const auto model = make_model(directory.spec);
+  const auto model =
+      configured((folder / kHfConfigName).string(), [&] { return make_model(directory.spec); });
   const Parameters ours = tensors_of(*model);
   auto out = at::ScalarType::Undefined;
   const auto names = names_in(directory, *model, weights.shapes());

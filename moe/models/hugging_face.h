@@ -34,7 +34,8 @@ TensorMap tensor_map(const std::string& family, const ModelSpec& spec,
                      const torch::nn::Module& model, const TensorShapes& checkpoint = {});
 
 /// Fills `model`, whose tensors need no memory yet, from a checkpoint, floating parameters as
-/// `dtype`, one tensor after another: no second copy is ever there.
+/// `dtype`, a part after another (of about a megabyte, or rows that belong together): no second
+/// copy is ever there, of no tensor.
 ///
 /// A parameter that the checkpoint holds in one piece and as `dtype` becomes a view of the mapped
 /// file: embedding, head, norms, attention, router and the like. It takes no memory of its own

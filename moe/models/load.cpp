@@ -10,6 +10,7 @@
 #include <moe/formats/safetensors.h>
 #include <moe/formats/safetensors_shards.h>
 #include <moe/models/companions.h>
+#include <moe/models/configured.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/load.h>
 #include <moe/parameters/list.h>
@@ -44,6 +45,22 @@ void check_whole(const Path& folder, const std::string& who, const std::vector<P
          other_choice(others), ", or take it as it is with --no-verify.", indented_list(damage));
 }
 
+/// Why `folder`, which is no run, checkpoint or Hugging Face model, is none, and what to do.
+std::string what_is_missing(const Path& folder) {
+  auto& files = real_files();
+  const auto names = files.list(folder);
+  const auto has_ending = [&](const char* ending) {
+    return std::ranges::any_of(names, [&](const auto& name) { return name.ends_with(ending); });
+  };
+  if (names.empty()) return "found an empty folder. Check the path.";
+  if (has_ending(".safetensors") || has_ending(".bin"))
+    return concat("found weights without ", kHfConfigName, ". Fetch it too.");
+  if (files.exists(folder / "config.toml"))
+    return "found a run without a checkpoint. Wait for its first (train.checkpoint_every), or "
+           "start the run again.";
+  return "found none of them. Check the path.";
+}
+
 /// The checkpoint folder that `path` means.
 Path find_checkpoint(const Path& path, bool verify) {
   auto& files = real_files();
@@ -66,10 +83,11 @@ Path find_checkpoint(const Path& path, bool verify) {
     if (files.exists(path / name / "checkpoints")) runs.push_back((path / name).string());
   check<ConfigError>(runs.empty(), "models/load", "expected one run, found several in ",
                      path.string(), ". Name one of them.", indented_list(runs));
-  fail("models/load",
-       "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face "
-       "model (with config.json) in ",
-       path.string(), ", found none. Train first, or wait for the run's first checkpoint.");
+  fail<ConfigError>(
+      "models/load",
+      "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face "
+      "model (with config.json) in ",
+      path.string(), ", ", what_is_missing(path));
 }
 
 std::optional<int64_t> step_in(const checkpoint::Manifest& manifest) {
@@ -214,7 +232,8 @@ LoadedModel load(const std::filesystem::path& path, const LoadOptions& options) 
   out.has_step = opened.step.has_value();
   out.converted_from = opened.converted_from;
   out.config = config_of(out.folder);
-  out.model = make_model(out.spec());
+  out.model =
+      configured((out.folder / "config.toml").string(), [&] { return make_model(out.spec()); });
   change(*out.model);
   materialise(*out.model, at::kCPU, options.dtype);
   checkpoint::load_tensors(
@@ -242,7 +261,8 @@ at::ScalarType stored_type(const std::filesystem::path& path) {
   const Path folder = find_checkpoint(path, /*verify=*/false);
   LoadedModel model;
   model.config = config_of(folder);
-  const auto made = make_model(model.spec());
+  const auto made =
+      configured((folder / "config.toml").string(), [&] { return make_model(model.spec()); });
   std::set<std::string> of_their_own;  // whatever type was asked for
   for (const auto& tensor : tensors_of(*made))
     if (type_in(tensor, at::kBFloat16) != at::kBFloat16) of_their_own.insert(tensor.name);
@@ -258,8 +278,11 @@ at::ScalarType stored_type(const std::filesystem::path& path) {
 data::DataOptions data_options_of(const LoadedModel& model) {
   data::DataOptions out;
   const auto* data = model.config.find("data");
-  check(data && data->as<Table>(), "models/load",
-        "expected a [data] section in the run's config.toml, found none. The run is damaged.");
+  check<ConfigError>(
+      data && data->as<Table>(), "models/load", "expected a run, whose [data] is read, in '",
+      model.folder.string(), "', found a model that ",
+      model.family.empty() ? "was converted or written without one" : "another program trained",
+      ". Name a run, or give the data yourself (moe eval --data, moe forward --tokens).");
   read_fields(out, *data->as<Table>(), "data");
   // Its own, whatever became of the file that the run read it from.
   if (const Path file = model.folder / data::kTokenizerFile; real_files().exists(file))

@@ -62,21 +62,27 @@ struct Heads {
 }  // namespace
 
 Layout transposition() {
-  return {
-      .to_theirs = [](const Tensor& ours) { return ours.transpose(-1, -2); },
-      .to_ours = [](const Tensor& theirs, at::IntArrayRef) { return theirs.transpose(-1, -2); }};
+  return {.to_theirs = [](const Tensor& ours) { return ours.transpose(-1, -2); },
+          .to_ours = [](const Tensor& theirs, at::IntArrayRef) { return theirs.transpose(-1, -2); },
+          .rows_of_one = [](at::IntArrayRef sizes) { return sizes.size() > 2 ? 1 : 0; }};
 }
 
 Layout interleaved_rows(int64_t dimension) {
   return {.to_theirs = [dimension](const Tensor& ours) { return in_turn(ours, dimension, false); },
           .to_ours = [dimension](const Tensor& theirs,
-                                 at::IntArrayRef) { return in_turn(theirs, dimension, true); }};
+                                 at::IntArrayRef) { return in_turn(theirs, dimension, true); },
+          .rows_of_one =
+              [dimension](at::IntArrayRef sizes) {
+                const auto dims = static_cast<int64_t>(sizes.size());
+                return (dimension < 0 ? dimension + dims : dimension) > 0 ? 1 : 0;
+              }};
 }
 
 Layout flattened() {
   return {
       .to_theirs = [](const Tensor& ours) { return ours.flatten(0, 1); },
-      .to_ours = [](const Tensor& theirs, at::IntArrayRef sizes) { return theirs.reshape(sizes); }};
+      .to_ours = [](const Tensor& theirs, at::IntArrayRef sizes) { return theirs.reshape(sizes); },
+      .rows_of_one = [](at::IntArrayRef sizes) { return sizes[1]; }};
 }
 
 Layout with_ones(std::vector<int64_t> places) {

@@ -72,18 +72,59 @@ Tensor to_foreign(const ForeignTensor& tensor, const std::function<Tensor(size_t
   return out;
 }
 
+int64_t ForeignTensor::rows_at_once() const {
+  int64_t rows = 1;
+  for (const auto& step : steps)
+    rows *= step.layout.rows_of_one ? step.layout.rows_of_one(step.sizes) : 0;
+  return rows > 0 || shape.empty() ? rows : shape[0];
+}
+
+namespace {
+
+/// Rows of a tensor in our layout: those from `first` on.
+struct RowsOfOurs {
+  Tensor values;
+  int64_t first = 0;
+};
+
+/// Undoes the layouts for rows of a foreign tensor.
+RowsOfOurs laid_as_ours(const ForeignTensor& tensor, const Tensor& values, int64_t first_row) {
+  RowsOfOurs out{values, first_row};
+  const bool whole = values.sizes() == tensor.shape;
+  for (const auto& step : tensor.steps | std::views::reverse) {
+    auto sizes = step.sizes;
+    if (!whole) {
+      const int64_t rows = step.layout.rows_of_one(step.sizes);
+      sizes[0] = out.values.size(0) / rows;
+      out.first /= rows;
+    }
+    out.values = step.layout.to_ours(out.values, sizes);
+  }
+  return out;
+}
+
+}  // namespace
+
 void from_foreign(const ForeignTensor& tensor, const Tensor& values,
-                  const std::function<Tensor(size_t)>& ours) {
+                  const std::function<Tensor(size_t)>& ours, int64_t first_row) {
   const at::NoGradGuard no_grad;
-  Tensor whole = values;
-  for (const auto& step : tensor.steps | std::views::reverse)
-    whole = step.layout.to_ours(whole, step.sizes);
-  int64_t row = 0;
+  const auto [rows, first] = laid_as_ours(tensor, values, first_row);
+  int64_t begin = 0;  // of the piece, along its outputs
   for (const auto& piece : tensor.pieces) {
     Tensor target = piece_of(piece, ours(piece.parameter));
-    const int64_t rows = target.dim() > 0 ? target.size(piece.outputs) : 1;
-    target.copy_(tensor.pieces.size() == 1 ? whole : whole.narrow(piece.outputs, row, rows));
-    row += rows;
+    if (target.dim() == 0) {
+      target.copy_(rows);
+      continue;
+    }
+    const int64_t outputs = target.size(piece.outputs), end = begin + outputs;
+    if (piece.outputs > 0) {
+      target.narrow(0, first, rows.size(0)).copy_(rows.narrow(piece.outputs, begin, outputs));
+    } else if (const int64_t from = std::max(begin, first),
+               to = std::min(end, first + rows.size(0));
+               from < to) {
+      target.narrow(0, from - begin, to - from).copy_(rows.narrow(0, from - first, to - from));
+    }
+    begin = end;
   }
 }
 

@@ -32,6 +32,9 @@ struct Layout {
   std::function<Tensor(const Tensor& ours)> to_theirs;
   /// `sizes` are those of the tensor that to_theirs was given.
   std::function<Tensor(const Tensor& theirs, at::IntArrayRef sizes)> to_ours;
+  /// So many rows (indices of dimension 0) of theirs are one row of ours, of these sizes, and
+  /// nothing else; 0, or no function, where rows cannot be told apart so.
+  std::function<int64_t(at::IntArrayRef sizes)> rows_of_one = {};
 };
 
 /// (…, outputs, inputs) -> (…, inputs, outputs).
@@ -104,6 +107,9 @@ struct ForeignTensor {
 
   /// Our whole parameter as it stands.
   bool is_parameter() const;
+  /// Rows (indices of dimension 0) come into ours by themselves in multiples of so many; all of
+  /// them where a layout mixes them.
+  int64_t rows_at_once() const;
 };
 
 /// Shapes of the tensors of a checkpoint.
@@ -136,9 +142,10 @@ class TensorMap {
 Tensor piece_of(const ForeignTensor::Piece& piece, const Tensor& parameter);
 /// The foreign tensor made from ours; a view where it is one piece.
 Tensor to_foreign(const ForeignTensor& tensor, const std::function<Tensor(size_t parameter)>& ours);
-/// Copies a foreign tensor into ours, casting.
+/// Copies a foreign tensor into ours, casting; or of its rows those from `first_row` on, which are
+/// a multiple of rows_at_once like their number, or go to the end.
 void from_foreign(const ForeignTensor& tensor, const Tensor& values,
-                  const std::function<Tensor(size_t parameter)>& ours);
+                  const std::function<Tensor(size_t parameter)>& ours, int64_t first_row = 0);
 
 /// The names of a family: rules, each for many tensors.
 class NameMap {

@@ -74,7 +74,24 @@ std::optional<std::string> without_ending(const std::string& name, std::string_v
   return name.substr(0, name.size() - ending.size());
 }
 
+int64_t numbers_of_row(const std::vector<int64_t>& shape) {
+  return shape.empty() ? 1 : c10::multiply_integers(shape.begin() + 1, shape.end());
+}
+
+/// Rows [first, first + count) of a tensor as it is stored.
+Tensor rows_of(const formats::SafetensorsShards& shards, const std::string& name, int64_t first,
+               int64_t count) {
+  auto shape = shards.info(name).shape;
+  const int64_t numbers = numbers_of_row(shape);
+  if (!shape.empty()) shape[0] = count;
+  return shards.part(name, first * numbers, count * numbers).view(shape);
+}
+
 }  // namespace
+
+bool is_plain(at::ScalarType type) {
+  return type == at::kFloat || type == at::kBFloat16 || type == at::kHalf || type == at::kDouble;
+}
 
 std::set<std::string> StoredWeights::take_float8(std::vector<std::string>& wrong) {
   std::set<std::string> hidden;
@@ -179,15 +196,55 @@ std::optional<at::ScalarType> StoredWeights::dtype(const std::string& name) cons
 }
 
 Tensor StoredWeights::tensor(const std::string& name, at::ScalarType dtype) const {
+  if (!quantised_.contains(name)) return shards_.tensor(name);
+  return rows(name, dtype, 0, shapes_.at(name)[0]);
+}
+
+Tensor StoredWeights::rows(const std::string& name, at::ScalarType dtype, int64_t first,
+                           int64_t count) const {
   const auto found = quantised_.find(name);
-  if (found == quantised_.end()) return shards_.tensor(name);
+  if (found == quantised_.end()) return rows_of(shards_, name, first, count);
   const auto& [values, scales, is_float8] = found->second;
-  const Tensor x = shards_.tensor(values), s = shards_.tensor(scales);
-  if (!is_float8) return formats::widen_mxfp4(x, s, dtype).transpose(-1, -2);
+  const Tensor x = rows_of(shards_, values, first, count);
+  if (!is_float8)
+    return formats::widen_mxfp4(x, rows_of(shards_, scales, first, count), dtype).transpose(-1, -2);
   // One scale for all is one block of any size.
   const bool one = block_[0] == 0;
   return formats::widen_float8(
-      x, s, one ? formats::BlockSize{int64_t{1} << 31, int64_t{1} << 31} : block_, dtype);
+      x, scales_of_rows(found->second, first, count),
+      one ? formats::BlockSize{int64_t{1} << 31, int64_t{1} << 31} : block_, dtype);
+}
+
+Tensor StoredWeights::scales_of_rows(const Quantised& tensor, int64_t first, int64_t count) const {
+  if (block_[0] == 0) return shards_.tensor(tensor.scales);
+  if (shards_.info(tensor.values).shape.size() > 2)
+    return rows_of(shards_, tensor.scales, first, count);
+  const int64_t blocks = (count + block_[0] - 1) / block_[0];
+  check(first % block_[0] == 0, kPlaceOfWeights, "expected rows of ", in_quotes(tensor.values),
+        " from a multiple of ", block_[0], " on, got ", first, '.');
+  return rows_of(shards_, tensor.scales, first / block_[0], blocks);
+}
+
+int64_t StoredWeights::rows_at_once(const std::string& name) const {
+  const auto found = quantised_.find(name);
+  const bool by_block = found != quantised_.end() && found->second.is_float8 && block_[0] > 0 &&
+                        shapes_.at(name).size() == 2;
+  return by_block ? block_[0] : 1;
+}
+
+bool StoredWeights::gives_view(const std::string& name) const {
+  return !quantised_.contains(name) && shards_.gives_view(name);
+}
+
+const std::string& StoredWeights::values_of(const std::string& name) const {
+  const auto found = quantised_.find(name);
+  return found == quantised_.end() ? name : found->second.values;
+}
+
+void StoredWeights::release_rows(const std::string& name, int64_t first, int64_t count) const {
+  const auto& values = values_of(name);
+  const int64_t numbers = numbers_of_row(shards_.info(values).shape);
+  shards_.release(values, first * numbers, count * numbers);
 }
 
 void StoredWeights::release(const std::string& name) const {

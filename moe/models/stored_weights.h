@@ -16,8 +16,11 @@
 
 namespace moe::models {
 
+/// Whether numbers of this type stand for themselves: float64, float32, bfloat16 and float16.
+bool is_plain(at::ScalarType type);
+
 /// All tensors of a directory, mapped. Quantised ones are shown as what they stand for, by the name
-/// and in the shape of the plain form, and are computed when they are read, one at a time:
+/// and in the shape of the plain form, and are computed when they are read, some rows at a time:
 ///
 ///   fp8    X (float8) with X_scale_inv, a scale for each block of quantization_config's
 ///          weight_block_size (none: one for all)            ->  X
@@ -41,8 +44,22 @@ class StoredWeights {
   std::optional<at::ScalarType> dtype(const std::string& name) const;
   /// A plain tensor as a view of its file, whatever its type; a quantised one in `dtype`.
   Tensor tensor(const std::string& name, at::ScalarType dtype) const;
-  /// Lets go of the memory that reading the tensor took.
+  /// The same for rows [first, first + count) of dimension 0. Those of a quantised tensor are a
+  /// multiple of rows_at_once, or go to the end. A tensor without dimensions is one row.
+  Tensor rows(const std::string& name, at::ScalarType dtype, int64_t first, int64_t count) const;
+  int64_t rows_at_once(const std::string& name) const;
+  /// `count` numbers of a plain tensor from number `first` on, as a vector.
+  Tensor numbers(const std::string& name, int64_t first, int64_t count) const {
+    return shards_.part(name, first, count);
+  }
+  /// Whether `tensor` gives a view of the file.
+  bool gives_view(const std::string& name) const;
+  /// Lets go of the memory that reading the tensor took, or some of its rows.
   void release(const std::string& name) const;
+  void release_rows(const std::string& name, int64_t first, int64_t count) const;
+  void release_numbers(const std::string& name, int64_t first, int64_t count) const {
+    shards_.release(name, first, count);
+  }
 
  private:
   /// The tensors that a quantised one is made of.
@@ -52,6 +69,10 @@ class StoredWeights {
   };
 
   explicit StoredWeights(formats::SafetensorsShards shards) : shards_(std::move(shards)) {}
+  /// The stored tensor that holds most of one.
+  const std::string& values_of(const std::string& name) const;
+  /// The scales of rows [first, first + count) of a float8 tensor.
+  Tensor scales_of_rows(const Quantised& tensor, int64_t first, int64_t count) const;
   /// These find the quantised tensors and return the names of what they are made of or need not.
   std::set<std::string> take_float8(std::vector<std::string>& wrong);
   std::set<std::string> take_mxfp4(std::vector<std::string>& wrong);

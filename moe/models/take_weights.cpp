@@ -62,9 +62,11 @@ void take_weights(Model& model, const Path& source, at::ScalarType dtype,
   check_same_tensors(ours, theirs, source, group.size());
   for (const auto& tensor : ours) {
     const Tensor whole = theirs.at(tensor.name).detach();
-    const auto& info = tensor.info;
+    // A copy of some experts lets the others go.
     const Tensor part =
-        info.sharded ? whole.narrow(0, info.first_expert, tensor.tensor.size(0)).clone() : whole;
+        whole.sizes() == tensor.tensor.sizes()
+            ? whole
+            : whole.narrow(0, tensor.info.first_expert, tensor.tensor.size(0)).clone();
     if (tensor.tensor.is_meta())
       set_memory(tensor.tensor, part);
     else

@@ -149,6 +149,10 @@ TextLoss evaluate_file(const models::LoadedModel& model, const std::filesystem::
   TextLoss out = evaluate(*model.model, tokens, budget);
   check(out.tokens > 0, kPlaceOfEvaluate, "expected targets in '", path.string(),
         "', found none. Give completions.");
+  check(std::isfinite(out.loss_sum), kPlaceOfEvaluate, "expected a finite loss on '", path.string(),
+        "', got ", out.loss_sum,
+        ": the model's weights are not finite or its numbers overflow. Use another checkpoint, or "
+        "compute in a wider type (--dtype).");
   out.bytes = bytes_of_targets(tokens, *model.tokenizer);
   return out;
 }

@@ -67,7 +67,7 @@ TextLoss evaluate(models::Model& model, const data::Tokens& tokens,
 /// The same for a file, with `bytes` (an end-of-text token stands for none). `format`: one of
 /// data::text_formats(); of prompts and completions only completions are targets. `packing`: where
 /// documents end and whether they stand apart (data::EvalPass). Throws moe::Error for a file that
-/// is missing, empty, shorter than 2 tokens, or without targets.
+/// is missing, empty, shorter than 2 tokens, or without targets, and where the loss is no number.
 TextLoss evaluate_file(const models::LoadedModel& model, const std::filesystem::path& path,
                        const std::string& format = "text", const data::PackingOptions& packing = {},
                        const std::vector<double>& budget = {});

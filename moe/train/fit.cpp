@@ -5,7 +5,7 @@ namespace moe::train {
 namespace {
 
 void check_reads_text(const models::ModelTraits& model, const data::DataTraits& data,
-                      const data::Dataset& dataset) {
+                      const data::Dataset& dataset, const std::string& init) {
   check<ConfigError>(model.vocabulary > 0, "config",
                      "expected a model of text for data.domains of text, got one of images. Set "
                      "model.architecture, or the format of the domains.");
@@ -13,7 +13,11 @@ void check_reads_text(const models::ModelTraits& model, const data::DataTraits& 
   check<ConfigError>(data.vocabulary <= model.vocabulary, "config",
                      "expected model.vocabulary of at least ", data.vocabulary,
                      " for the tokenizer '", tokenizer ? tokenizer->name() : "", "', got ",
-                     model.vocabulary, ". Raise it.");
+                     model.vocabulary,
+                     init.empty() ? ". Raise it."
+                                  : concat(", which the weights of train.init = '", init,
+                                           "' have. Leave data.tokenizer out to take theirs, or "
+                                           "name a tokenizer with fewer tokens."));
   check<ConfigError>(
       data.sequence <= model.context_length, "config",
       "expected data.sequence of at most model.context_length=", model.context_length, ", got ",
@@ -33,10 +37,11 @@ void check_reads_images(const models::ModelTraits& model, const data::DataTraits
 
 }  // namespace
 
-void check_reads(const models::ModelTraits& model, const data::Dataset& dataset) {
+void check_reads(const models::ModelTraits& model, const data::Dataset& dataset,
+                 const std::string& init) {
   const auto data = dataset.traits();
   if (data.vocabulary > 0)
-    check_reads_text(model, data, dataset);
+    check_reads_text(model, data, dataset, init);
   else
     check_reads_images(model, data);
 }

@@ -78,7 +78,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   texts_ = checkpoint_texts(options, *dataset_, sources, from);
   model_ = models::make_model(options.model, {.group = group_});
   const auto traits = model_->traits();
-  check_reads(traits, *dataset_);
+  check_reads(traits, *dataset_, o.init);
   objective_ =
       o.objective.make(objectives::ObjectiveShape{.model = traits, .data = dataset_->traits()});
   check_compares(o, *objective_);

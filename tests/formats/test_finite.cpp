@@ -20,6 +20,7 @@ TEST(Finite, CountsWhatIsNot) {
     values[0] = type == at::kHalf ? 65504.0 : 3e38;
     EXPECT_EQ(count_not_finite(values), 3) << type;
     EXPECT_EQ(count_not_finite(values.view({2, 35'000}).t()), 3) << type;
+    EXPECT_EQ(count_not_finite(values.view({7, 10'000}).narrow(1, 0, 9'998)), 1) << "not dense";
     EXPECT_EQ(count_not_finite(values.narrow(0, 0, 0)), 0) << type;
   }
   EXPECT_EQ(count_not_finite(at::full({4}, -1, at::kLong)), 0);

@@ -140,6 +140,29 @@ TEST(Safetensors, MisalignedTensorsAreCopied) {
   expect_same(read, wide);
 }
 
+TEST(Safetensors, GivesPartsOfTensors) {
+  const TemporaryFolder folder;
+  const at::Tensor odd = random_tensor({3}, at::kByte, 1),
+                   wide = random_tensor({2, 5000}, at::kDouble, 2);
+  for (const bool aligned : {true, false}) {
+    NamedTensors tensors = {{"wide", wide}, {"odd", odd}};
+    if (!aligned) std::swap(tensors[0], tensors[1]);
+    write_safetensors(real_files(), folder / "f", tensors);
+    const auto file = SafetensorsFile::open(folder / "f");
+    EXPECT_EQ(file.gives_view("wide"), aligned);
+    for (const auto& [first, count] :
+         {std::pair<int64_t, int64_t>{0, 10'000}, {4'999, 2}, {9'999, 1}, {10'000, 0}, {0, 0}}) {
+      expect_same(file.part("wide", first, count), wide.view({-1}).narrow(0, first, count));
+      file.release("wide", first, count);
+      expect_same(file.part("wide", first, count), wide.view({-1}).narrow(0, first, count));
+    }
+    for (const auto& [first, count] :
+         {std::pair<int64_t, int64_t>{0, 10'001}, {10'001, 0}, {-1, 2}, {5, -1}, {INT64_MAX, 2}})
+      EXPECT_ERROR(file.part("wide", first, count), "expected a part of the 10000 numbers");
+    expect_same(file.tensor("wide"), wide);
+  }
+}
+
 TEST(Safetensors, ABoolThatIsNeitherIsRefused) {
   const TemporaryFolder folder;
   write_safetensors(real_files(), folder / "f", {{"w", at::ones({3}, at::kBool)}});

@@ -120,8 +120,25 @@ TEST(SafetensorsShards, RefusesAnIndexThatLies) {
   for (const char* file : {"../x.safetensors", "/etc/passwd", "", ".."})
     EXPECT_TRUE(test::contains(with_map("{" + entry("t0", file) + "}"),
                                "expected the name of a file beside the index"));
-  EXPECT_TRUE(
-      test::contains(with_map("{" + entry("t0", "gone.safetensors") + "}"), "gone.safetensors"));
+  const auto gone = with_map("{" + entry("t0", "gone.safetensors") + "," + entry("t1", one) + "," +
+                             entry("t2", "lost.safetensors") + "}");
+  EXPECT_TRUE(test::contains(gone, "found 2 missing. Fetch them too.")) << gone;
+  for (const char* file : {"gone.safetensors", "lost.safetensors"})
+    EXPECT_TRUE(test::contains(gone, concat("\n  ", (folder / file).string()))) << gone;
+}
+
+TEST(SafetensorsShards, AnIndexOfHundredMegabytesOnOneLineIsRefusedUnread) {
+  const TemporaryFolder folder;
+  const Path index = folder / kShardIndex;
+  std::ofstream(index) << "{\"weight_map\": {\"a\": \"";
+  std::filesystem::resize_file(index, 100'000'000);
+  const auto message = opening(folder.path());
+  EXPECT_TRUE(test::contains(message, "expected at most")) << message;
+  EXPECT_TRUE(test::contains(message, index.string())) << message;
+  // Within the size, but of more values than any index has.
+  std::string many = "{\"weight_map\": {}, \"x\": [0";
+  for (int i = 0; i < (1 << 21); ++i) many += ",0";
+  EXPECT_ERROR(parse_shard_index(many + "]}", "'x'"), "values in 'x', got more");
 }
 
 TEST(SafetensorsShards, RefusesATensorInTwoShards) {

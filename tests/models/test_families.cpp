@@ -1,6 +1,5 @@
 // Families of published models: another program's numbers, and both ways between its directories
 // and our models. T tokens, V vocabulary.
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -11,14 +10,12 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
-#include <moe/base/text.h>
 #include <moe/formats/json_table.h>
 #include <moe/models/counts.h>
 #include <moe/models/decoder_family.h>
 #include <moe/models/load.h>
 #include <moe/models/save.h>
 #include <moe/parameters/list.h>
-#include <moe/parameters/materialise.h>
 
 #include "tests/models/parity.h"
 
@@ -215,65 +212,6 @@ TEST(Families, CountTheirPublishedNumbers) {
   const auto counts = count(family_of("mixtral")->options(config_of(config)));
   EXPECT_EQ(counts.total, 46'702'792'704);
   EXPECT_EQ(counts.active, 12'879'925'248);
-}
-
-/// What /proc says this process has had in memory at most, in bytes.
-int64_t most_resident() {
-  std::ifstream status("/proc/self/status");
-  for (std::string word; status >> word;)
-    if (word == "VmHWM:") {
-      int64_t kilobytes = 0;
-      status >> kilobytes;
-      return kilobytes * 1024;
-    }
-  return 0;
-}
-
-/// Run as a process of its own by the test below: VmHWM never falls.
-TEST(FamiliesInAnotherProcess, DISABLED_LoadWithoutASecondCopy) {
-  const Path folder = std::getenv("MOE_TEST_MODEL");
-  const auto file = static_cast<int64_t>(formats::SafetensorsShards::open(folder).bytes());
-  {
-    const auto warm =
-        load(kGolden / "mixtral_basic" / "model", at::kBFloat16);  // code and libraries
-  }
-  const int64_t before = most_resident();
-  const auto loaded = load(folder, at::kBFloat16);
-  double sum = 0;  // every page is read, also of what is only mapped
-  const at::NoGradGuard no_grad;
-  for (const auto& parameter : loaded.model->parameters())
-    sum += parameter.reshape(-1).slice(0, 0, {}, 1024).sum().item<double>();
-  const int64_t taken = most_resident() - before;
-  std::cout << "file " << grouped(file) << " bytes, taken " << grouped(taken) << ", sum " << sum
-            << '\n';
-  EXPECT_LE(taken, file + file / 10);
-  EXPECT_GE(taken, file / 2) << "what is not in memory was not loaded";
-}
-
-TEST(Families, LoadWithoutASecondCopy) {
-  if (most_resident() == 0) GTEST_SKIP() << "the system does not say what a process has in memory";
-  const TemporaryFolder folder;
-  Table config = HfConfig::read(kGolden / "mixtral_basic" / "model").settings();
-  for (const auto& [key, value] :
-       {std::pair{"hidden_size", 512}, std::pair{"intermediate_size", 1024},
-        std::pair{"num_hidden_layers", 8}, std::pair{"num_local_experts", 12},
-        std::pair{"vocab_size", 8000}})
-    config.set(key, value);
-  const auto spec = family_of("mixtral")->options(config_of(config));
-  {
-    const at::NoGradGuard no_grad;
-    const auto model = make_model(spec);
-    materialise(*model, at::kCPU, at::kBFloat16);
-    for (auto& parameter : model->parameters()) parameter.fill_(0.5);
-    write_hugging_face(real_files(), folder / "model", *model, tensor_map("mixtral", spec, *model),
-                       config, {}, 100'000'000);
-  }
-  ASSERT_EQ(::setenv("MOE_TEST_MODEL", (folder / "model").c_str(), 1), 0);
-  const std::string command =
-      "'" + std::filesystem::read_symlink("/proc/self/exe").string() +
-      "' --gtest_also_run_disabled_tests --gtest_brief=1 "
-      "--gtest_filter=FamiliesInAnotherProcess.DISABLED_LoadWithoutASecondCopy";
-  EXPECT_EQ(std::system(command.c_str()), 0);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
+#include <moe/models/configured.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/load.h>
 
@@ -217,6 +218,47 @@ TEST(HostileDirectories, SizesInTheConfiguration) {
     directory.write_config(folder / "model");
     EXPECT_REFUSAL(folder / "model", concat('\'', key, '\''));
   }
+}
+
+TEST(HostileDirectories, ErrorsOfTheConfigurationNameTheFile) {
+  const TemporaryFolder folder;
+  ChangedDirectory directory(kSource);
+  directory.write(folder / "model");
+  const Table sound = directory.config;
+  const Path file = folder / "model" / kHfConfigName;
+  for (const auto& [key, value] : {std::pair<const char*, Value>{"num_experts_per_tok", 5},
+                                   {"num_hidden_layers", 5000},
+                                   {"num_key_value_heads", 3},
+                                   {"num_attention_heads", 7},
+                                   {"model_type", "mixtrale"},
+                                   {"hidden_act", "mish"},
+                                   {"rms_norm_eps", -1.0},
+                                   {"new_key", 1}}) {
+    directory.config = sound;
+    directory.config.set(key, value);
+    directory.write_config(folder / "model");
+    SCOPED_TRACE(key);
+    EXPECT_THROW(load(folder / "model"), ConfigError);
+    EXPECT_REFUSAL(folder / "model", file.string());
+  }
+  EXPECT_EQ(naming_file("[a] b.\n  item", "/x/config.json"),
+            "[a] b. That is what '/x/config.json' says.\n  item");
+  EXPECT_EQ(naming_file("[a] b in '/x/config.json'.", "/x/config.json"),
+            "[a] b in '/x/config.json'.");
+}
+
+TEST(HostileDirectories, AFolderThatIsNoModelSaysWhatIsMissing) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directory(folder / "x");
+  EXPECT_REFUSAL(folder / "x", "found an empty folder. Check the path.");
+  std::ofstream(folder / "x" / "notes.txt") << "x";
+  EXPECT_REFUSAL(folder / "x", "found none of them. Check the path.");
+  std::ofstream(folder / "x" / "config.toml") << "[model]";
+  EXPECT_REFUSAL(folder / "x", "found a run without a checkpoint");
+  std::filesystem::remove(folder / "x" / "config.toml");
+  std::ofstream(folder / "x" / "model.safetensors") << "x";
+  EXPECT_REFUSAL(folder / "x", "found weights without config.json. Fetch it too.");
+  EXPECT_THROW(load(folder / "x"), ConfigError);
 }
 
 TEST(HostileDirectories, AConfigurationThatIsNone) {

@@ -147,6 +147,30 @@ TEST(NameMap, ArrangesValuesAndGradientsBothWays) {
     EXPECT_TRUE(at::equal(filled[p], ours[p].tensor)) << ours[p].name;
 }
 
+TEST(NameMap, FillsRowsByThemselvesWhereTheyStayTogether) {
+  const Parameters ours = sparse_parameters();
+  const auto map = arranged_names().fill_in(ours);
+  std::vector<Tensor> filled;
+  for (const auto& parameter : ours) filled.push_back(at::zeros_like(parameter.tensor).sub_(1));
+  std::map<std::string, int64_t> at_once;
+  for (const auto& tensor : map.tensors()) {
+    const Tensor theirs = to_foreign(tensor, [&](size_t p) { return ours[p].tensor; });
+    const int64_t rows = at_once[tensor.name] = tensor.rows_at_once();
+    ASSERT_GT(rows, 0) << tensor.name;
+    for (int64_t first = 0; first < tensor.shape[0]; first += rows)
+      from_foreign(
+          tensor, theirs.narrow(0, first, std::min(rows, tensor.shape[0] - first)),
+          [&](size_t p) { return filled[p]; }, first);
+  }
+  for (size_t p = 0; p < ours.size(); ++p)
+    EXPECT_TRUE(at::equal(filled[p], ours[p].tensor)) << ours[p].name;
+  EXPECT_EQ(at_once["h.0.router"], 1);
+  EXPECT_EQ(at_once["h.0.up"], 1) << "one expert";
+  EXPECT_EQ(at_once["h.0.up_bias"], 1);
+  EXPECT_EQ(at_once["h.0.down"], 3) << "the rows of one expert";
+  EXPECT_EQ(at_once["h.0.q"], 6) << "all: heads are taken apart";
+}
+
 Parameters experts_only() {
   Parameters out;
   for (auto& parameter : sparse_parameters())

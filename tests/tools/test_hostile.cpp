@@ -129,6 +129,13 @@ TEST_F(Hostile, APathThatNamesNothingIsWrongUsage) {
   expect_refusal({"train", std::string(5000, 'a'), "--out", path("o")}, 2, "found nothing there");
 }
 
+TEST_F(Hostile, AFolderThatIsNoModelIsWrongUsage) {
+  for (const char* command : {"generate", "analyze", "inspect"})
+    expect_refusal({command, folder_.path().string()}, 2, "found none of them. Check the path.");
+  std::filesystem::create_directory(folder_.path() / "empty");
+  expect_refusal({"generate", path("empty")}, 2, "found an empty folder. Check the path.");
+}
+
 TEST_F(Hostile, EveryUnknownKeyIsNamed) {
   std::ofstream(path("bad.toml")) << "[model]\nd_modl = 3\n[model.moe.router]\nkind = \"topk\"\n"
                                      "noize = 1\n[train]\nstepz = 3\n[zzz]\n[data]\n";

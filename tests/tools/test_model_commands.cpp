@@ -244,6 +244,36 @@ TEST_F(ModelCommands, EvalRefusesFilesWithoutText) {
   }
 }
 
+TEST_F(ModelCommands, EvalOfWeightsThatAreNoNumbersFails) {
+  {
+    const at::NoGradGuard no_grad;
+    model_->parameters().front().fill_(std::nan(""));
+  }
+  write_tiny_checkpoint(folder_ / "broken", *model_);
+  for (const bool as_json : {false, true}) {
+    std::vector<std::string> words = {"eval", (folder_ / "broken").string(), "--data",
+                                      write("text", "some text")};
+    if (as_json) words.push_back("--json");
+    const auto result = run_program(words);
+    EXPECT_EQ(result.status, 1);
+    EXPECT_PRED2(contains, result.err, "expected a finite loss on '");
+    EXPECT_FALSE(contains(result.out, "loss")) << result.out;
+  }
+}
+
+TEST_F(ModelCommands, AnalyzeOfAModelWithoutARunSaysSo) {
+  models::DecoderOptions options;
+  options.d_model = 8;
+  options.uniform.layers = options.uniform.heads = 1;
+  models::LoadedModel other;
+  other.model = models::make_model(models::ModelSpec(options), 1);
+  other.config.set("model", write_fields(models::ModelSpec(options)));
+  models::save_hugging_face(other, folder_ / "other");
+  const auto refused = run_program({"analyze", (folder_ / "other").string()});
+  EXPECT_EQ(refused.status, 2);
+  EXPECT_PRED2(contains, refused.err, "found a model that another program trained. Name a run");
+}
+
 TEST_F(ModelCommands, ForwardWritesWhatTheModelComputes) {
   const std::string path = write(
       "in.json", R"({"input_ids": [[5, 6, 7], [8, 9, 0]], "attention_mask": [[1,1,1],[1,1,0]]})");

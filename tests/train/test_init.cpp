@@ -228,6 +228,18 @@ TEST(Init, ListsTensorsThatDiffer) {
   }
 }
 
+TEST(Init, SaysWhatToDoAboutATokenizerOfMoreTokens) {
+  const TemporaryFolder folder;
+  auto small = tiny_mixtral();
+  small.vocabulary = 100;
+  write_model(folder / "model", /*foreign=*/true, small);
+  auto run = run_from(folder / "model", folder.path());
+  change_model(run, [](auto& model) { model.vocabulary = 100; });
+  const auto message = message_of([&] { train::Run(run, folder / "run").start(); });
+  EXPECT_TRUE(contains(message, "got 100, which the weights of train.init = '")) << message;
+  EXPECT_TRUE(contains(message, "Leave data.tokenizer out to take theirs")) << message;
+}
+
 TEST(Init, GivesEachRankItsExperts) {
   for (const bool foreign : {true, false}) {
     const TemporaryFolder folder;

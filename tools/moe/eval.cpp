@@ -32,8 +32,11 @@ Json evaluation_json(const objectives::TextLoss& result) {
 }
 
 std::string evaluation_line(const std::string& name, const objectives::TextLoss& result) {
-  return concat(name, ": loss ", result.loss(), ", perplexity ", result.perplexity(), ", ",
-                result.bits_per_byte(), " bits per byte, ", grouped(result.tokens), " tokens\n");
+  // Tokens that end texts stand for no bytes.
+  const auto bits = result.bytes > 0 ? concat(result.bits_per_byte(), " bits per byte")
+                                     : std::string("no bytes predicted");
+  return concat(name, ": loss ", result.loss(), ", perplexity ", result.perplexity(), ", ", bits,
+                ", ", grouped(result.tokens), " tokens\n");
 }
 
 /// Whether text of the files that reads like a special token is that token: not where none of the

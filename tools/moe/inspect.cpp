@@ -5,6 +5,7 @@
 
 #include <moe/base/files.h>
 #include <moe/config/toml.h>
+#include <moe/models/configured.h>
 #include <moe/models/hugging_face.h>
 #include <moe/models/zoo.h>
 #include <moe/train/options.h>
@@ -92,17 +93,25 @@ Subject subject_of(const std::string& target, const InspectOptions& o) {
   return out;
 }
 
+Json facts_in(const std::string& target, const InspectOptions& o) {
+  const Subject subject = subject_of(target, o);
+  const bool foreign = models::is_foreign(target);
+  const auto make = [&] { return facts_of(subject, o.dtype); };
+  return foreign ? models::configured((Path(target) / models::kHfConfigName).string(), make)
+                 : make();
+}
+
 /// A table of the models, and behind it those that everybody compares with.
 void compare(const InspectOptions& o) {
   std::vector<Json> asked, beside;
-  const auto add = [&](std::vector<Json>& facts, const Subject& subject) {
-    facts.push_back(facts_of(subject, o.dtype));
-    facts.back()["name"] = subject.name;
+  const auto add = [](std::vector<Json>& facts, Json found, const std::string& name) {
+    facts.push_back(std::move(found));
+    facts.back()["name"] = name;
   };
-  for (const auto& target : o.targets) add(asked, subject_of(target, o));
+  for (const auto& target : o.targets) add(asked, facts_in(target, o), target);
   for (const auto& name : kComparators)
     if (std::ranges::find(o.targets, name) == o.targets.end() && models::is_known_model(name))
-      add(beside, published(name, {}));
+      add(beside, facts_of(published(name, {}), o.dtype), name);
   if (o.json) return print_json({{"models", asked}, {"comparators", beside}});
   asked.insert(asked.end(), beside.begin(), beside.end());
   print_models(asked, o.dtype);
@@ -123,7 +132,7 @@ int inspect(const InspectOptions& o) {
     compare(o);
     return 0;
   }
-  const Json found = facts_of(subject_of(o.targets.front(), o), o.dtype);
+  const Json found = facts_in(o.targets.front(), o);
   o.json ? print_json(found) : print_facts(found, o.dtype);
   return 0;
 }
