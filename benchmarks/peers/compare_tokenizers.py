@@ -210,6 +210,17 @@ def compare(options, name, text, pieces, tokenizer_file, theirs, our):
             "tokens": sum(map(len, their_ids))}
 
 
+def summary(rows):
+    """A line a vocabulary: ours / theirs (ratio) for each text."""
+    texts = list(dict.fromkeys(r["text"] for r in rows))
+    lines = ["| kind | vocabulary | " + " | ".join(texts) + " |", "|---|---:|" + "---:|" * len(texts)]
+    for key in dict.fromkeys((r["kind"], r["vocabulary"]) for r in rows):
+        cells = {r["text"]: f"{r['ours']:.1f} / {r['theirs']:.2f} ({r['ratio']:.1f})" for r in rows
+                 if (r["kind"], r["vocabulary"]) == key}
+        lines.append(f"| {key[0]} | {key[1]:,} | " + " | ".join(cells.get(t, "–") for t in texts) + " |")
+    return "\n".join(lines)
+
+
 def main():
     options = arguments()
     sizes = [int(s) for s in options.sizes.split(",")]
@@ -243,6 +254,7 @@ def main():
                           f"{row['ratio']:.1f} | {'yes' if row['same_ids'] else 'NO'} |", flush=True)
     if options.out:
         pathlib.Path(options.out).write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
+    print("\nMB/s, ours / theirs (ratio):\n\n" + summary(rows))
     slower = sum(r["ratio"] < 1 for r in rows)
     different = sum(not r["same_ids"] for r in rows)
     print(f"\n{len(rows)} rows, {slower} slower than theirs, {different} with other ids")
