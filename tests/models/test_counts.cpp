@@ -10,6 +10,7 @@
 #include <moe/models/counts.h>
 #include <moe/models/family.h>
 #include <moe/models/twin.h>
+#include <moe/parameters/list.h>
 
 namespace moe::models {
 namespace {
@@ -18,7 +19,8 @@ namespace tiny = moe::test::tiny;
 
 int64_t parameters_in(const DecoderOptions& options) {
   int64_t out = 0;
-  for (const auto& parameter : tiny::make(options)->parameters()) out += parameter.numel();
+  for (const auto& parameter : tensors_of(*tiny::make(options)))
+    if (parameter.info.role != Role::kState) out += numbers_in_use(parameter);
   return out;
 }
 
@@ -112,8 +114,8 @@ TEST(Counts, LeaveOutExpertsThatATokenDoesNotChoose) {
   o.uniform.moe.capacity = {};
   o.uniform.moe.router.kind = "dense";
   EXPECT_EQ(count(o).active, count(o).total) << "all experts work for every token";
-  o.uniform.moe.expert.kind = "lora";
-  EXPECT_ERROR(count(o), "expected a registered expert, got 'lora'");
+  o.uniform.moe.expert.kind = "no_such_kind";
+  EXPECT_ERROR(count(o), "expected a registered expert, got 'no_such_kind'");
 }
 
 TEST(Counts, KnowEveryKindOfExpert) {
@@ -124,6 +126,13 @@ TEST(Counts, KnowEveryKindOfExpert) {
     EXPECT_EQ(count(o).total, parameters_in(o)) << kind;
     EXPECT_LT(count(o).active, count(o).total) << kind;
   }
+}
+
+TEST(Counts, ABaseThatAllExpertsShareWorksForEveryToken) {
+  auto o = tiny::options();
+  o.uniform.moe.expert = {.kind = "lora", .d_ff = 6, .options = tiny::with("rank", 2)};
+  const int64_t adapter = 2 * (8 + 12 + 6 + 8);
+  EXPECT_EQ(count(o).total - count(o).active, 2 * 2 * adapter);
 }
 
 TEST(Counts, AddWhatAttentionCostsAndKeeps) {

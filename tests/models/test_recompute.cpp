@@ -196,6 +196,7 @@ TEST_P(Recomputation, GivesTheSameBitsOnTwoRanks) {
   Case c = GetParam();
   if (c.options.blocks.empty() && c.options.uniform.moe.num_experts > 0)
     c.options.uniform.moe.dispatcher = "all_to_all";
+  for (auto& block : c.options.blocks) block.feed_forward.options.set("dispatcher", "all_to_all");
   std::map<Recompute, std::vector<Outcome>> outcomes;
   for (const Recompute recompute : {Recompute::kNone, Recompute::kMoE, Recompute::kBlocks}) {
     auto& of_rank = outcomes[recompute];

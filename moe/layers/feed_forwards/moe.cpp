@@ -364,7 +364,8 @@ double MoELayerImpl::active_experts() const {
 }
 
 double MoELayerImpl::active_share(const ParameterInfo& info) const {
-  if (info.part != Part::kExperts) return 1;
+  // What all experts share works for every token, and so do constant experts.
+  if (info.part != Part::kExperts || !(info.per_expert || info.expert)) return 1;
   return std::min(1.0, active_experts() / static_cast<double>(options_.num_experts));
 }
 

@@ -1,6 +1,7 @@
 // T tokens, D model width, E experts, K choices per token.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros_like.h>
 
 #include <moe/flow/earlier_logits.h>
 #include <moe/routing/finish.h>
@@ -24,7 +25,7 @@ namespace {
 constexpr const char* kPlaceOfResidual = "routing/gating_residual";
 
 /// MoE++ (Jin et al. 2024): l = W x + W_g l', with l' the logits of the nearest layer before that
-/// has such a router, l = W x where there is none; then the rule of `topk`. W_g is
+/// has such a router, 0 where there is none; then the rule of `topk`. W_g is
 /// "residual_weight" (E, E) and starts at zero. The logits go on to the next such layer through
 /// context.earlier_logits, with gradient unless `detach`.
 ///
@@ -49,19 +50,21 @@ class GatingResidual final : public LinearRouter {
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {
     Tensor logits_TE = logits(x_TD);
-    if (context.earlier_logits) {
-      if (const Tensor earlier_TE = context.earlier_logits->before(context.layer);
-          earlier_TE.defined())
-        logits_TE = logits_TE + of_earlier(earlier_TE, logits_TE, context);
+    Tensor earlier_TE;
+    if (context.earlier_logits) earlier_TE = context.earlier_logits->before(context.layer);
+    if (earlier_TE.defined())
+      check_earlier(earlier_TE, logits_TE, context);
+    else
+      earlier_TE = at::zeros_like(logits_TE);  // so that W_g has a gradient too: zero
+    logits_TE = logits_TE + wide_linear(earlier_TE.to(logits_TE.scalar_type()), residual_EE_);
+    if (context.earlier_logits)
       context.earlier_logits->put(context.layer, detach_ ? logits_TE.detach() : logits_TE);
-    }
     return choose_by_softmax(logits_TE, shape_.top_k, rule_, context);
   }
 
  private:
-  /// W_g l'.
-  Tensor of_earlier(const Tensor& earlier_TE, const Tensor& logits_TE,
-                    const LayerContext& context) const {
+  void check_earlier(const Tensor& earlier_TE, const Tensor& logits_TE,
+                     const LayerContext& context) const {
     check<ConfigError>(earlier_TE.sizes() == logits_TE.sizes(), kPlaceOfResidual,
                        "expected logits of ", logits_TE.size(1),
                        " experts from the layer before layer ", context.layer, ", got shape ",
@@ -73,7 +76,6 @@ class GatingResidual final : public LinearRouter {
                        ", got one that computes activations again later, through which the logits "
                        "before lose their gradient. Set router.detach = true, or train.recompute = "
                        "\"none\".");
-    return wide_linear(earlier_TE.to(logits_TE.scalar_type()), residual_EE_);
   }
 
   SoftmaxRule rule_;
