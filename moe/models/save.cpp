@@ -105,6 +105,20 @@ std::vector<formats::TensorSource> other_tensors(const LoadedModel& model, const
   return out;
 }
 
+/// Tensors that the model keeps in float32 whatever its type is (biases of routers), where its
+/// directory has them in `type` too.
+std::map<std::string, at::ScalarType> narrow_tensors(const LoadedModel& model,
+                                                     const HfConfig& config, at::ScalarType type) {
+  const auto weights = StoredWeights::open(model.folder, config);
+  const Parameters ours = tensors_of(*model.model);
+  std::map<std::string, at::ScalarType> out;
+  for (const auto& tensor : model.names->tensors())
+    if (ours[tensor.pieces.front().parameter].tensor.scalar_type() != type &&
+        weights.shapes().contains(tensor.name) && weights.dtype(tensor.name) == type)
+      out[tensor.name] = type;
+  return out;
+}
+
 /// A text of a section of a run's configuration; null where there is none.
 const std::string* text_in(const Table& config, const char* section, const char* key) {
   const Value* const table = config.find(section);
@@ -127,6 +141,8 @@ void add_tokens(Table& config, std::map<std::string, Fill>& others, const Loaded
   const bool ends = end != kNone;
   config.set("bos_token_id", Value());
   config.set("eos_token_id", ends ? Value(end) : Value());
+  // That of the published vocabulary may lie outside of this one.
+  if (!config.find("pad_token_id")) config.set("pad_token_id", Value());
   if (const auto origin = origin_of(model); origin && keeps_tokenizer(model, *origin)) {
     const auto was = HfConfig::read(*origin);
     for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
@@ -173,7 +189,7 @@ void save_hugging_face(const LoadedModel& model, const Path& folder, const std::
     copy_companions(others, model.folder);
     return write_hugging_face(real_files(), folder, *model.model, *model.names,
                               plain_config(config, type), others, kShardBytes,
-                              other_tensors(model, config));
+                              other_tensors(model, config), narrow_tensors(model, config, type));
   }
   Table config = family_of(family)->config(model.spec());
   set_type(config, type);

@@ -76,7 +76,7 @@ Table config(const DecoderOptions& o) {
   f.set("moe_num_experts", parts.mixture.num_experts);
   f.set("moe_top_k", parts.mixture.top_k);
   f.set("moe_normalize_expert_weights",
-        kind_options<TopKRouter>(parts.mixture.router).renormalise ? Value(1) : Value());
+        kind_options<TopKRouter>(parts.mixture.router).renormalise ? Value(1.0) : Value());
   f.set("ffn_act_fn", table_of({{"name", hf_activation(parts.expert.activation)}}));
   Table out = table_of({{"architectures", Array{"DbrxForCausalLM"}},
                         {"model_type", "dbrx"},
@@ -88,6 +88,7 @@ Table config(const DecoderOptions& o) {
                         {"tie_word_embeddings", false},
                         {"attn_config", std::move(a)},
                         {"ffn_config", std::move(f)}});
+  out.set("rope_theta", attention.rope.theta);  // transformers passes over that of attn_config
   Table rope;
   write_rope(rope, attention.rope);
   if (const Value* scaling = rope.find("rope_scaling")) out.set("rope_scaling", *scaling);
