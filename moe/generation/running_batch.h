@@ -37,9 +37,11 @@ struct DrawnToken {
 class RunningBatch {
  public:
   /// `capacity`: tokens of one sequence, its prompt included, at most (of an encoder-decoder those
-  /// of either text); 0: the model's context length. Throws moe::Error for a model that is not
-  /// causal.
-  explicit RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity = 0);
+  /// of either text); 0: the model's context length. A sequence that grows beyond `switch_length`
+  /// tokens (switch_length.h; 0: never) is read again from its start, once. Throws moe::Error for a
+  /// model that is not causal.
+  explicit RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity = 0,
+                        int64_t switch_length = 0);
 
   /// Lets a sequence join; its number. One without room for a token does not run. Throws moe::Error
   /// for an empty prompt, one longer than the capacity, and ids that the model does not have.
@@ -74,10 +76,12 @@ class RunningBatch {
   Tensor read();
   /// What the encoder has not read yet, a sequence a slot.
   TokenList to_encode() const;
+  /// What the model remembers of a sequence that has grown beyond switch_length_ is of no more use.
+  void forget_switched();
   size_t slot_of(int64_t sequence) const;
 
   std::shared_ptr<models::Model> model_;
-  int64_t capacity_, next_number_ = 0;
+  int64_t capacity_, switch_length_, next_number_ = 0;
   models::GenerationState state_;
   std::vector<Running> running_;  // slot by slot
 };

@@ -1,4 +1,6 @@
 // B batch, S sequence, V vocabulary, D width, T real tokens, E experts, K choices, N pairs.
+#include <algorithm>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -131,7 +133,11 @@ NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequ
     inputs.decoder.sequences = packing.sequences();
     inputs.decoder.ids_T = packing.pack(here.decoder_BS);
   }
-  const ModelOutput output = model.forward(inputs, {});
+  ForwardContext context;
+  // Other programs compute sequences of any length; positions that are learned end all the same.
+  context.context_length =
+      std::max(inputs.tokens.sequences.end_position(), inputs.decoder.sequences.end_position());
+  const ModelOutput output = model.forward(inputs, context);
 
   NamedTensors out;
   {
