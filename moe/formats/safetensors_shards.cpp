@@ -58,6 +58,11 @@ std::vector<size_t> shard_ends(const std::vector<TensorSource>& tensors, uint64_
            "), which can run code when they are read. Write them anew: python3 -c \"from "
            "transformers import AutoModelForCausalLM as M; M.from_pretrained('",
            folder.string(), "', dtype='auto').save_pretrained('NEW_DIR')\".");
+    if (name.starts_with("consolidated") && ending == ".safetensors")
+      fail(kPlaceOfShards, "expected ", kSingleShard, " or ", kShardIndex, " in '", folder.string(),
+           "', found the layout of the model's authors (", in_quotes(name),
+           "), whose tensors have other names. Fetch the files model*.safetensors of its Hugging "
+           "Face form.");
   }
   fail(kPlaceOfShards, "expected ", kSingleShard, " or ", kShardIndex, " in '", folder.string(),
        "', found neither. Fetch the model's weights in the safetensors format.");

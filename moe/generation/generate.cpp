@@ -7,6 +7,7 @@
 #include <moe/generation/generate.h>
 #include <moe/generation/running_batch.h>
 #include <moe/generation/stop_filter.h>
+#include <moe/generation/switch_length.h>
 
 namespace moe::generation {
 
@@ -97,7 +98,7 @@ std::vector<GenerateResult> write(const models::LoadedModel& model,
   const int64_t context = model.model->traits().context_length;
   RunningBatch batch(model.model,
                      static_cast<int64_t>(longest) + std::min(options.max_tokens, context),
-                     options.budget);
+                     switch_length(model.spec()), options.budget);
   std::vector<Writing> texts;
   std::map<int64_t, size_t> text_of;  // by a sequence's number
   for (auto& prompt : read) {

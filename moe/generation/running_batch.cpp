@@ -18,8 +18,8 @@ constexpr const char* kPlaceOfBatch = "generation/batch";
 }  // namespace
 
 RunningBatch::RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity,
-                           const std::vector<double>& budget)
-    : model_(std::move(model)) {
+                           int64_t switch_length, const std::vector<double>& budget)
+    : model_(std::move(model)), switch_length_(switch_length) {
   const models::ModelTraits traits = model_->traits();
   check(traits.causal && traits.vocabulary > 0, kPlaceOfBatch,
         "expected a causal model of text, got one that reads ",
@@ -58,9 +58,25 @@ int64_t RunningBatch::add(std::vector<int64_t> prompt, const SequenceOptions& op
   return next_number_++;
 }
 
+void RunningBatch::forget_switched() {
+  for (size_t n = 0; n < running_.size() && switch_length_ > 0; ++n) {
+    const int64_t seen = state_.lengths()[n];
+    if (seen == 0 || seen > switch_length_ ||
+        static_cast<int64_t>(running_[n].tokens.size()) <= switch_length_)
+      continue;
+    state_.leave(static_cast<int64_t>(n));
+    state_.join();  // an empty slot behind the others, which takes the place of the old one
+    std::vector<int64_t> order;
+    for (size_t i = 0; i < running_.size(); ++i)
+      order.push_back(static_cast<int64_t>(i < n ? i : i == n ? running_.size() - 1 : i - 1));
+    state_.keep(order);
+  }
+}
+
 Tensor RunningBatch::read() {
   // Not inference mode: its tensors could not be used with gradients by whoever shares the model.
   const at::NoGradGuard no_grad;
+  forget_switched();
   std::vector<int64_t> ids, fresh, last;
   for (size_t n = 0; n < running_.size(); ++n) {
     const auto& tokens = running_[n].tokens;

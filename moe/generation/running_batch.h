@@ -37,11 +37,12 @@ struct DrawnToken {
 class RunningBatch {
  public:
   /// `capacity`: tokens of one sequence, its prompt included, at most (of an encoder-decoder those
-  /// of either text); 0: the model's context length. `budget`: the share of its choices that each
-  /// layer computes, as models/budget.h reads it. Throws moe::Error for a model that is not causal,
-  /// and ConfigError for a budget that does not fit.
+  /// of either text); 0: the model's context length. A sequence that grows beyond `switch_length`
+  /// tokens (switch_length.h; 0: never) is read again from its start, once. `budget`: the share of
+  /// its choices that each layer computes, as models/budget.h reads it. Throws moe::Error for a
+  /// model that is not causal, and ConfigError for a budget that does not fit.
   explicit RunningBatch(std::shared_ptr<models::Model> model, int64_t capacity = 0,
-                        const std::vector<double>& budget = {});
+                        int64_t switch_length = 0, const std::vector<double>& budget = {});
 
   /// Lets a sequence join; its number. One without room for a token does not run. Throws moe::Error
   /// for an empty prompt, one longer than the capacity, and ids that the model does not have.
@@ -76,10 +77,12 @@ class RunningBatch {
   Tensor read();
   /// What the encoder has not read yet, a sequence a slot.
   TokenList to_encode() const;
+  /// What the model remembers of a sequence that has grown beyond switch_length_ is of no more use.
+  void forget_switched();
   size_t slot_of(int64_t sequence) const;
 
   std::shared_ptr<models::Model> model_;
-  int64_t capacity_, next_number_ = 0;
+  int64_t capacity_, switch_length_, next_number_ = 0;
   models::GenerationState state_;
   /// What every pass is told, but for the state.
   models::ForwardContext context_;

@@ -1,4 +1,6 @@
 // B batch, S sequence, V vocabulary, D width, T real tokens, E experts, K choices, N pairs.
+#include <algorithm>
+
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
@@ -134,6 +136,9 @@ NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequ
   }
   ForwardContext context;
   set_budget(context, request.budget, model, kPlaceOfForward);
+  // Other programs compute sequences of any length; positions that are learned end all the same.
+  context.context_length =
+      std::max(inputs.tokens.sequences.end_position(), inputs.decoder.sequences.end_position());
   const ModelOutput output = model.forward(inputs, context);
 
   NamedTensors out;

@@ -159,7 +159,7 @@ Table scaling_table(const Rope& rope) {
     if (value != 0) out.set(key, value);
   };
   out.set("rope_type", rope.scaling);
-  out.set("factor", rope.factor);
+  if (rope.scaling != "proportional" || rope.factor != 1) out.set("factor", rope.factor);
   if (rope.scaling == "dynamic") unless_zero("alpha", rope.alpha);
   if (rope.scaling == "llama3") {
     out.set("low_freq_factor", rope.low_frequency_factor);
@@ -194,7 +194,7 @@ void write_rope(Table& config, const Rope& rope, const char* layer_kind) {
     Table mine = rope.scaling == "none" ? Table() : scaling_table(rope);
     if (rope.scaling == "none") mine.set("rope_type", "default");
     mine.set("rope_theta", rope.theta);
-    if (rope.share != 1) mine.set("partial_rotary_factor", rope.share);
+    mine.set("partial_rotary_factor", rope.share);  // families differ in what its absence means
     kinds.set(layer_kind, rope.kind == "none" ? Value() : Value(std::move(mine)));
     config.set("rope_parameters", std::move(kinds));
     return;

@@ -98,7 +98,8 @@ at::ScalarType stored_type_of(const HuggingFaceConfig& directory, const Path& fo
 void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::Module& model,
                         const TensorMap& map, const Table& config,
                         const std::map<std::string, Fill>& others, uint64_t shard_bytes,
-                        const std::vector<formats::TensorSource>& further) {
+                        const std::vector<formats::TensorSource>& further,
+                        const std::map<std::string, at::ScalarType>& types) {
   const Path target = (folder / "").parent_path(), parent = folder_of(target);  // also of "folder/"
   check(!files.exists(target) ||
             (files.kind(target) == FileKind::kFolder && files.list(target).empty()),
@@ -107,10 +108,15 @@ void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::
   const Parameters ours = tensors_of(model);
   const auto parameter = [&](size_t p) { return ours[p].tensor; };
   std::vector<formats::TensorSource> sources;
-  for (const auto& tensor : map.tensors())
-    sources.push_back({tensor.name, parameter(tensor.pieces.front().parameter).scalar_type(),
-                       tensor.shape,
-                       [&tensor, &parameter] { return to_foreign(tensor, parameter).detach(); }});
+  for (const auto& tensor : map.tensors()) {
+    const auto named = types.find(tensor.name);
+    const auto type = named != types.end()
+                          ? named->second
+                          : parameter(tensor.pieces.front().parameter).scalar_type();
+    sources.push_back({tensor.name, type, tensor.shape, [&tensor, &parameter, type] {
+                         return to_foreign(tensor, parameter).detach().to(type);
+                       }});
+  }
   sources.insert(sources.end(), further.begin(), further.end());
   const Path temporary = parent / concat(".tmp-", target.filename().string());
   make_folders(files, parent);

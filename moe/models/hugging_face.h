@@ -69,14 +69,15 @@ at::ScalarType stored_type_of(const HuggingFaceConfig& directory, const Path& fo
 /// Bytes of a file of tensors, where it is not said.
 inline constexpr uint64_t kShardBytes = 5'000'000'000;
 
-/// Writes `model` as a directory that other programs read: its tensors as they are, `further`
-/// behind them, `config` as config.json, and the other files as they come. Where `folder` is there
-/// already it must be empty; it gets all files or none. Shards hold at most `shard_bytes`, or one
-/// tensor.
+/// Writes `model` as a directory that other programs read: its tensors as they are, but for those
+/// that `types` names another type of; `further` behind them, `config` as config.json, and the
+/// other files as they come. Where `folder` is there already it must be empty; it gets all files or
+/// none. Shards hold at most `shard_bytes`, or one tensor.
 void write_hugging_face(FileSystem& files, const Path& folder, const torch::nn::Module& model,
                         const TensorMap& map, const Table& config,
                         const std::map<std::string, Fill>& others = {},
                         uint64_t shard_bytes = kShardBytes,
-                        const std::vector<formats::TensorSource>& further = {});
+                        const std::vector<formats::TensorSource>& further = {},
+                        const std::map<std::string, at::ScalarType>& types = {});
 
 }  // namespace moe::models

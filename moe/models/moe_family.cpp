@@ -92,6 +92,7 @@ DecoderParts::DecoderParts(const DecoderOptions& options)
   for (size_t i = blocks.size(); i-- > 0;)
     if (!sparse[i]) dense = kind_options<Dense>(blocks[i].feed_forward);
   if (dense.d_ff == 0) dense.d_ff = 4 * d_model;
+  if (first == sparse.end()) expert.activation = dense.activation;  // config.json has one for both
 }
 
 int64_t DecoderParts::dense_prefix() const {
@@ -127,7 +128,10 @@ double balance_coefficient(const layers::MoELayerOptions& mixture) {
 }
 
 void write_sigmoid_router(Table& config, const layers::MoELayerOptions& mixture) {
-  const auto router = kind_options<SigmoidRouter>(mixture.router);
+  // Of a model whose layers are all dense there is none.
+  const auto router = mixture.router.kind == RouterSpec().kind
+                          ? SigmoidRouter()
+                          : kind_options<SigmoidRouter>(mixture.router);
   config.set("norm_topk_prob", router.renormalise);
   config.set("routed_scaling_factor", router.scale);
   config.set("n_group", router.groups);

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include <moe/base/error.h>
 #include <moe/layers/mixers/gated_delta_net.h>
 #include <moe/models/qwen_hybrid_family.h>
@@ -96,6 +98,7 @@ Table qwen_hybrid_config(const DecoderOptions& o, const char* architecture,
   const auto attention = first_mixer<Attention>(o);
   const auto delta = first_mixer<GatedDeltaNet>(o);
   Table out = hybrid_config(o, architecture, model_type);
+  out.set("partial_rotary_factor", attention.rope.share);  // absent it means a quarter
   out.set("attention_bias", attention.bias);
   out.set("layer_types", layer_kinds(parts.blocks, kFullAttention, kLinearAttention));
   out.set("linear_num_key_heads", delta.key_heads);
@@ -105,7 +108,8 @@ Table qwen_hybrid_config(const DecoderOptions& o, const char* architecture,
   out.set("linear_conv_kernel_dim", delta.width);
   out.set("hidden_act", hf_activation(parts.expert.activation));
   out.set("moe_intermediate_size", parts.expert.d_ff);
-  out.set("shared_expert_intermediate_size", parts.shared.d_ff);
+  // Where all layers are dense, no layer has one: any width will do.
+  out.set("shared_expert_intermediate_size", std::max<int64_t>(1, parts.shared.d_ff));
   out.set("num_experts", parts.mixture.num_experts);
   out.set("num_experts_per_tok", parts.mixture.top_k);
   out.set("router_aux_loss_coef", balance_coefficient(parts.mixture));

@@ -116,6 +116,20 @@ std::optional<int64_t> id_of(const data::Tokenizer& tokenizer, const std::string
   return ids.size() == 1 ? std::optional(ids.front()) : std::nullopt;
 }
 
+/// Tensors that the model keeps in float32 whatever its type is (biases of routers), where its
+/// directory has them in `type` too.
+std::map<std::string, at::ScalarType> narrow_tensors(const LoadedModel& model,
+                                                     const HfConfig& config, at::ScalarType type) {
+  const auto weights = StoredWeights::open(model.folder, config);
+  const Parameters ours = tensors_of(*model.model);
+  std::map<std::string, at::ScalarType> out;
+  for (const auto& tensor : model.names->tensors())
+    if (ours[tensor.pieces.front().parameter].tensor.scalar_type() != type &&
+        weights.shapes().contains(tensor.name) && weights.dtype(tensor.name) == type)
+      out[tensor.name] = type;
+  return out;
+}
+
 /// bos_token_id, eos_token_id and pad_token_id, as far as they are known: as the directory said
 /// that the model comes from, else as its tokenizer says.
 Table token_ids(const LoadedModel& model) {
@@ -146,6 +160,8 @@ void add_text_files(Table& config, std::map<std::string, Fill>& others, const Lo
   const Table ids = token_ids(model);
   // What is not said, transformers would take from the family.
   for (const char* key : {"bos_token_id", "eos_token_id"}) config.set(key, Value());
+  // That of the published vocabulary may lie outside of this one.
+  if (!config.find("pad_token_id")) config.set("pad_token_id", Value());
   for (const auto& [key, id] : ids) config.set(key, id);
   others["generation_config.json"] = text_of(formats::format_json_table(ids));
   if (model.tokenizer) {
@@ -186,7 +202,8 @@ void save_hugging_face(const LoadedModel& model, const Path& folder, const std::
     const auto config = HfConfig::read(model.folder);
     copy_companions(others, model.folder);
     return write_hugging_face(files, folder, *model.model, *model.names, plain_config(config, type),
-                              others, kShardBytes, other_tensors(model, config));
+                              others, kShardBytes, other_tensors(model, config),
+                              narrow_tensors(model, config, type));
   }
   Table config = family_of(family)->config(model.spec());
   set_type(config, type);

@@ -1,10 +1,15 @@
 // M rows of hidden states, V vocabulary.
+#include <map>
+
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/argmax.h>
 #include <ATen/ops/tensor.h>
 #include <gtest/gtest.h>
 
 #include <moe/generation/running_batch.h>
+#include <moe/generation/switch_length.h>
+#include <moe/layers/mixers/attention.h>
+#include <moe/models/family.h>
 
 #include "tests/support/message_of.h"
 #include "tests/support/tiny_model.h"
@@ -48,6 +53,54 @@ TEST(RunningBatch, WithTheStateIsAsWithout) {
     EXPECT_EQ(draw(model, prompt, {.sampling = {.temperature = 0}}),
               greedy_without_state(*model, prompt, room));
   }
+}
+
+/// Longrope of two lists of factors, the second beyond 6 tokens.
+models::DecoderOptions switching_options() {
+  auto options = tiny_options();
+  options.blocks = options.block_specs();
+  for (auto& block : options.blocks) {
+    auto attention = models::kind_options<Attention>(block.mixer);
+    const auto width = static_cast<size_t>(
+        attention.head_dim > 0 ? attention.head_dim : options.d_model / attention.heads);
+    attention.rope.scaling = "longrope";
+    attention.rope.original_length = 6;
+    attention.rope.short_factors.assign(width / 2, 1.0);
+    attention.rope.long_factors.assign(width / 2, 3.0);
+    attention.rope.long_mscale = 4;
+    block.mixer = attention;
+  }
+  const auto epsilon = options.uniform.norm_epsilon;
+  options.uniform = {};
+  options.uniform.norm_epsilon = epsilon;
+  return options;
+}
+
+TEST(RunningBatch, ReadsAgainWhatGrowsBeyondTheSwitchOfLongrope) {
+  const auto options = switching_options();
+  EXPECT_EQ(switch_length(tiny_options()), 0);
+  ASSERT_EQ(switch_length(options), 6);
+  const std::vector<std::vector<int64_t>> prompts = {
+      {3}, {1, 2, 3, 4, 5, 6}, {6, 5, 4, 3, 2, 1, 2, 3}, {1, 2, 3, 4}};
+  int different = 0;
+  for (uint64_t seed = 0; seed < 20; ++seed) {
+    const auto model = tiny_model(options, seed);
+    RunningBatch batch(model, 0, switch_length(options));
+    std::map<int64_t, size_t> of;
+    for (size_t i = 0; i < prompts.size(); ++i)
+      of[batch.add(prompts[i], {.sampling = {.temperature = 0}, .max_tokens = 9})] = i;
+    std::vector<std::vector<int64_t>> drawn(prompts.size());
+    while (batch.size() > 0)
+      for (const auto& one : batch.step()) drawn[of.at(one.sequence)].push_back(one.token);
+    for (size_t i = 0; i < prompts.size(); ++i)
+      EXPECT_EQ(drawn[i],
+                greedy_without_state(*model, prompts[i], static_cast<int64_t>(drawn[i].size())))
+          << "seed " << seed << ", prompt " << i;
+    // What is remembered of the first list may give other tokens beyond it.
+    different +=
+        draw(model, prompts[3], {.sampling = {.temperature = 0}, .max_tokens = 9}) != drawn[3];
+  }
+  EXPECT_GT(different, 0);
 }
 
 TEST(RunningBatch, WithCapacityInEvaluationIsAsWithout) {

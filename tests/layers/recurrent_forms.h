@@ -124,7 +124,8 @@ inline Tensor kimi(const KimiDeltaAttention& o, const Find& p, const Tensor& x) 
   const int64_t P = o.head_dim > 0 ? o.head_dim : kRecurrentWidth / o.heads;
   const auto project = [&](const char* name) { return at::linear(x, p(name)); };
   const auto part = [&](const char* w, const char* conv) {
-    return silu_of(convolved(project(w), p(conv), {}));
+    const Tensor mixed = convolved(project(w), p(conv), {});
+    return o.activation == "relu" ? mixed.clamp_min(0) : silu_of(mixed);
   };
   const Tensor q = part("w_q", "q_conv"), k = part("w_k", "k_conv"), v = part("w_v", "v_conv");
   const Tensor step = softplus_of(at::linear(project("w_f_a"), p("w_f_b")) + p("dt_bias"));
@@ -161,7 +162,8 @@ inline Tensor lightning(const LightningAttention& o, const Find& p, const Tensor
 inline Tensor mamba1(const Mamba& o, const Find& p, const Tensor& x_SD) {
   const int64_t I = o.expand * kRecurrentWidth, N = o.state, R = o.step_rank > 0 ? o.step_rank : 1;
   const Tensor all = at::linear(x_SD, p("w_in"), p("b_in"));
-  const Tensor x = silu_of(convolved(all.slice(1, 0, I), p("conv"), p("conv_bias")));
+  const Tensor mixed = convolved(all.slice(1, 0, I), p("conv"), p("conv_bias"));
+  const Tensor x = o.activation == "relu" ? mixed.clamp_min(0) : silu_of(mixed);
   const Tensor of_x = at::linear(x, p("w_x"));
   Tensor dt = of_x.slice(1, 0, R), b = of_x.slice(1, R, R + N), c = of_x.slice(1, R + N);
   if (o.norms) {
@@ -230,8 +232,9 @@ inline std::vector<RecurrentForm> recurrent_forms() {
           delta_net),
       recurrent_form("delta net without convolution", GatedDeltaNet{.width = 1}, delta_net),
       recurrent_form("kimi", KimiDeltaAttention{.heads = 3}, kimi),
-      recurrent_form("kimi, other widths",
-                     KimiDeltaAttention{.heads = 2, .head_dim = 5, .width = 3}, kimi),
+      recurrent_form(
+          "kimi, other widths",
+          KimiDeltaAttention{.heads = 2, .head_dim = 5, .width = 3, .activation = "relu"}, kimi),
       recurrent_form("lightning", LightningAttention{.heads = 3}, lightning),
       recurrent_form(
           "lightning, other decay",
@@ -244,6 +247,7 @@ inline std::vector<RecurrentForm> recurrent_forms() {
                            .state = 5,
                            .step_rank = 4,
                            .width = 2,
+                           .activation = "relu",
                            .conv_bias = false,
                            .bias = true,
                            .norms = true},

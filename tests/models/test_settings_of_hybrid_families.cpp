@@ -61,7 +61,10 @@ TEST(HybridFamilySettings, OfQwen3Next) {
              "tie_word_embeddings": true})",
          {{"blocks[0].mixer.kind", "\"attention\""},
           {"blocks[1].mixer.kind", "\"gated_delta_net\""}},
-         {"!lm_head.weight"}}},
+         {"!lm_head.weight"}},
+        // Written, because its absence means a quarter.
+        {R"({"partial_rotary_factor": 1.0})", {{"blocks[1].mixer.rope.share", "1.0"}}},
+        {R"({"mlp_only_layers": [0, 1, 2, 3]})", {{"blocks[3].feed_forward.kind", "\"dense\""}}}},
        {{R"({"layer_types": ["full_attention"]})", "'layer_types'"},
         {R"({"attn_output_gate": false})", "'attn_output_gate'"}}});
 }
@@ -282,6 +285,10 @@ TEST(HybridFamilySettings, OfKimiLinear) {
           {"blocks[0].feed_forward.router.renormalise", "true"}},
          {"model.layers.0.self_attn.q_b_proj.weight",
           "!model.layers.0.block_sparse_moe.shared_experts.gate_proj.weight"}},
+        // The head is one of its own whatever this says.
+        {R"({"tie_word_embeddings": true})",
+         {{"tied_embeddings", "false"}},
+         {"lm_head.weight", "model.embed_tokens.weight"}},
         {R"({"use_grouped_topk": false, "moe_layer_freq": 2})",
          {{"blocks[2].feed_forward.router.groups", "1"},
           {"blocks[1].feed_forward.kind", "\"dense\""}}}},

@@ -173,6 +173,24 @@ TEST(FamilySettings, OfHunyuan) {
         {R"({"norm_topk_prob": false})", "at 'norm_topk_prob'"}}});
 }
 
+TEST(FamilySettings, OfModelsWithoutSparseOrSlidingLayers) {
+  const char* qwen = R"({"model_type": "qwen2_moe", "vocab_size": 20, "hidden_size": 16,
+    "intermediate_size": 20, "moe_intermediate_size": 6, "shared_expert_intermediate_size": 7,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "num_experts": 4,
+    "num_experts_per_tok": 2, "mlp_only_layers": [0, 1], "max_position_embeddings": 64})";
+  test::expect_setting(qwen, {"{}", {{"blocks[1].feed_forward.kind", "\"dense\""}}});
+  const char* gpt_oss = R"({"model_type": "gpt_oss", "vocab_size": 20, "hidden_size": 16,
+    "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
+    "layer_types": ["full_attention", "full_attention"], "max_position_embeddings": 64})";
+  test::expect_setting(gpt_oss, {"{}", {{"blocks[0].mixer.window", "0"}}});
+  // transformers makes the mask of sliding layers also where there is none.
+  const auto written =
+      family_of("gpt_oss")->config(test::spec_of_config(test::with_change(gpt_oss, "{}")));
+  ASSERT_NE(written.find("sliding_window"), nullptr);
+  EXPECT_FALSE(written.find("sliding_window")->empty());
+}
+
 TEST(FamilySettings, OfMiniMaxM2) {
   const char* config = R"({"model_type": "minimax_m2", "vocab_size": 20, "hidden_size": 16,
     "intermediate_size": 6, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -222,6 +240,8 @@ TEST(FamilySettings, OfGlm4AndSolar) {
         {R"({"rope_theta": null, "partial_rotary_factor": null, "rope_parameters":
              {"rope_type": "default", "rope_theta": 500.0, "partial_rotary_factor": 0.25}})",
          {{"blocks[0].mixer.rope.share", "0.25"}, {"blocks[0].mixer.rope.theta", "500.0"}}},
+        {R"({"first_k_dense_replace": 3, "partial_rotary_factor": 1.0})",
+         {{"blocks[2].feed_forward.kind", "\"dense\""}, {"blocks[2].mixer.rope.share", "1.0"}}},
         {R"({"first_k_dense_replace": 0, "n_group": 3, "topk_group": 1, "n_shared_experts": 2})",
          {{"blocks[0].feed_forward.router.kept_groups", "1"},
           {"blocks[0].feed_forward.shared.d_ff", "12"}}}},

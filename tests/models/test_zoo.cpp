@@ -70,6 +70,23 @@ const std::vector<Counted> kCounted = {
     {"llama-2-70b", 68.98, 68.98, -1, -1, 0.01},
     {"gpt-3-175b", 174.6, 174.6, -1, -1, 0.1},
     {"gpt-4-rumour-16x111b", 1830, 277, -1, -1, 10},
+    // Total: what transformers allocates; active: without the experts that a token does not choose.
+    {"qwen3-next-80b-a3b", 79.67, 3.87, 3.56, 3.25, 0.01},
+    {"qwen3.5-35b-a3b", 34.66, 3.45, 2.95, 2.44, 0.01},
+    {"mistral-small-4-119b", 118.97, 6.63, 6.10, 5.56, 0.01},
+    {"deepseek-v3.2", 671.88, 38.40, 37.48, 36.55, 0.01},
+    {"glm-5", 743.91, 41.78, 40.83, 39.88, 0.01},
+    {"kimi-linear-48b-a3b", 49.12, 3.48, 3.11, 2.73, 0.01},
+    {"jamba-v0.1", 51.57, 12.11, 11.84, 11.57, 0.01},
+    {"mimo-v2-flash", 308.78, 15.45, 14.82, 14.20, 0.01},
+    {"solar-open-100b", 102.65, 12.05, 11.25, 10.44, 0.01},
+    {"minimax-m2", 228.69, 11.03, 10.42, 9.80, 0.01},
+    {"glm-4.7-flash", 29.94, 3.90, 3.58, 3.26, 0.01},
+    {"ernie-4.5-21b-a3b", 21.83, 3.35, 3.35, 3.09, 0.01},
+    {"lfm2-8b-a1b", 8.34, 1.56, 1.56, 1.42, 0.01},
+    // Of 12 choices among 512 experts and 256 identities 8 are experts on average.
+    {"longcat-flash", 560.66, 27.95, 27.15, 26.34, 0.01},
+    {"nllb-moe-54b", 54.50, 3.75, 3.75, 3.23, 0.01},
 };
 
 TEST(Zoo, CountsAsTheirAuthorsDo) {

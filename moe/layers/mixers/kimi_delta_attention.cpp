@@ -10,6 +10,7 @@
 #include <moe/layers/norm.h>
 #include <moe/layers/recurrent_state.h>
 #include <moe/layers/unit_length.h>
+#include <moe/ops/grouped.h>
 #include <moe/ops/linear_recurrence.h>
 #include <moe/ops/pointwise.h>
 
@@ -19,6 +20,7 @@ void KimiDeltaAttention::validate(const std::string& place) const {
   layers::check_at_least(heads, 1, place, "heads");
   layers::check_at_least(head_dim, 0, place, "head_dim");
   layers::check_at_least(width, 1, place, "width");
+  ops::parse_activation(activation, detail::dotted(place, "activation"));
 }
 
 void KimiDeltaAttention::fill_in(int64_t d_model) {
@@ -34,7 +36,9 @@ namespace {
 class KimiDeltaAttentionMixer final : public Mixer {
  public:
   KimiDeltaAttentionMixer(const MixerShape& shape, const KimiDeltaAttention& options)
-      : Mixer(shape.tensors), options_(options) {
+      : Mixer(shape.tensors),
+        options_(options),
+        activation_(ops::parse_activation(options.activation, "kimi_delta_attention.activation")) {
     auto& o = options_;
     const int64_t D = shape.d_model, H = o.heads;
     o.fill_in(D);
@@ -67,8 +71,9 @@ class KimiDeltaAttentionMixer final : public Mixer {
       return linear(from, w, {}, type);
     };
     const auto convolved = [&](const Tensor& w, const Tensor& taps, size_t i) {
-      return ops::silu(
-                 causal_convolution(project(x, w).to(wide), taps, {}, call.runs(), call.memory(i)))
+      return activated(
+                 causal_convolution(project(x, w).to(wide), taps, {}, call.runs(), call.memory(i)),
+                 activation_)
           .view({T, H, P});
     };
     ops::RecurrenceInputs in;
@@ -101,6 +106,7 @@ class KimiDeltaAttentionMixer final : public Mixer {
   int64_t memory_numbers() const { return options_.heads * options_.head_dim * options_.head_dim; }
 
   KimiDeltaAttention options_;
+  ops::Activation activation_;
   Tensor w_q, w_k, w_v, q_conv, k_conv, v_conv, w_f_a, w_f_b, w_g_a, w_g_b, w_b, dt_bias, a_log,
       w_o;
   Norm norm{nullptr};

@@ -17,12 +17,15 @@ struct KimiDeltaAttention {
   int64_t heads = 1;
   int64_t head_dim = 0;
   int64_t width = 4;
+  std::string activation = "silu";
 
   template <class Visitor>
   void fields(Visitor& v) {
     v("heads", heads, "heads");
     v("head_dim", head_dim, "width of a query, key or value; 0: d_model / heads");
     v("width", width, "positions that the convolutions see, up to the token's own");
+    v("activation", activation,
+      "behind the convolutions: relu, relu_squared, gelu, gelu_tanh or silu");
   }
   void validate(const std::string& place) const;
   /// Fills in what follows from the width of the tokens.

@@ -92,7 +92,7 @@ class MambaMixer final : public Mixer {
     const Tensor y_TI =
         ops::selective_scan(in, call.offsets(), call.memory(1)) + in.x_TI * d.to(wide);
     call.finish();
-    return linear(y_TI * activated(z_TI, activation_), w_o, b_o, type);
+    return linear(y_TI * ops::silu(z_TI), w_o, b_o, type);
   }
 
   std::unique_ptr<LayerState> new_state(const StateShape& shape) const override {

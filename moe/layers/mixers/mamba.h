@@ -35,7 +35,7 @@ struct Mamba {
     v("step_rank", step_rank, "width from which step sizes are made; 0: d_model / 16, rounded up");
     v("width", width, "positions that the convolution sees, up to the token's own");
     v("activation", activation,
-      "behind the convolution and of the gate: relu, relu_squared, gelu, gelu_tanh or silu");
+      "behind the convolution (the gate is SiLU's): relu, relu_squared, gelu, gelu_tanh or silu");
     v("conv_bias", conv_bias, "bias of the convolution");
     v("bias", bias, "biases of the first and the last projection");
     v("norms", norms, "RMSNorms of step sizes, inputs and outputs of the state (Jamba)");

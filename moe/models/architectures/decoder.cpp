@@ -1,4 +1,5 @@
 // T tokens, M rows of hidden states, D width, V vocabulary.
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
@@ -71,8 +72,12 @@ class Decoder final : public Model {
     context.causal = options_.causal;
     context.context_length = options_.context_length;
     if (context.compute == at::ScalarType::Undefined) context.compute = embedding_.scalar_type();
+    // A caller may ask for more positions than the model was made for, where they are computed.
+    const int64_t positions = positions_.defined()
+                                  ? options_.context_length
+                                  : std::max(options_.context_length, given.context_length);
     const TokenList tokens =
-        described(inputs.tokens, {options_.vocabulary, options_.context_length}, "models/decoder");
+        described(inputs.tokens, {options_.vocabulary, positions}, "models/decoder");
     Tensor x_TD = embedded(tokens);
     x_TD = layers::dropout(x_TD, options_.uniform.dropout, layer_context(context, tokens, 0), 0);
     ModelOutput out;

@@ -1,4 +1,5 @@
 // T tokens, M rows of hidden states, D width, V vocabulary.
+#include <algorithm>
 #include <cmath>
 
 #include <ATen/TensorOperators.h>
@@ -113,7 +114,9 @@ class EncoderDecoder final : public Model {
     check(inputs.decoder.ids_T.defined(), kPlaceOfEncoderDecoder,
           "expected tokens for the encoder and for the decoder, got those of one text. Pass "
           "ModelInputs::decoder (decoder_input_ids) beside ModelInputs::tokens.");
-    const TokenLimits limits = {options_.vocabulary, options_.context_length};
+    // A caller may ask for more positions than the model was made for: none is learned.
+    const TokenLimits limits = {options_.vocabulary,
+                                std::max(options_.context_length, given.context_length)};
     const TokenList read = described(inputs.tokens, limits, kPlaceOfEncoderDecoder),
                     written = described(inputs.decoder, limits, kPlaceOfEncoderDecoder);
     check(read.sequences.count() == written.sequences.count(), kPlaceOfEncoderDecoder,

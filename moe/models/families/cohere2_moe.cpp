@@ -97,7 +97,12 @@ NameMap names(const DecoderOptions& o) {
 Table config(const DecoderOptions& o) {
   const DecoderParts parts(o);
   const Attention attention = parts.attention(0);
-  Table out = llama_config(o, "Cohere2MoeForCausalLM", "cohere2_moe");
+  const Table llama = llama_config(o, "Cohere2MoeForCausalLM", "cohere2_moe");
+  Table out = without_rope(llama), rope;
+  // transformers reads the scaling of the family from this table alone.
+  if (const Value* scaling = llama.find("rope_scaling")) rope = *scaling->as<Table>();
+  rope.set("rope_theta", attention.rope.theta);
+  out.set("rope_parameters", std::move(rope));
   const auto& block = parts.blocks.front();
   const bool centred = block.norm == "layernorm_scale";
   out.set("layer_norm_eps", block.norm_epsilon);

@@ -91,6 +91,7 @@ Table config(const DecoderOptions& o) {
                         {"tie_word_embeddings", false},
                         {"attn_config", std::move(a)},
                         {"ffn_config", std::move(f)}});
+  out.set("rope_theta", attention.rope.theta);  // transformers passes over that of attn_config
   Table rope;
   write_rope(rope, attention.rope);
   if (const Value* scaling = rope.find("rope_scaling")) out.set("rope_scaling", *scaling);

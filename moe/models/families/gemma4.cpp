@@ -130,6 +130,8 @@ Table config(const DecoderOptions& o) {
   out.set("attention_k_eq_v", full.shared_key_value);
   out.set("attention_bias", full.bias);
   write_windows(out, parts);
+  // transformers wants a width also where no layer slides.
+  if (out.find("sliding_window")->empty()) out.set("sliding_window", int64_t{512});
   write_rope(out, sliding.rope, kSlidingAttention);
   write_rope(out, full.rope, kFullAttention);
   out.set("intermediate_size", parts.shared.d_ff);

@@ -90,7 +90,7 @@ Table config(const DecoderOptions& o) {
   out.set("swiglu_alpha", expert.alpha);
   out.set("swiglu_limit", expert.limit);
   Array kinds;
-  Value window;
+  Value window = int64_t{128};  // what reads the file wants one, also where no layer slides
   for (const auto& one : blocks) {
     const int64_t width = kind_options<Attention>(one.mixer).window;
     kinds.push_back(width > 0 ? kSlidingAttention : kFullAttention);

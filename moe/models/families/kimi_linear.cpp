@@ -32,6 +32,7 @@ KimiDeltaAttention delta_of(const HfConfig& c) {
   out.head_dim =
       nested.size("head_dim", c.size(name_of(c, {"linear_head_dim", "linear_key_head_dim"}), 128));
   out.width = nested.size("short_conv_kernel_size", c.size("linear_conv_kernel_dim", 4));
+  out.activation = activation_of(c, "hidden_act");
   // Values are as many and as wide as keys.
   c.only("linear_num_value_heads", {out.heads}, "another number of value heads");
   c.only("linear_value_head_dim", {out.head_dim}, "another width of values");
@@ -122,6 +123,7 @@ DecoderOptions options(const HfConfig& c) {
   layers::BlockSpec block;
   block.norm_epsilon = c.number("rms_norm_eps", 1e-5);
   DecoderOptions o = llama_decoder(c, block);
+  o.tied_embeddings = false;  // whatever config.json says: files hold both matrices
   o.context_length = c.size(name_of(c, {"model_max_length", "max_position_embeddings"}), 1048576);
   const auto latent = latent_layers(c), dense = dense_layers(c);
   const auto latent_attention = latent_of(c);

@@ -107,7 +107,10 @@ Table config(const DecoderOptions& o) {
       if ((one.window > 0) == sliding) return one;
     return attentions.front();
   };
-  const Attention full = of_kind(false), sliding = of_kind(true);
+  Attention full = of_kind(false);
+  const Attention sliding = of_kind(true);
+  // Without full layers: transformers takes twice as many for the sliding ones whatever is said.
+  if (full.window > 0 && sliding.kv_heads % 2 == 0) full.kv_heads = sliding.kv_heads / 2;
   // In both dialects: each has readers that know the other's keys not at all.
   Table out = without_rope(llama_config(o, "MiMoV2FlashForCausalLM", "mimo_v2_flash"));
   out.set("num_attention_heads", full.heads);

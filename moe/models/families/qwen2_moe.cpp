@@ -1,5 +1,7 @@
 // Qwen1.5-MoE and Qwen2-MoE (Qwen Team 2024), as transformers keeps them: a shared expert behind a
 // sigmoid beside the routed ones.
+#include <algorithm>
+
 #include <moe/models/llama_family.h>
 
 namespace moe::models {
@@ -61,7 +63,8 @@ Table config(const DecoderOptions& o) {
   const DecoderParts parts(o);
   Table out = llama_config(o, "Qwen2MoeForCausalLM", "qwen2_moe");
   out.set("qkv_bias", parts.attention(0).bias);
-  out.set("shared_expert_intermediate_size", parts.shared.d_ff);
+  // Where all layers are dense, no layer has one: any width will do.
+  out.set("shared_expert_intermediate_size", std::max<int64_t>(1, parts.shared.d_ff));
   write_softmax_mixture(out, parts, "num_experts");
   write_sparse_layers(out, parts);
   write_qwen_windows(out, parts);
