@@ -74,8 +74,11 @@ int64_t LayerLoad::unused() const {
   return load_E.eq(0).sum().item<int64_t>();
 }
 
-StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& micro_batches,
+StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& read,
                             int64_t step, const Parameters& parameters) {
+  const RandomKey random = {inputs.seed, static_cast<uint64_t>(step), 0};
+  std::vector<data::Batch> micro_batches;
+  for (const auto& batch : read) micro_batches.push_back(inputs.objective.prepared(batch, random));
   const auto device = inputs.model.device();
   const auto over_all_ranks = [&](double value) {
     Tensor sum = at::full({}, value, at::TensorOptions(at::kDouble).device(device));
@@ -93,7 +96,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     const data::Batch batch = objectives::on_device(on_host, device);
     models::ForwardContext context;
     context.training = true;
-    context.random = {inputs.seed, static_cast<uint64_t>(step), 0};
+    context.random = random;
     context.compute = inputs.compute;
     context.recompute = inputs.recompute;
     context.counts_so_far = totals.counts();

@@ -36,7 +36,7 @@ TEST(Docs, EveryCommandShownExists) {
   std::set<std::string> commands;
   const std::regex shown("`moe ([a-z]+)( [a-z]+)?");
   for (const auto& file :
-       {"README.md", "docs/architecture.md", "docs/metrics.md", "docs/howto/add_a_router.md",
+       {"README.md", "docs/architecture.md", "docs/choosing.md", "docs/metrics.md", "docs/howto/add_a_router.md",
         "docs/howto/add_a_balance_term.md", "docs/howto/add_an_expert.md", "CONTRIBUTING.md"}) {
     const std::string page = text_of(kRoot / file);
     ASSERT_FALSE(page.empty()) << file;
@@ -108,6 +108,12 @@ TEST(Docs, FolderPagesAreShortAndNameWhatIsThere) {
       }
     }
   }
+}
+
+TEST(Docs, StudiesSayWhatTheirResultsSay) {
+  const auto checked = run_process(
+      "/usr/bin/env", {"python3", (kRoot / "scripts" / "study_figures.py").string(), "--check"});
+  EXPECT_EQ(checked.status, 0) << checked.err;
 }
 
 TEST(Docs, EveryExampleIsListedAndRun) {
