@@ -132,8 +132,8 @@ def models(program):
         if found.returncode != 0:
             fail(found.stderr.decode().strip())
         row = json.loads(found.stdout)
-        cells = [f"`{row['name']}`", row["router"], row["experts"], row["expert"], row["shared"], row["balance"] or "not said",
-                 row["balance_source"]]
+        balance = row["balance"] or ("none" if row["balance_source"] else "not said")
+        cells = [f"`{row['name']}`", row["router"], row["experts"], row["expert"], row["shared"], balance, row["balance_source"]]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 

@@ -93,10 +93,10 @@ std::vector<Variant> balance_variants(const train::RunOptions& base) {
     const bool has_bias = has_field(routing::routers().at(kind).fields(), "bias");
     if (!has_bias) continue;  // nothing to skew its start by
     const Recommended* known = find_recommended(recommended_balancing_routers(), kind);
-    out.push_back(
-        skewed("router " + kind, kind, base,
-               known ? known->settings : std::vector<std::string>{router_setting(kind), kNoTerms},
-               known ? known->note : "the router alone"));
+    const std::vector<std::string> alone = {router_setting(kind), kNoTerms};
+    out.push_back(skewed("router " + kind, kind, base,
+                         known && !known->settings.empty() ? known->settings : alone,
+                         known ? known->note : "the router alone"));
   }
   return out;
 }

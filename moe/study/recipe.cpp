@@ -16,11 +16,22 @@ bool divides_tokens(const layers::FeedForwardSpec& spec) {
   return spec.kind == "moe" || spec.kind == "soft_moe";
 }
 
-/// A table without the options that are what `fields` have by default.
-Table without_defaults(const Table& options, const std::vector<FieldInfo>& fields) {
+/// A table without the options that are what `fields`, whose names begin with `prefix`, have by
+/// default.
+Table without_defaults(const Table& options, const std::vector<FieldInfo>& fields,
+                       const std::string& prefix = "") {
   Table out;
   for (const auto& [key, value] : options) {
-    const auto field = std::ranges::find(fields, key, &FieldInfo::name);
+    const std::string name = prefix + key, inside = name + ".";
+    const auto* table = value.as<Table>();
+    if (table && std::ranges::any_of(fields, [&](const FieldInfo& field) {
+          return field.name.starts_with(inside);
+        })) {
+      const Table rest = without_defaults(*table, fields, inside);
+      if (!rest.empty()) out.set(key, rest);
+      continue;
+    }
+    const auto field = std::ranges::find(fields, name, &FieldInfo::name);
     if (field == fields.end() || field->value != value.text()) out.set(key, value);
   }
   return out;
@@ -205,6 +216,9 @@ std::string write_recipe(const Recipe& recipe) {
     for (const auto& [key, value] : mixture) block.set(key, value);
   } else {
     block = short_kind(recipe.feed_forward, layers::feed_forwards());
+    ExpertSpec expert;
+    read_fields(expert, *recipe.feed_forward.options.find("expert")->as<Table>(), "expert");
+    block.set("expert", short_expert(expert));
     out += "# Not for causal models.\n";
   }
   Table feed_forward;

@@ -8,6 +8,8 @@ namespace {
 
 const std::string kNoLoss = "model.moe.balance=[]";
 const std::string kOne = "model.moe.top_k=1";
+/// Kinds of text that routers with labels can tell apart: those of the demo; data may have fewer.
+const std::string kDomains = "4";
 
 /// `term` at `coefficient` beside the z-loss of ST-MoE.
 std::string losses(const std::string& terms) {
@@ -61,6 +63,26 @@ const std::vector<Recommended>& recommended_routers() {
       {.kind = "sinkhorn",
        .settings = {router("sinkhorn"), kNoLoss},
        .note = "even by Sinkhorn's scaling in training (Clark 2022)"},
+      {.kind = "top_p",
+       .settings = {router("top_p"),
+                    losses(term("switch", "0.01") + ", " + term("token_entropy", "0.0001"))},
+       .note = "switch 0.01, token_entropy 0.0001 (Huang 2024); a token says how many experts"},
+      {.kind = "threshold",
+       .settings = {router("threshold"), kSwitchAndZ},
+       .note = "switch 0.01, z_loss 0.001; a token says how many experts"},
+      {.kind = "task_adaptive",
+       .settings = {router("task_adaptive", "tasks=" + kDomains), kSwitchAndZ},
+       .note = "a task for each kind of text, of which it is told; switch 0.01, z_loss 0.001"},
+      {.kind = "domain_aware",
+       .settings = {router("domain_aware", "domains=" + kDomains),
+                    losses(term("switch", "0.01") + ", " + term("z_loss", "0.001") + ", " +
+                           term("domain_classifier", "0.01"))},
+       .note = "learns to tell the kinds of text apart in training; switch 0.01, z_loss 0.001, "
+               "domain_classifier 0.01"},
+      {.kind = "cross_modal",
+       .settings = {router("cross_modal", "modalities=" + kDomains), kSwitchAndZ},
+       .note =
+           "a projection for each kind of text, of which it is told; switch 0.01, z_loss 0.001"},
       {.kind = "forced_balance",
        .settings = {router("forced_balance"), kNoLoss},
        .note = "tokens dealt round robin: what choosing is worth",
@@ -90,6 +112,8 @@ const std::vector<Recommended>& recommended_balancing_routers() {
       {.kind = "sigmoid",
        .settings = {router("sigmoid", "bias=true, bias_rate=0.005"), kNoLoss},
        .note = "loss-free bias, bias_rate 0.005"},
+      {.kind = "base", .note = "balanced assignment"},
+      {.kind = "sinkhorn", .note = "Sinkhorn's scaling"},
   };
   return all;
 }

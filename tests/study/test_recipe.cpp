@@ -44,7 +44,8 @@ TEST(Recipe, EveryPublishedModelsBlockMakesALayer) {
                             "balance", "identity_experts", "output_bias"}) {
       const Value *ours = made.options.find(key), *theirs = found.feed_forward.options.find(key);
       ASSERT_EQ(ours == nullptr, theirs == nullptr) << key;
-      if (ours) EXPECT_EQ(ours->text(), theirs->text()) << key;
+      if (!ours) continue;
+      EXPECT_EQ(ours->text(), theirs->text()) << key;
     }
   }
 }
@@ -77,8 +78,9 @@ std::string published_table() {
   for (const auto& name : names_with_recipe()) {
     const Recipe found = recipe(name);
     const RecipeRow row = recipe_row(found);
+    const std::string unsaid = found.balance_source.empty() ? "not said" : "none";
     out += concat("| `", name, "` | ", row.router, " | ", row.experts, " | ", row.expert, " | ",
-                  row.shared, " | ", row.balance.empty() ? "not said" : row.balance, " | ",
+                  row.shared, " | ", row.balance.empty() ? unsaid : row.balance, " | ",
                   found.balance_source, " |\n");
   }
   return out;
@@ -88,7 +90,7 @@ TEST(Recipe, TheDocumentShowsTheSame) {
   std::ifstream file(std::filesystem::path(MOE_SOURCE_DIR) / "docs" / "choosing.md");
   std::stringstream page;
   page << file.rdbuf();
-  EXPECT_PRED2(moe::test::contains, page.str(), published_table())
+  EXPECT_NE(page.str().find(published_table()), std::string::npos)
       << "scripts/study_figures.py --models build/release/moe writes it anew.";
 }
 
