@@ -115,8 +115,9 @@ std::unique_ptr<study::Launcher> run_in_processes(int64_t at_once, int64_t threa
 }
 
 int run_study_task(const Path& folder) {
-  // A study that is killed takes its runs along: they would write into its folder.
-  ::prctl(PR_SET_PDEATHSIG, SIGTERM);
+  // A study that is killed takes its runs along, at once: the next one begins them anew in the same
+  // folders.
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   catch_stop_signals();
   return study::execute(folder, caught_signal) ? 0 : exit_status_of(caught_signal());
 }
