@@ -17,6 +17,8 @@ struct ZooEntry {
   KnownModel model;
   /// Its config.json, or instead of it a [model] table of ours.
   Table config, native;
+  /// Its [training].
+  Table training = {};
 };
 
 /// The blocks that "moe", "12 dense", "3 dense moe" (six blocks), … stand for: tables [block.NAME].
@@ -51,13 +53,14 @@ ZooEntry read_entry(std::string_view name) {
     const Value* found = table.find(key);
     return found ? *found->as<std::string>() : std::string();
   };
-  ZooEntry out{{std::string(name), text("title"), text("published"), text("note")}, {}, {}};
+  ZooEntry out{{std::string(name), text("title"), text("published"), text("note")}, {}, {}, {}};
   if (const Value* native = table.find("model")) out.native = *native->as<Table>();
   if (const Value* stacks = table.find("stacks"))
     for (const auto& [stack, runs] : *stacks->as<Table>())
       out.native.set(stack, blocks_of(*runs.as<Array>(), *table.find("block")->as<Table>()));
   // The [config] of another model, changed.
   if (const auto like = text("like"); !like.empty()) out.config = read_entry(like).config;
+  if (const Value* training = table.find("training")) out.training = *training->as<Table>();
   if (const Value* config = table.find("config"))
     for (const auto& [key, value] : *config->as<Table>()) out.config.set(key, value);
   return out;
@@ -82,7 +85,7 @@ KnownModelSpec known_model(const std::string& name) {
     check_one_of("models/zoo", "a model by name", name, names);
   }
   const ZooEntry entry = read_entry(name);
-  KnownModelSpec out{entry.model, "", {}};
+  KnownModelSpec out{entry.model, "", {}, entry.training};
   if (!entry.native.empty()) {
     read_fields(out.spec, entry.native, "model");
     return out;

@@ -28,6 +28,9 @@ struct KnownModelSpec : KnownModel {
   /// The family of its config.json; empty where it is described as a model of ours.
   std::string family;
   ModelSpec spec;
+  /// How its authors say that they balanced the load: `balance` (terms), `bias_rate` and `jitter`
+  /// of the router, and `source`, who says so. Empty where they published nothing.
+  Table training = {};
 };
 
 /// Throws ConfigError with the nearest name when there is no such.

@@ -72,7 +72,8 @@ Tensor evaluate(models::Model& model, const Objective& objective, const data::Ev
   models::set_budget(context, budget, model, kPlaceOfEvaluate);
   Tensor sums_M;
   for (int64_t i = 0; i < source.batches(); ++i) {
-    const data::Batch batch = on_device(source.batch(i, rows), model.device());
+    const data::Batch batch =
+        on_device(objective.prepared(source.batch(i, rows), RandomKey()), model.device());
     const auto output = model.forward(batch.inputs, context);
     const Tensor found_M = objective.forward(model, output, batch, compute).sums_M;
     sums_M = sums_M.defined() ? sums_M + found_M : found_M;

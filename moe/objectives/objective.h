@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include <moe/base/random.h>
 #include <moe/base/registry.h>
 #include <moe/data/batch.h>
 #include <moe/models/model.h>
@@ -41,6 +42,12 @@ class Objective {
  public:
   virtual ~Objective() = default;
 
+  /// The batch as the model is to read it, with what it is to answer: `batch` itself, unless the
+  /// objective hides or changes some of it. Comes before all other calls; on the CPU. `key` names
+  /// the step's random numbers (in evaluation the same each time), global token numbers index them.
+  virtual data::Batch prepared(const data::Batch& batch, const RandomKey& /*key*/) const {
+    return batch;
+  }
   /// Targets in a batch, known before a model has seen it.
   virtual int64_t targets(const data::Batch& batch) const = 0;
   /// `output` is the model's for batch.inputs, on whose device the targets are. It asks the head

@@ -115,8 +115,11 @@ int64_t LayerLoad::unused() const {
   return load_E.eq(0).sum().item<int64_t>();
 }
 
-StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& micro_batches,
+StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& read,
                             int64_t step, const Parameters& parameters) {
+  const RandomKey random = {inputs.seed, static_cast<uint64_t>(step), 0};
+  std::vector<data::Batch> micro_batches;
+  for (const auto& batch : read) micro_batches.push_back(inputs.objective.prepared(batch, random));
   const auto device = inputs.model.device();
   const auto over_all_ranks = [&](double value) {
     Tensor sum = at::full({}, value, at::TensorOptions(at::kDouble).device(device));
@@ -145,7 +148,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     std::vector<models::ModelOutput> passes;
     Tensor loss = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
     for (int64_t pass = 0; pass < number_of_passes; ++pass) {
-      context.random = {seed_of_pass(inputs.seed, pass), static_cast<uint64_t>(step), 0};
+      context.random = {seed_of_pass(inputs.seed, pass), random.step, 0};
       passes.push_back(inputs.model.forward(batch.inputs, context));
       const auto& out = passes.back();
       const Tensor sum = inputs.objective.forward(inputs.model, out, batch, inputs.compute).loss;

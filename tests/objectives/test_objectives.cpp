@@ -42,11 +42,11 @@ data::Batch batch_for(const std::string& kind, uint64_t seed = 1) {
 }
 
 std::shared_ptr<objectives::Objective> make(const ObjectiveSpec& spec, const models::Model& model) {
-  // Text and classes at once: every kind finds what it asks for.
+  // Text and classes at once, and an id that no text has: every kind finds what it asks for.
   models::ModelTraits traits = model.traits();
   traits.vocabulary = traits.outputs;
   data::DataTraits data = classes(O);
-  data.vocabulary = O;
+  data.vocabulary = O - 1;
   return spec.make(ObjectiveShape{.model = traits, .data = data});
 }
 

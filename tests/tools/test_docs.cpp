@@ -9,6 +9,8 @@
 
 #include <gtest/gtest.h>
 
+#include <moe/base/error.h>
+
 #include "tests/support/run_program.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/tools/help.h"
@@ -37,8 +39,9 @@ TEST(Docs, EveryCommandShownExists) {
   std::set<std::string> commands;
   const std::regex shown("`moe ([a-z]+)( [a-z]+)?");
   for (const auto& file :
-       {"README.md", "docs/architecture.md", "docs/metrics.md", "docs/howto/add_a_router.md",
-        "docs/howto/add_a_balance_term.md", "docs/howto/add_an_expert.md", "CONTRIBUTING.md"}) {
+       {"README.md", "docs/architecture.md", "docs/choosing.md", "docs/metrics.md",
+        "docs/howto/add_a_router.md", "docs/howto/add_a_balance_term.md",
+        "docs/howto/add_an_expert.md", "CONTRIBUTING.md"}) {
     const std::string page = text_of(kRoot / file);
     ASSERT_FALSE(page.empty()) << file;
     for (std::sregex_iterator i(page.begin(), page.end(), shown), end; i != end; ++i) {
@@ -127,6 +130,12 @@ TEST(Docs, FolderPagesAreShortAndNameWhatIsThere) {
       }
     }
   }
+}
+
+TEST(Docs, StudiesSayWhatTheirResultsSay) {
+  const auto checked = run_process(
+      "/usr/bin/env", {"python3", (kRoot / "scripts" / "study_figures.py").string(), "--check"});
+  EXPECT_EQ(checked.status, 0) << checked.err;
 }
 
 TEST(Docs, EveryExampleIsListedAndRun) {

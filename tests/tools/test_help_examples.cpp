@@ -42,6 +42,7 @@ std::string shortened(const std::string& path, std::string example) {
   std::string more;
   if (path == "train" || path == "compare") more = kTiny;
   if (path.rfind("bench", 0) == 0 && path != "bench report") more = " --repeat 1 --warmup 0";
+  if (path == "study") more = " --steps 2 --kinds hash --seeds 1";
   if (path == "generate") more = " --max-tokens 4";
   if (path == "analyze") more = " --batches 1 --permutations 10";
   return example.insert(std::min(example.find("   # "), example.size()), more);

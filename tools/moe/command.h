@@ -55,6 +55,7 @@ void add_data(CLI::App& program, Session& session);
 void add_bench(CLI::App& program, Session& session);
 void add_analyze(CLI::App& program, Session& session);
 void add_diff(CLI::App& program, Session& session);
+void add_study(CLI::App& program, Session& session);
 void add_completion(CLI::App& program, Session& session);
 
 }  // namespace moe::tools

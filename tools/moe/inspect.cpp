@@ -24,7 +24,7 @@ const std::vector<std::string> kComparators = {"gpt-3-175b", "llama-2-70b", "t5-
 
 struct InspectOptions {
   std::vector<std::string> targets;
-  std::string list;
+  std::string list, like;
   bool listing = false;
   bool json = false;
   std::string dtype = "float32";
@@ -123,9 +123,20 @@ int inspect(const InspectOptions& o) {
       check<ConfigError>(beside->empty(), "inspect",
                          "expected no model and no --set beside --list, got '",
                          beside->empty() ? "" : beside->front(), "'. Leave it out.");
-    list_kinds(o.list, o.json);
+    if (o.like.empty()) {
+      list_kinds(o.list, o.json);
+      return 0;
+    }
+    check<ConfigError>(o.list.empty() || o.list == "router", "inspect",
+                       "expected --like with --list router, got --list ", o.list,
+                       ". A published model's recipe is one for routers, with what belongs to it.");
+    print_recipe(o.like, o.json);
     return 0;
   }
+  check<ConfigError>(o.like.empty(), "inspect",
+                     "expected --list router beside --like, got none. "
+                     "Add it: moe inspect --list router --like ",
+                     o.like, ".");
   check<ConfigError>(!o.targets.empty(), "inspect",
                      "expected a model, a CONFIG.toml or --list, got nothing. Name one.");
   if (o.targets.size() > 1) {
@@ -153,6 +164,10 @@ void setup_inspect(CLI::App& app, InspectOptions& o) {
          "the settings of [data] and [train]; default: all")
       ->expected(0, 1)
       ->type_name("[KIND]");
+  app.add_option("--like", o.like,
+                 "with --list router: what a published model (--list model) uses, as a block for "
+                 "a configuration")
+      ->type_name("NAME");
   add_dtype(app, o.dtype);
   add_set(app, o.settings);
   add_no_verify(app, o.no_verify);

@@ -11,6 +11,7 @@
 #include <moe/models/zoo.h>
 #include <moe/objectives/objective.h>
 #include <moe/routing/router.h>
+#include <moe/study/recipe.h>
 #include <moe/train/optimizer.h>
 #include <moe/train/options.h>
 
@@ -112,6 +113,26 @@ void print_listing(const std::vector<ListedRegistry>& registries) {
 void list_kinds(const std::string& only, bool json) {
   const auto registries = all_kinds(only);
   json ? print_json(listing_json(registries)) : print_listing(registries);
+}
+
+void print_recipe(const std::string& model, bool json) {
+  const auto recipe = study::recipe(model);
+  if (!json) {
+    std::cout << study::write_recipe(recipe);
+    return;
+  }
+  const auto row = study::recipe_row(recipe);
+  print_json({{"name", recipe.name},
+              {"title", recipe.title},
+              {"router", row.router},
+              {"experts", row.experts},
+              {"expert", row.expert},
+              {"shared", row.shared},
+              {"balance", row.balance},
+              {"balance_source", recipe.balance_source},
+              {"blocks", recipe.blocks},
+              {"moe_blocks", recipe.moe_blocks},
+              {"toml", study::write_recipe(recipe)}});
 }
 
 }  // namespace moe::tools

@@ -55,6 +55,7 @@ int run_program(int argc, char** argv) {
   add_bench(program, session);
   add_analyze(program, session);
   add_diff(program, session);
+  add_study(program, session);
   add_completion(program, session);
 
   int status = 0;
