@@ -62,7 +62,7 @@ moe::MoELayer make_layer(int64_t top_k, double balance, const moe::Table& option
                            .num_experts = 4,
                            .top_k = top_k,
                            .router = moe::TopKRouter{.renormalise = top_k > 1},
-                           .expert = {.kind = "low_rank", .d_ff = 2, .options = options},
+                           .expert = {.kind = "low_rank_correction", .d_ff = 2, .options = options},
                            .balance = {{"switch", balance}}});
 }
 
@@ -132,7 +132,7 @@ int main() {
   try {
     at::manual_seed(1);
     moe::experts::expert_kinds().add<LowRankExperts, LowRankOptions>(
-        "low_rank", "x + w_out w_in x of rank d_ff");
+        "low_rank_correction", "x + w_out w_in x of rank d_ff");
     std::printf("parameters of a layer of four such experts\n");
     const bool right = agrees_with_the_formula(), strict = refuses_what_it_does_not_know();
     if (learns() && right && strict) return 0;

@@ -98,7 +98,7 @@ std::vector<GenerateResult> write(const models::LoadedModel& model,
   const int64_t context = model.model->traits().context_length;
   RunningBatch batch(model.model,
                      static_cast<int64_t>(longest) + std::min(options.max_tokens, context),
-                     switch_length(model.spec()), options.budget);
+                     model.config.find("model") ? switch_length(model.spec()) : 0, options.budget);
   std::vector<Writing> texts;
   std::map<int64_t, size_t> text_of;  // by a sequence's number
   for (auto& prompt : read) {

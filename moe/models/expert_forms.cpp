@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <set>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
@@ -137,21 +138,23 @@ std::pair<double, double> factorise(const Tensor& w_EOI, Tensor u_EOr, Tensor v_
 
 /// The tensors of layers with "lora" experts that are not their base: routers and adapters.
 Parameters adapters_of(const Model& model) {
-  std::vector<std::string> layers;
-  const Parameters all = tensors_of(model);
-  for (const auto& [name, tensor, info] : all)
-    if (name.ends_with(".experts.base_in"))
-      layers.push_back(name.substr(0, name.size() - std::string("experts.base_in").size()));
-  check<ConfigError>(!layers.empty(), kPlaceOfForms,
+  std::set<const void*> wanted;  // by tensor; a frozen base is a buffer of the experts
+  const auto add = [&](const std::vector<Tensor>& tensors) {
+    for (const Tensor& tensor : tensors) wanted.insert(tensor.unsafeGetTensorImpl());
+  };
+  for (const auto& block : model.blocks()) {
+    const auto* layer = block->feed_forward().mixture();
+    if (!layer || layer->options().expert.kind != "lora") continue;
+    add(layer->router().parameters());
+    add(layer->router().buffers());
+    add(layer->experts().parameters());
+  }
+  check<ConfigError>(!wanted.empty(), kPlaceOfForms,
                      "expected a model with experts of the kind 'lora', got none. Give one whose "
                      "expert.kind is \"lora\".");
   Parameters out;
-  for (const auto& parameter : all)
-    for (const auto& layer : layers)
-      if ((parameter.name.starts_with(layer + "experts.") ||
-           parameter.name.starts_with(layer + "router.")) &&
-          !parameter.name.starts_with(layer + "experts.base_"))
-        out.push_back(parameter);
+  for (const auto& parameter : tensors_of(model))
+    if (wanted.contains(parameter.tensor.unsafeGetTensorImpl())) out.push_back(parameter);
   return out;
 }
 

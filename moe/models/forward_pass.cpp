@@ -136,9 +136,9 @@ NamedTensors forward_pass(Model& model, const TokenRows& rows, const ForwardRequ
   }
   ForwardContext context;
   set_budget(context, request.budget, model, kPlaceOfForward);
-  // Other programs compute sequences of any length; positions that are learned end all the same.
-  context.context_length =
-      std::max(inputs.tokens.sequences.end_position(), inputs.decoder.sequences.end_position());
+  if (request.any_length)
+    context.context_length =
+        std::max(inputs.tokens.sequences.end_position(), inputs.decoder.sequences.end_position());
   const ModelOutput output = model.forward(inputs, context);
 
   NamedTensors out;

@@ -22,6 +22,9 @@ struct ForwardRequest {
   /// Gradients by the names and in the shapes of another program's checkpoint; null: by ours. The
   /// map must be one of the model's own tensors.
   const TensorMap* names = nullptr;
+  /// Rows may be longer than the model's context, as other programs compute them, unless its
+  /// positions are learned and end.
+  bool any_length = false;
 };
 
 /// One forward pass without dropout, as named tensors for comparison with other implementations:

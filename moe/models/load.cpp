@@ -160,7 +160,11 @@ const Table& section(const Table& config, const char* name) {
 std::shared_ptr<const data::Tokenizer> tokenizer_of(const Path& checkpoint, const Table& config) {
   const Path file = checkpoint / data::kTokenizerFile;
   if (real_files().exists(file)) return data::read_tokenizer(file);
-  if (!config.find("data")) return nullptr;
+  if (!config.find("data")) {  // written without a run, which names a tokenizer that has no file
+    const Value* const name = config.find("tokenizer");
+    const auto* const text = name ? name->as<std::string>() : nullptr;
+    return text ? data::make_tokenizer(*text) : nullptr;
+  }
   const Value* kind = section(config, "data").find("tokenizer");
   const auto* name = kind ? kind->as<std::string>() : nullptr;
   check(!name || *name == "byte", "models/load", "expected ", data::kTokenizerFile, " in '",

@@ -180,6 +180,8 @@ void add_text_files(Table& config, std::map<std::string, Fill>& others, const Lo
 void save_native(const LoadedModel& model, const Path& folder, FileSystem& files) {
   Table config;
   config.set("model", write_fields(model.spec()));
+  if (model.tokenizer && model.tokenizer->tokenizer_json().empty())
+    config.set("tokenizer", model.tokenizer->name());
   checkpoint::Publication publication((folder / "").parent_path(), files);
   publication.add("config.toml", text_of(config::write_toml(config)));
   if (model.tokenizer && !model.tokenizer->tokenizer_json().empty())

@@ -71,6 +71,10 @@ std::string trial(const train::RunOptions& run) {
     ModelInputs inputs;
     inputs.tokens.sequences = Sequences::equal(kRows, S);
     inputs.tokens.ids_T = at::arange(kRows * S, at::kLong).remainder(traits.vocabulary);
+    if (const auto domains = static_cast<int64_t>(run.data.domains.size()); domains > 0) {
+      inputs.tokens.domains_T = at::arange(kRows * S, at::kLong).remainder(domains);
+      inputs.tokens.num_domains = domains;
+    }
     models::ForwardContext context;
     context.training = true;
     const auto out = model->forward(inputs, context);

@@ -9,6 +9,7 @@
 #include <moe/config/toml.h>
 #include <moe/layers/moe_layer.h>
 #include <moe/models/save.h>
+#include <moe/parameters/list.h>
 #include <moe/study/task.h>
 
 namespace moe::study {
@@ -36,12 +37,14 @@ void skew_routers(models::Model& model, const Task& task) {
   for (const auto& block : model.blocks()) {
     auto* layer = dynamic_cast<layers::MoELayerImpl*>(&block->feed_forward());
     if (!layer) continue;
-    auto parameters = layer->router().named_parameters(/*recurse=*/false);
-    Tensor* bias_E = parameters.find("bias");
-    check<ConfigError>(bias_E != nullptr, "study",
+    Tensor bias_E;
+    for (const auto& parameter : parameters_of(layer->router()))
+      if (parameter.info.role == Role::kBias && parameter.info.per_expert)
+        bias_E = parameter.tensor;
+    check<ConfigError>(bias_E.defined(), "study",
                        "expected routers with a bias to start skewed with, got '",
                        layer->options().router.kind, "' without. Set its bias = true.");
-    bias_E->narrow(0, 0, task.favoured).add_(task.skew);
+    bias_E.narrow(0, 0, task.favoured).add_(task.skew);
     ++layers;
   }
   check<ConfigError>(layers > 0, "study",

@@ -22,7 +22,7 @@ struct LayerLoad {
   double dropped = 0;
   double tokens = 0;
   /// (R,) float64 what its router recorded; undefined: nothing.
-  Tensor record_R;
+  Tensor record_R = {};
 
   double max_over_mean() const;
   /// Of the load's distribution, in nats over ln E: 1 when even; NaN without pairs.

@@ -163,6 +163,7 @@ void for_all_kinds(const std::function<void(MoELayer&)>& test) {
       SCOPED_TRACE(router + " x " + expert);
       auto o = small();
       o.router.kind = router;
+      if (router == "token_rounding") o.router.options.set("tile", 1);  // of so few tokens
       o.expert.kind = expert;
       o.balance = {{"switch", 0.01}, {"z_loss", 1e-3}};
       try {
@@ -206,6 +207,8 @@ TEST(MoELayer, EveryRouterWithEveryExpertTrains) {
     for (const auto& item : layer->named_parameters()) {
       ASSERT_TRUE(item.value().grad().defined()) << item.key();
       EXPECT_TRUE(item.value().grad().isfinite().all().item<bool>()) << item.key();
+      // That of the layer before, which a layer on its own has not.
+      if (item.key() == "router.residual_weight") continue;
       EXPECT_GT(item.value().grad().abs().sum().item<double>(), 0) << item.key();
     }
   });

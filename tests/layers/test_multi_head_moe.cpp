@@ -209,7 +209,7 @@ TEST(MultiHeadMoE, CountsParametersAndMultiplicationsOfAllSubTokens) {
   EXPECT_EQ(layer->flops_per_token(), 4 * D * D + H * 2 * (router + K * expert));
   MultiHeadMoE one = options();
   one.moe.top_k = 1;
-  EXPECT_EQ(make(one)->active_share({.part = Part::kExperts}), 0.75);
+  EXPECT_EQ(make(one)->active_share({.part = Part::kExperts, .per_expert = true}), 0.75);
 }
 
 TEST(MultiHeadMoE, HonoursABudget) {

@@ -36,6 +36,7 @@ bool has_other_names(const std::string& path) {
   for (const char* folder : {"/analyze/", "/models/families/", "/base/", "/formats/", "/config/"})
     if (path.find(folder) != std::string::npos) return true;
   return path.find("name_map") != std::string::npos ||
+         path.find("study/recipe") != std::string::npos ||  // options
          path.find("name_pattern") != std::string::npos;
 }
 

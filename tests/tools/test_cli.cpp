@@ -117,9 +117,9 @@ TEST(Cli, WhatComputesTakesThreadsDeviceTypeAndSeed) {
     takes({"bench", what}, {"threads", "device", "dtype", "seed"});
 }
 
-TEST(Cli, FailuresAreStatusOne) {
+TEST(Cli, FailuresAreStatusOneAndWrongPathsStatusTwo) {
   TemporaryFolder folder;
-  expect_error(run_program({"inspect", folder.path().string()}), 1, "[models/load]");
+  expect_error(run_program({"inspect", folder.path().string()}), 2, "[models/load]");
   expect_error(run_program({"tokenize"}, "no json\n"), 1, "line 1");
   expect_error(run_program({"tokenize", "--decode"}, "[300]\n"), 1, "300");
   expect_error(run_program({"tokenize", "--decode"}, "\"x\"\n"), 1, "JSON array");

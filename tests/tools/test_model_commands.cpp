@@ -268,7 +268,7 @@ TEST_F(ModelCommands, AnalyzeOfAModelWithoutARunSaysSo) {
   models::LoadedModel other;
   other.model = models::make_model(models::ModelSpec(options), 1);
   other.config.set("model", write_fields(models::ModelSpec(options)));
-  models::save_hugging_face(other, folder_ / "other");
+  models::save_hugging_face(other, folder_ / "other", "mixtral");
   const auto refused = run_program({"analyze", (folder_ / "other").string()});
   EXPECT_EQ(refused.status, 2);
   EXPECT_PRED2(contains, refused.err, "found a model that another program trained. Name a run");

@@ -146,7 +146,9 @@ TEST_P(NotFinite, StepsAreSkippedOrRolledBackAndThenGivenUp) {
 INSTANTIATE_TEST_SUITE_P(Answers, NotFinite, testing::Values("skip", "rollback", "stop"));
 
 train::LayerLoad load(std::vector<double> load_E) {
-  return {0, at::tensor(load_E, at::kDouble), 0};
+  train::LayerLoad out;
+  out.load_E = at::tensor(load_E, at::kDouble);
+  return out;
 }
 
 TEST(LayerLoad, MeasuresImbalance) {

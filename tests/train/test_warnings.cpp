@@ -83,7 +83,10 @@ TEST(PeriodicWarnings, OfKindsStandApartAndOneThatMayNotSpeakIsSilent) {
 }
 
 train::LayerLoad load_of(int64_t layer, std::vector<double> load_E) {
-  return {layer, at::tensor(load_E, at::kDouble), 0};
+  train::LayerLoad out;
+  out.layer = layer;
+  out.load_E = at::tensor(load_E, at::kDouble);
+  return out;
 }
 
 /// 2 layers of 32 experts of which one takes all, over 120 steps.

@@ -44,6 +44,7 @@ int run_forward(const ForwardCommand& o) {
                                              traits.decoder_start >= 0);
   models::ForwardRequest request = o.request;
   request.names = loaded.names.get();
+  request.any_length = loaded.names != nullptr;  // as the program that it comes from computes
   formats::write_safetensors(real_files(), o.out,
                              models::forward_pass(*loaded.model, rows, request));
   std::cout << o.out << '\n' << source_line(loaded);

@@ -182,7 +182,7 @@ class RoutedAttentionMixer final : public Mixer {
     balance::LayerWeights weights;
     weights.router = parameters_of(*router_);
     for (const auto& parameter : parameters_of(*this))
-      if (parameter.info.per_expert && (parameter.name == "w_q" || parameter.name == "w_o"))
+      if (parameter.info.per_expert && parameter.info.part != Part::kRouter)
         weights.experts.push_back(parameter);
     const bool learns = context.training || at::GradMode::is_enabled();
     const BalanceReport report = balance::measure(
