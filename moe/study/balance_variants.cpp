@@ -70,8 +70,8 @@ Variant term_row(const std::string& kind, const train::RunOptions& base) {
 bool may_balance_itself(const std::string& kind) {
   if (find_recommended(recommended_balancing_routers(), kind)) return true;
   if (find_recommended(recommended_routers(), kind)) return false;
-  static const std::vector<std::string> plain = {"cosine", "gating_residual", "mlp", "scaled_topk", "sparsemixer",
-                                                 "warmup_noise"};
+  static const std::vector<std::string> plain = {"cosine",      "gating_residual", "mlp",
+                                                 "scaled_topk", "sparsemixer",     "warmup_noise"};
   return std::ranges::find(plain, kind) == plain.end();
 }
 

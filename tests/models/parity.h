@@ -29,9 +29,11 @@ inline std::map<std::string, Tensor> run_case(const Path& folder, bool gradients
       read_file(real_files(), folder / "tokens.json", 1 << 20), "tokens.json",
       loaded.model->traits().vocabulary, loaded.model->traits().decoder_start >= 0);
   std::map<std::string, Tensor> out;
-  for (auto& [name, tensor] :
-       models::forward_pass(*loaded.model, rows,
-                            {.routing = true, .gradients = gradients, .names = loaded.names.get(), .any_length = true}))
+  for (auto& [name, tensor] : models::forward_pass(*loaded.model, rows,
+                                                   {.routing = true,
+                                                   .gradients = gradients,
+                                                   .names = loaded.names.get(),
+                                                   .any_length = true}))
     EXPECT_TRUE(out.emplace(name, tensor).second) << name;
   return out;
 }
