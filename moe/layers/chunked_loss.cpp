@@ -22,7 +22,8 @@ CrossEntropy entropy_of_rows(const Head& head, const Tensor& hidden_ND, const Te
                              const CrossEntropyOptions& options) {
   const double smooth = options.label_smoothing;
   const auto V = static_cast<double>(head.outputs);
-  CrossEntropy out = {.targets = hidden_ND.size(0)};
+  CrossEntropy out;
+  out.targets = hidden_ND.size(0);
   const auto losses = [&](const Tensor& logits_MV, int64_t begin, bool wants_gradient) -> RowLoss {
     const Tensor target_M = target_N.slice(0, begin, begin + logits_MV.size(0));
     const Tensor target_M1 = target_M.unsqueeze(1);

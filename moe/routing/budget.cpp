@@ -77,14 +77,17 @@ Routing within_budget(Routing routing, const Router& router, const LayerContext&
   if (router.takes_top_k()) {
     const int64_t most = kept_choices(K, context.budget);
     if (routing.choices > 0) return first_of_fixed(std::move(routing), most);
-    return first_of_ragged(std::move(routing), at::full_like(routing.offsets.diff(), most));
+    const Tensor most_T = at::full_like(routing.offsets.diff(), most);
+    return first_of_ragged(std::move(routing), most_T);
   }
-  if (routing.choices > 0)
-    return first_of_fixed(std::move(routing), kept_choices(routing.choices, context.budget));
+  if (routing.choices > 0) {
+    const int64_t kept = kept_choices(routing.choices, context.budget);
+    return first_of_fixed(std::move(routing), kept);
+  }
   const Tensor counts_T = routing.offsets.diff();
-  return first_of_ragged(
-      std::move(routing),
-      (counts_T.to(at::kDouble) * context.budget + 0.5).floor().to(at::kLong).clamp_min(1));
+  const Tensor kept_T =
+      (counts_T.to(at::kDouble) * context.budget + 0.5).floor().to(at::kLong).clamp_min(1);
+  return first_of_ragged(std::move(routing), kept_T);
 }
 
 }  // namespace moe::routing

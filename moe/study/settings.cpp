@@ -26,8 +26,7 @@ models::DecoderOptions decoder_of(const train::RunOptions& run) {
 
 train::RunOptions with_settings(const train::RunOptions& base,
                                 const std::vector<std::string>& settings) {
-  train::RunOptions copy = base;
-  Table table = write_fields(copy);
+  Table table = write_fields(base);
   for (const auto& setting : settings) config::apply_override(table, setting);
   train::RunOptions out;
   read_fields(out, table, "");
