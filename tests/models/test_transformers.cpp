@@ -96,7 +96,7 @@ TEST_F(Transformers, LoadsDirectoriesThatWereCheckpointsOfOurs) {
       "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}"
       "{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}");
   put("generation_config.json",
-      R"({"bos_token_id": 257, "eos_token_id": [256, 258], "do_sample": true, "top_k": 4})");
+      R"({"bos_token_id": 1, "eos_token_id": [0, 2], "do_sample": true, "top_k": 4})");
   save_native(load(folder / "source"), folder / "native");
   expect_same_in_transformers(load(folder / "native"), "mixtral", "through a checkpoint",
                               "<s>user: Hello<|im_end|>assistant:");
