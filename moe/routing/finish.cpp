@@ -1,4 +1,5 @@
 // T tokens, E experts, K choices per token, N pairs.
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/cumsum.h>
 #include <ATen/ops/take.h>
 #include <ATen/ops/zeros.h>
@@ -32,6 +33,17 @@ Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const 
   routing.logits_TE = logits_TE;
   routing.scores_TE = scores_TE;
   routing.first_token = context.tokens.first_token;
+  return routing;
+}
+
+Routing finish_best(const ops::Choices& choices, Tensor kept_TK, bool renormalise,
+                    const LayerContext& context) {
+  kept_TK.select(1, 0).fill_(true);
+  const Tensor& p_TK = choices.weights_TK;
+  const Tensor weights_TK = renormalise ? p_TK / (p_TK * kept_TK).sum(1, /*keepdim=*/true) : p_TK;
+  Routing routing = finish_ragged(choices.experts_TK, weights_TK, kept_TK, choices.logits_TE,
+                                  choices.scores_TE, context);
+  routing.weights_are_shares = renormalise;
   return routing;
 }
 

@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include <moe/ops/choice.h>
 #include <moe/routing/router.h>
 
 namespace moe::routing {
@@ -18,6 +19,12 @@ Routing finish_fixed(const Tensor& experts_TK, const Tensor& weights_TK, const T
 Routing finish_ragged(const Tensor& experts_TK, const Tensor& weights_TK, const Tensor& kept_TK,
                       const Tensor& logits_TE, const Tensor& scores_TE,
                       const LayerContext& context);
+
+/// The same for rules that keep the best of a token's choices as far as kept_TK (bool) says, and
+/// the very best always, which kept_TK is told. The weights are the choices' own, or divided by
+/// their sum over what is kept.
+Routing finish_best(const ops::Choices& choices, Tensor kept_TK, bool renormalise,
+                    const LayerContext& context);
 
 /// One choice divided by its own sum is 1 whatever the router says: for Router::set_untrained, that
 /// nothing will train it. `settings` are those that leave the weight as it is ("renormalise =

@@ -13,6 +13,7 @@
 #include <moe/data/tokenizers/unicode.h>
 #include <moe/data/utf8.h>
 
+#include "tests/data/byte_level.h"
 #include "tests/support/message_of.h"
 #include "tests/support/temporary_folder.h"
 #include "tests/support/tiny_bpe.h"
@@ -22,31 +23,8 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kCl100k =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kO200k =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kDeepSeek =
-    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-
 class PipelineTokenizers : public testing::Test {
  protected:
-  /// A byte-level tokenizer whose words are those of `pattern`.
-  static json byte_level(const std::string& pattern) {
-    json out =
-        json::parse(write_tokenizer_json(test::tiny_bpe(test::mixed_text(), 500, {"<|end|>"})));
-    out["pre_tokenizer"] = {{"type", "Sequence"},
-                            {"pretokenizers",
-                             {{{"type", "Split"},
-                               {"pattern", {{"Regex", pattern}}},
-                               {"behavior", "Isolated"},
-                               {"invert", false}},
-                              {{"type", "ByteLevel"},
-                               {"add_prefix_space", false},
-                               {"trim_offsets", true},
-                               {"use_regex", false}}}}};
-    return out;
-  }
   std::shared_ptr<const Tokenizer> read(const json& document) { return read_text(document.dump()); }
   std::shared_ptr<const Tokenizer> read_text(const std::string& text) {
     const auto path = folder_.path() / "tokenizer.json";

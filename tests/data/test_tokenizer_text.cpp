@@ -13,6 +13,7 @@
 #include <moe/data/tokenizers/unicode.h>
 #include <moe/data/utf8.h>
 
+#include "tests/data/byte_level.h"
 #include "tests/support/tiny_bpe.h"
 #include "tests/support/tiny_sentencepiece.h"
 
@@ -71,30 +72,8 @@ std::string any_text(std::mt19937& random, unsigned most) {
   return out;
 }
 
-json byte_level(const std::string& pattern) {
-  json out =
-      json::parse(write_tokenizer_json(test::tiny_bpe(test::mixed_text(), 500, {"<|end|>"})));
-  out["pre_tokenizer"] = {{"type", "Sequence"},
-                          {"pretokenizers",
-                           {{{"type", "Split"},
-                             {"pattern", {{"Regex", pattern}}},
-                             {"behavior", "Isolated"},
-                             {"invert", false}},
-                            {{"type", "ByteLevel"},
-                             {"add_prefix_space", false},
-                             {"trim_offsets", true},
-                             {"use_regex", false}}}}};
-  return out;
-}
-
-constexpr const char* kCl100kWords =
-    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr const char* kQwenWords =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kO200kWords =
-    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
-constexpr const char* kDeepSeekWords =
-    R"([!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 constexpr const char* kWordsByPcre2 = R"(\s?\p{L}+|\p{N}|\s+$)";
 
 /// Byte-level tokenizers by name.
@@ -102,10 +81,10 @@ std::vector<std::pair<std::string, TokenizerPointer>> byte_level_tokenizers() {
   std::vector<std::pair<std::string, TokenizerPointer>> out;
   const auto model = test::tiny_bpe(test::mixed_text(), 500, {"<|end|>"});
   out.emplace_back("gpt2", std::make_shared<BpeTokenizer>(model, "gpt2"));
-  const std::pair<const char*, const char*> patterns[] = {{"cl100k", kCl100kWords},
+  const std::pair<const char*, const char*> patterns[] = {{"cl100k", kCl100k},
                                                           {"qwen", kQwenWords},
-                                                          {"o200k", kO200kWords},
-                                                          {"deepseek", kDeepSeekWords},
+                                                          {"o200k", kO200k},
+                                                          {"deepseek", kDeepSeek},
                                                           {"pcre2", kWordsByPcre2}};
   for (const auto& [name, pattern] : patterns)
     out.emplace_back(name, parse_tokenizer(byte_level(pattern).dump(), name));

@@ -8,9 +8,9 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/triu.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <moe/balance/kinds/orthogonality.h>
+#include <moe/balance/router_rows.h>
 #include <moe/balance/term.h>
 
 namespace moe {
@@ -43,7 +43,9 @@ class OrthogonalityTerm final : public Term {
   Tensor sums(const BalanceInputs& inputs) const override {
     if (!inputs.weights)
       return at::zeros({0}, inputs.routing.experts_N.options().dtype(at::kDouble));
-    const Tensor w_EP = of_router_ ? router_rows(inputs) : expert_rows(*inputs.weights);
+    const Tensor w_EP = of_router_ ? router_rows(inputs, experts_, "balance/orthogonality",
+                                                 "Take of = \"experts\", or another router.")
+                                   : expert_rows(*inputs.weights);
     const Tensor squares_E1 = w_EP.square().sum(1, /*keepdim=*/true);
     return (w_EP / squares_E1.clamp_min(1e-24).sqrt()).to(at::kDouble).flatten();
   }
@@ -61,16 +63,6 @@ class OrthogonalityTerm final : public Term {
   double value_at_balance() const override { return std::numeric_limits<double>::quiet_NaN(); }
 
  private:
-  /// (E, P), zeros on all ranks but the first.
-  Tensor router_rows(const BalanceInputs& inputs) const {
-    for (const auto& [name, weight, info] : inputs.weights->router)
-      if (info.role == Role::kScores && info.per_expert)
-        return inputs.first_rank ? weight.flatten(1) : at::zeros_like(weight.flatten(1));
-    fail<ConfigError>("balance/orthogonality", "expected a router with a matrix of scores of ",
-                      experts_,
-                      " rows, one an expert, got none. Take of = \"experts\", or another router.");
-  }
-
   /// (E, P), zeros for the experts of other ranks.
   Tensor expert_rows(const LayerWeights& weights) const {
     std::vector<Tensor> parts;

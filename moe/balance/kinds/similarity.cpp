@@ -5,9 +5,9 @@
 #include <ATen/ops/eye.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <moe/balance/kinds/similarity.h>
+#include <moe/balance/router_rows.h>
 #include <moe/balance/term.h>
 
 namespace moe::balance {
@@ -26,16 +26,7 @@ class SimilarityTerm final : public Term {
       : Term(shape), experts_(shape.num_experts) {}
 
   Tensor sums(const BalanceInputs& inputs) const override {
-    if (!inputs.weights)
-      return at::zeros({0}, inputs.routing.experts_N.options().dtype(at::kDouble));
-    for (const auto& [name, weight, info] : inputs.weights->router)
-      if (info.role == Role::kScores && info.per_expert) {
-        const Tensor rows = weight.flatten().to(at::kDouble);
-        return inputs.first_rank ? rows : at::zeros_like(rows);
-      }
-    fail<ConfigError>("balance/similarity", "expected a router with a matrix of scores of ",
-                      experts_,
-                      " rows, one an expert, got none. Leave the term out, or use another router.");
+    return sums_of_router_rows(inputs, experts_, "balance/similarity");
   }
 
   Tensor value(const Tensor& sums, const LayerContext&) const override {

@@ -40,9 +40,9 @@ namespace {
 /// With group = "batch" one plan spans all ranks: its column sums are added over them. In training
 /// a token's experts depend on the others of its group, later ones too; in evaluation on itself
 /// alone.
-class SinkhornRouterKind final : public LinearRouter {
+class SinkhornTopK final : public LinearRouter {
  public:
-  SinkhornRouterKind(const RouterShape& shape, const SinkhornRouter& options)
+  SinkhornTopK(const RouterShape& shape, const SinkhornRouter& options)
       : LinearRouter(shape, options.bias),
         whole_batch_(options.group == "batch"),
         sigmoid_(options.weight == "auto" ? shape.top_k == 1 : options.weight == "sigmoid"),
@@ -84,6 +84,6 @@ class SinkhornRouterKind final : public LinearRouter {
 
 }  // namespace
 
-MOE_KIND(routers, sinkhorn, SinkhornRouterKind, SinkhornRouter)
+MOE_KIND(routers, sinkhorn, SinkhornTopK, SinkhornRouter)
 
 }  // namespace moe::routing

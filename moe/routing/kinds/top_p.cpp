@@ -46,15 +46,10 @@ class TopP final : public LinearRouter {
   double active_experts() const override { return static_cast<double>(most_); }
 
   Routing forward(const Tensor& x_TD, const LayerContext& context) override {
-    const auto [logits_TE, scores_TE, experts_TJ, p_TJ] =
-        choose(x_TD, {.k = most_, .sum_to_one = false});
-    Tensor kept_TJ = at::cumsum(p_TJ.detach(), 1).roll(1, 1).le(options_.p);
-    kept_TJ.select(1, 0).fill_(true);
-    Tensor weights_TJ = p_TJ;
-    if (options_.renormalise) weights_TJ = p_TJ / (p_TJ * kept_TJ).sum(1, /*keepdim=*/true);
-    Routing routing = finish_ragged(experts_TJ, weights_TJ, kept_TJ, logits_TE, scores_TE, context);
-    routing.weights_are_shares = options_.renormalise;
-    return routing;
+    const ops::Choices choices = choose(x_TD, {.k = most_, .sum_to_one = false});
+    return finish_best(choices,
+                       at::cumsum(choices.weights_TK.detach(), 1).roll(1, 1).le(options_.p),
+                       options_.renormalise, context);
   }
 
  private:
