@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <ctime>
 
 #include <ATen/Parallel.h>
 
 #include <moe/analyze/expert_tokens.h>
 #include <moe/analyze/loss_difference.h>
+#include <moe/base/date.h>
 #include <moe/base/text.h>
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
@@ -172,12 +172,7 @@ RoutingStudy study_of(const Path& folder, const GatherOptions& options, int64_t 
 }
 
 Machine this_machine() {
-  const std::time_t now = std::time(nullptr);
-  std::tm utc{};
-  gmtime_r(&now, &utc);
-  char date[64];
-  std::strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", &utc);
-  return {cpu_name(), at::get_num_threads(), MOE_VERSION, date};
+  return {cpu_name(), at::get_num_threads(), MOE_VERSION, date_now()};
 }
 
 std::string name_of(const Path& folder) {

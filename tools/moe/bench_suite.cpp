@@ -1,13 +1,13 @@
 // moe bench suite: layers of many shapes against dense blocks and against the machine's limits.
 #include "tools/moe/bench_suite.h"
 
-#include <ctime>
 #include <fstream>
 #include <iomanip>
 #include <iostream>
 
 #include <ATen/Parallel.h>
 
+#include <moe/base/date.h>
 #include <moe/base/error.h>
 #include <moe/base/log.h>
 
@@ -46,15 +46,6 @@ void setup_suite(CLI::App& app, SuiteBench& o) {
   add_threads(app, o.threads);
   add_seed(app, o.seed);
   app.add_flag("--json", o.json, "print one JSON document a line");
-}
-
-std::string date_now() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &parts);
-  return text;
 }
 
 /// Where results go: standard output for people or programs, and a file of lines.

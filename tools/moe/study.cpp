@@ -3,10 +3,10 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <ctime>
 #include <iostream>
 
 #include <corpora/corpora.h>
+#include <moe/base/date.h>
 #include <moe/base/log.h>
 #include <moe/config/toml.h>
 #include <moe/study/runner.h>
@@ -107,15 +107,6 @@ train::RunOptions base_run(const StudyCommand& o) {
   base = {};
   read_fields(base, table, "");
   return base;
-}
-
-std::string study_date() {
-  const std::time_t now = std::time(nullptr);
-  std::tm parts{};
-  ::gmtime_r(&now, &parts);
-  char text[32];
-  std::strftime(text, sizeof text, "%Y-%m-%d %H:%M UTC", &parts);
-  return text;
 }
 
 /// The line a person watches: runs done, the time left at the pace so far.
@@ -229,7 +220,7 @@ int train_study(const StudyCommand& o, const study::Plan& plan) {
   }
   const auto summary = study::summarise(
       plan, o.out,
-      {.date = study_date(), .version = MOE_VERSION, .machine = cpu_name(), .at_once = at_once});
+      {.date = date_now(), .version = MOE_VERSION, .machine = cpu_name(), .at_once = at_once});
   const std::string json = study::write_summary(summary);
   write_text(Path(o.out) / "study.json", json);
   write_text(Path(o.out) / "study.html", report::study::render(summary));
