@@ -3,6 +3,7 @@
 #include <moe/base/registry.h>
 #include <moe/data/options.h>
 #include <moe/objectives/objective.h>
+#include <moe/parallel/options.h>
 
 namespace moe::train {
 
@@ -210,12 +211,14 @@ struct RunOptions {
   models::ModelSpec model = {};
   data::DataOptions data = {};
   TrainOptions train = {};
+  parallel::ParallelOptions parallel = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
     v("model", model, "what to train");
     v("data", data, "what on");
     v("train", train, "how");
+    v("parallel", parallel, "how ranks work together, where there are several");
   }
   void validate(const std::string& place) const;
 };
