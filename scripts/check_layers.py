@@ -8,7 +8,7 @@ import sys
 ORDER = [
     ["base"], ["config"], ["formats"], ["ops"], ["flow"], ["parameters"], ["parallel"],
     ["routing", "capacity", "dispatch", "experts", "balance"], ["layers"], ["checkpoint", "data"], ["models"],
-    ["objectives", "generation", "analyze"], ["train"], ["study"], ["report", "corpora"], ["tools"],
+    ["objectives", "generation", "analyze"], ["train"], ["study"], ["mpi"], ["report", "corpora"], ["tools"],
 ]
 RANK = {folder: rank for rank, group in enumerate(ORDER) for folder in group}
 BESIDE = {"report", "corpora", "tools"}  # these stand beside moe/, all others in it

@@ -15,6 +15,7 @@ namespace {
 std::mutex mutex;
 std::string status;
 std::atomic<bool> quiet{false};
+std::atomic<bool> silent{false};
 
 /// `text` cut to one column less than the terminal has, so that it stays one row. One column a
 /// code point.
@@ -42,15 +43,19 @@ void write_line(std::string_view prefix, std::string_view text) {
 }  // namespace
 
 void info(std::string_view text) {
-  if (!quiet) write_line("", text);
+  if (!quiet && !silent) write_line("", text);
 }
 
 void warn(std::string_view text) {
-  write_line("warning: ", text);
+  if (!silent) write_line("warning: ", text);
 }
 
 void set_quiet(bool value) {
   quiet = value;
+}
+
+void set_silent(bool value) {
+  silent = value;
 }
 
 bool is_terminal() {
@@ -58,6 +63,7 @@ bool is_terminal() {
 }
 
 void status_line(std::string_view text) {
+  if (silent) return;
   std::lock_guard lock(mutex);
   if (text.empty() && status.empty()) return;
   status = fitted(text);

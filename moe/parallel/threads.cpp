@@ -85,8 +85,7 @@ void check_scatter(const Offers& offers) {
     check_sum(place, "scatter", offers[w].send, offers[w].tensor.size(0));
   }
   check_all_alike(offers, 0);
-  for (int64_t w = 0; w < W; ++w)
-    check_same_counts(place_of(w), offers[0].send, offers[w].send);
+  for (int64_t w = 0; w < W; ++w) check_same_counts(place_of(w), offers[0].send, offers[w].send);
 }
 
 void check_roots(const Offers& offers) {
@@ -199,8 +198,8 @@ class ThreadCommunicator final : public Communicator {
       std::stable_sort(members.begin(), members.end(),
                        [&](int64_t a, int64_t b) { return offers[a].key < offers[b].key; });
       const auto mine = std::find(members.begin(), members.end(), rank_) - members.begin();
-      result = std::make_shared<ThreadCommunicator>(meeting_->subgroup(number, color, members),
-                                                    mine);
+      result =
+          std::make_shared<ThreadCommunicator>(meeting_->subgroup(number, color, members), mine);
     });
     return result;
   }
@@ -241,8 +240,7 @@ class ThreadCommunicator final : public Communicator {
   }
 
   Started later(Offer offer, Result result) {
-    return Started(
-        std::make_unique<Laid>(meeting_, rank_, std::move(offer), std::move(result)));
+    return Started(std::make_unique<Laid>(meeting_, rank_, std::move(offer), std::move(result)));
   }
 
   /// Every rank computes all of it: that costs W reads instead of 2, and saves a third meeting.

@@ -21,8 +21,8 @@ struct RunControls {
   std::shared_ptr<parallel::Communicator> group = parallel::local();
   /// Where the model is.
   at::Device device = at::kCPU;
-  /// Nonzero once the run should write a checkpoint and stop (a signal number); rank 0 asks after
-  /// every step.
+  /// Nonzero once the run should write a checkpoint and stop (a signal number); every rank asks
+  /// after every step, and all stop at the step at which one of them says so.
   std::function<int()> stop = [] { return 0; };
   /// Called on rank 0 once data, model and optimizer are there, before the first step.
   std::function<void()> ready = [] {};

@@ -125,9 +125,9 @@ void Trainer::warn(std::string_view text) const {
   if (leads()) log::warn(text);
 }
 
-int64_t Trainer::agreed(int64_t number) const {
+int64_t Trainer::largest(int64_t number) const {
   Tensor value = at::full({}, number, at::TensorOptions(at::kLong).device(controls_.device));
-  group_->broadcast(value, 0);
+  group_->all_reduce(value, parallel::Reduce::kMax);
   return value.item<int64_t>();
 }
 
@@ -372,7 +372,7 @@ RunSummary Trainer::train() {
     if (summary.early_stopped) break;
     step(record_.step + 1 == last);
     warnings_.end_step(record_.step);
-    summary.stopped_by = static_cast<int>(agreed(leads() ? controls_.stop() : 0));
+    summary.stopped_by = static_cast<int>(largest(controls_.stop()));
     record_.seconds = seconds_before_ + progress_->seconds();
     if (summary.stopped_by != 0) break;
     save_if_due(evaluate_if_due(), last);

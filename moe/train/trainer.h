@@ -44,8 +44,8 @@ class Trainer {
   bool leads() const { return group_->rank() == 0; }
   void info(std::string_view text) const;
   void warn(std::string_view text) const;
-  /// Rank 0's number, on every rank.
-  int64_t agreed(int64_t number) const;
+  /// The largest of the ranks' numbers, on every rank.
+  int64_t largest(int64_t number) const;
 
   /// Gives the model memory and, anew, its first parameters and state.
   void start_model(bool anew);

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "tools/moe/usage.h"
 
@@ -11,6 +12,8 @@ namespace moe::tools {
 /// What the chosen subcommand does once the whole command line has been understood.
 struct Session {
   std::function<int()> run;  // returns the exit status
+  std::string command;       // its name
+  bool takes_ranks = false;
 };
 
 /// A subcommand whose settings live in an `Options`.
@@ -25,6 +28,8 @@ struct Command {
   /// Returns the exit status; throws ConfigError for wrong usage (2), anything else for failure
   /// (1).
   int (*run)(const Options& options);
+  /// Whether it may be started as several ranks; others are refused then.
+  bool takes_ranks = false;
 };
 
 /// Adds a subcommand without work of its own: a group of others, one of which must be chosen.
@@ -37,8 +42,10 @@ CLI::App& add_command(CLI::App& parent, Session& session, const Command<Options>
   const auto options = std::make_shared<Options>();
   command.setup(app, *options);
   check_values(app);
-  app.callback([&session, options, run = command.run] {
-    session.run = [options, run] { return run(*options); };
+  app.callback([&session, options, command] {
+    session.run = [options, run = command.run] { return run(*options); };
+    session.command = command.name;
+    session.takes_ranks = command.takes_ranks;
   });
   return app;
 }

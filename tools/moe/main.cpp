@@ -1,6 +1,5 @@
 // The program `moe`. Everything that can go wrong ends here, as one line on standard error.
 
-#include <cstdio>
 #include <fcntl.h>
 #include <iostream>
 #include <new>
@@ -10,8 +9,10 @@
 
 #include <moe/base/error.h>
 #include <moe/base/memory.h>
+#include <moe/parallel/mpi.h>
 
 #include "tools/moe/command.h"
+#include "tools/moe/ranks.h"
 #include "tools/moe/usage.h"
 
 namespace moe::tools {
@@ -39,7 +40,9 @@ int run_program(int argc, char** argv) {
   keep_freed_memory();
   CLI::App program("Mixture-of-Experts training, inference and study.", "moe");
   program.footer("Example:\n  moe inspect --list router");
-  program.set_version_flag("--version", "moe " MOE_VERSION, "print the version");
+  program.set_version_flag(
+      "--version", [] { return concat("moe " MOE_VERSION "\nMPI: ", mpi_text()); },
+      "print the version, and which MPI it has");
   program.require_subcommand(1);
 
   Session session;
@@ -61,6 +64,7 @@ int run_program(int argc, char** argv) {
   int status = 0;
   try {
     program.parse(argc, argv);
+    if (!session.takes_ranks) refuse_ranks(session.command);
     status = session.run();
   } catch (const CLI::Success& help) {
     program.exit(help);
@@ -72,12 +76,7 @@ int run_program(int argc, char** argv) {
   check(std::cout.good(), "stdout",
         "expected to write all output, the last write failed. Check the "
         "disk that it goes to.");
-  return status;
-}
-
-int report(int status, const std::string& message) {
-  std::cout.flush();
-  std::fprintf(stderr, "error: %s\n", message.c_str());
+  leave_ranks();
   return status;
 }
 
@@ -87,9 +86,10 @@ std::string first_line(const std::string& text) {
 }
 
 int report_no_memory() {
-  return report(1,
-                "[memory] expected enough memory, the system gave none. Use a smaller model, batch "
-                "or sequence.");
+  return report_error(
+      1,
+      "[memory] expected enough memory, the system gave none. Use a smaller model, batch "
+      "or sequence.");
 }
 
 /// libtorch has no type of its own for memory that is not to be had on a CPU.
@@ -97,7 +97,7 @@ int report_libtorch(const c10::Error& error) {
   const std::string message = first_line(error.what_without_backtrace());
   for (const char* sign : {"can't allocate memory", "Storage size calculation overflowed"})
     if (message.find(sign) != std::string::npos) return report_no_memory();
-  return report(1, "[libtorch] " + fit_to_show(message));
+  return report_error(1, "[libtorch] " + fit_to_show(message));
 }
 
 /// The exit status of the exception in flight.
@@ -105,19 +105,21 @@ int report_exception() {
   try {
     throw;
   } catch (const ConfigError& error) {
-    return report(2, error.what());
+    return report_error(2, error.what());
+  } catch (const parallel::RankFailure& error) {
+    return report_error(1, error.what(), /*consequence=*/true);
   } catch (const Error& error) {
-    return report(1, error.what());
+    return report_error(1, error.what());
   } catch (const c10::Error& error) {
     return report_libtorch(error);
   } catch (const NoMemory& error) {
-    return report(1, error.what());
+    return report_error(1, error.what());
   } catch (const std::bad_alloc&) {
     return report_no_memory();
   } catch (const std::exception& error) {
-    return report(1, "[moe] " + fit_to_show(first_line(error.what())));
+    return report_error(1, "[moe] " + fit_to_show(first_line(error.what())));
   } catch (...) {
-    return report(1, "[moe] an exception of an unknown kind. Please report it.");
+    return report_error(1, "[moe] an exception of an unknown kind. Please report it.");
   }
 }
 

@@ -2,8 +2,9 @@
 
 namespace moe::tools {
 
-/// From now on the first SIGINT or SIGTERM is remembered instead of ending the process, so that a
-/// run can write its checkpoint; the second ends it at once.
+/// From now on the first SIGINT, SIGTERM or SIGUSR1 (which schedulers send ahead of a time limit)
+/// is remembered instead of ending the process, so that a run can write its checkpoint; the second
+/// ends it at once.
 void catch_stop_signals();
 
 /// The signal caught so far, or 0.

@@ -8,6 +8,7 @@
 #include <moe/train/run.h>
 #include <report/write.h>
 
+#include "tools/moe/ranks.h"
 #include "tools/moe/run_argument.h"
 #include "tools/moe/signals.h"
 
@@ -50,19 +51,27 @@ void announce(const train::Run& run) {
                    t.batch * t.accumulation, " rows, ", t.dtype, ", into ", run.folder().string()));
 }
 
+int exit_status(const train::RunSummary& summary) {
+  return summary.stopped_by == 0 ? 0 : exit_status_of(summary.stopped_by);
+}
+
 int run_train(const TrainCommand& o) {
   check<ConfigError>(o.resume || !o.run.allow_changed_data, "--allow-changed-data",
                      "expected --resume beside it, got none. Add it, or leave both out.");
   auto argument = o.run;
   if (o.seed) argument.settings.push_back(concat("train.seed=", *o.seed));
+  const auto group = join_ranks();
   auto run = open_run(argument);
+  use_ranks(run.options().parallel, run.options().train.threads);
   catch_stop_signals();
-  const train::RunControls controls{.stop = caught_signal,
+  const train::RunControls controls{.group = group,
+                                    .stop = caught_signal,
                                     .ready = [&run] { announce(run); },
                                     .max_steps = o.max_steps,
                                     .allow_changed_data = o.run.allow_changed_data,
                                     .label = "train"};
   const auto summary = o.resume ? run.resume(controls) : run.start(controls);
+  if (group->rank() > 0) return exit_status(summary);
   // The trainer is gone: its memory is free for the checkpoint that the report looks at.
   report::try_write_report(run.folder());
   const auto& record = summary.record;
@@ -87,11 +96,11 @@ int run_train(const TrainCommand& o) {
     }
     std::cout << "\n";
   }
-  if (summary.stopped_by == 0) return 0;
-  log::info(concat("stopped by signal ", summary.stopped_by, "; `moe train ",
-                   (run.folder() / "config.toml").string(), " --out ", run.folder().string(),
-                   " --resume` goes on."));
-  return exit_status_of(summary.stopped_by);
+  if (summary.stopped_by != 0)
+    log::info(concat("stopped by signal ", summary.stopped_by, "; `moe train ",
+                     (run.folder() / "config.toml").string(), " --out ", run.folder().string(),
+                     " --resume` goes on."));
+  return exit_status(summary);
 }
 
 }  // namespace
@@ -99,9 +108,10 @@ int run_train(const TrainCommand& o) {
 void add_train(CLI::App& program, Session& session) {
   add_command<TrainCommand>(
       program, session,
-      {"train", "Trains a model as a TOML file describes it.",
+      {"train",
+       "Trains a model as a TOML file describes it; under mpirun or srun, on all ranks together.",
        "moe data synth --out out/demo/data && moe train configs/demo.toml --out out/mine",
-       setup_train, run_train});
+       setup_train, run_train, /*takes_ranks=*/true});
 }
 
 }  // namespace moe::tools

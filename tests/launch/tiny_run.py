@@ -1,0 +1,117 @@
+"""A run of a few small steps in float64, and mpirun to start it with. Standard library only."""
+import array
+import json
+import os
+import random
+import socket
+import struct
+import subprocess
+
+HOST = socket.gethostname()
+
+# Everything that could depend on who has which rows: capacity, a bias that balances without a loss, a z-loss, dropout,
+# clipping, accumulation, evaluation. Six experts: over one, two and three ranks.
+CONFIG = """
+[model]
+d_model = 16
+layers = 2
+heads = 2
+context_length = 16
+dropout = 0.1
+
+[model.moe]
+num_experts = 6
+top_k = 2
+expert = {{kind = "gated", d_ff = 16}}
+router = {{kind = "sigmoid", bias_rate = 0.01}}
+capacity = {{factor = 1.0}}
+dispatcher = "all_to_all"
+balance = [{{kind = "switch", coefficient = 0.01}}, {{kind = "z_loss", coefficient = 0.001}}]
+
+[data]
+sequence = 16
+domains = [
+  {{name = "words", train = "{folder}/words.train", valid = "{folder}/words.valid"}},
+  {{name = "sums", train = "{folder}/sums.train", valid = "{folder}/sums.valid"}},
+]
+
+[train]
+steps = {steps}
+batch = 6
+accumulation = 2
+dtype = "float64"
+threads = 1
+log_every = 1
+eval_every = 10
+eval_batches = 2
+checkpoint_every = {checkpoint_every}
+optimizer = {{clip = 0.1}}
+schedule = {{warmup = 3}}
+tensorboard = {{enabled = false}}
+
+[parallel]
+silence = {silence}
+"""
+
+
+def write_run(folder, steps=20, checkpoint_every=10, silence=12):
+    """The configuration's path; the data beside it."""
+    draw = random.Random(3)
+    words = ["expert", "router", "token", "gate", "layer", "rank", "sum", "row", "the", "a", "of", "to"]
+    for part, size in (("train", 3000), ("valid", 600)):
+        (folder / f"words.{part}").write_text(" ".join(draw.choice(words) for _ in range(size)) + "\n")
+        sums = ((draw.randrange(100), draw.randrange(100)) for _ in range(size // 2))
+        (folder / f"sums.{part}").write_text("".join(f"{a} + {b} = {a + b}\n" for a, b in sums))
+    path = folder / "run.toml"
+    path.write_text(CONFIG.format(folder=folder, steps=steps, checkpoint_every=checkpoint_every, silence=silence))
+    return path
+
+
+def environment():
+    """Of mpirun: as root, as in containers, and without OpenMP threads that spin."""
+    return dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", OMP_WAIT_POLICY="passive",
+                PRTE_MCA_rmaps_default_mapping_policy=":oversubscribe")
+
+
+def mpirun_words(mpirun, ranks):
+    return [mpirun, "--oversubscribe", "-n", str(ranks)]
+
+
+def run(words, seconds=240):
+    return subprocess.run([str(word) for word in words], env=environment(), capture_output=True, text=True,
+                          timeout=seconds, check=False)
+
+
+def metrics(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def newest_checkpoint(folder):
+    return max((folder / "checkpoints").glob("step-*[0-9]"))
+
+
+def tensors(checkpoint):
+    """Every tensor of a checkpoint by file and name: its type, its sizes and its bytes."""
+    out = {}
+    for path in sorted(checkpoint.rglob("*.safetensors")):
+        data = path.read_bytes()
+        size = struct.unpack("<Q", data[:8])[0]
+        for name, entry in json.loads(data[8:8 + size]).items():
+            if name == "__metadata__":
+                continue
+            begin, end = entry["data_offsets"]
+            kind = (entry["dtype"], tuple(entry["shape"]))
+            out[name if name not in out else f"{path.name} {name}"] = (kind, data[8 + size + begin:8 + size + end])
+    return out
+
+
+def numbers(kind, data):
+    codes = {"F64": "d", "F32": "f", "I64": "q", "I32": "i", "U8": "B", "BOOL": "B"}
+    out = array.array(codes[kind[0]])
+    out.frombytes(data)
+    return out
+
+
+def named(rank):
+    """Pattern of a line of moe's or, where mpirun was quicker, of mpirun's that names a rank that died."""
+    return rf"rank {rank} (on|with PID \d+ on node) {HOST} "

@@ -1,0 +1,130 @@
+#!/usr/bin/env python3
+"""moe train under mpirun against one process: the same losses, gradient norms, loads and parameters; who speaks; what is
+refused.   train_on_ranks.py MOE MPIRUN TEST_MPI [tests of unittest]"""
+import math
+import os
+import pathlib
+import shutil
+import sys
+import tempfile
+import unittest
+
+import tiny_run
+
+MOE, MPIRUN = sys.argv[1:3]
+TOLERANCE = 1e-10
+TIMES = {"seconds", "tokens_per_second"}
+
+
+def differences(found, expected, place=""):
+    """Where two values of JSON differ by more than rounding."""
+    if isinstance(expected, dict):
+        if found.keys() != expected.keys():
+            return [f"{place}: {sorted(found)} for {sorted(expected)}"]
+        return [text for key in expected if key not in TIMES
+                for text in differences(found[key], expected[key], f"{place}.{key}")]
+    if isinstance(expected, list):
+        if len(found) != len(expected):
+            return [f"{place}: {len(found)} entries for {len(expected)}"]
+        return [text for i, value in enumerate(expected) for text in differences(found[i], value, f"{place}[{i}]")]
+    if isinstance(expected, float):
+        return [] if math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=1e-12) else [f"{place}: {found} for {expected}"]
+    return [] if found == expected else [f"{place}: {found} for {expected}"]
+
+
+class TrainOnRanks(unittest.TestCase):
+    def setUp(self):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="moe-test-ranks-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.config = tiny_run.write_run(self.folder)
+
+    def train(self, ranks, out, *words):
+        start = tiny_run.mpirun_words(MPIRUN, ranks) if ranks > 1 else []
+        return tiny_run.run([*start, MOE, "train", self.config, "--out", self.folder / out, *words])
+
+    def trained(self, ranks, out, *words):
+        result = self.train(ranks, out, *words)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        return result
+
+    def expect_same(self, found, expected):
+        self.assertEqual(differences(tiny_run.metrics(self.folder / found), tiny_run.metrics(self.folder / expected)), [])
+        a = tiny_run.tensors(tiny_run.newest_checkpoint(self.folder / found))
+        b = tiny_run.tensors(tiny_run.newest_checkpoint(self.folder / expected))
+        self.assertEqual(a.keys(), b.keys())
+        for name, (kind, data) in b.items():
+            self.assertEqual(a[name][0], kind, name)
+            pairs = zip(tiny_run.numbers(kind, a[name][1]), tiny_run.numbers(kind, data))
+            self.assertLess(max((abs(x - y) for x, y in pairs), default=0), TOLERANCE, name)
+
+    def test_train_as_one_rank_does(self):
+        self.trained(1, "one")
+        lines = [line for line in tiny_run.metrics(self.folder / "one") if "eval" not in line]
+        self.assertEqual(len(lines), 20)
+        self.assertGreater(sum(layer["dropped"] for line in lines for layer in line["layers"]), 0, "capacity did nothing")
+        self.assertGreater(sum(line["grad_norm"] > 0.1 for line in lines), 10, "clipping did nothing")
+        for ranks in (2, 3):
+            with self.subTest(ranks=ranks):
+                out = f"ranks{ranks}"
+                result = self.trained(ranks, out)
+                self.expect_same(out, "one")
+                # Rank 0 alone speaks.
+                self.assertEqual(result.stdout.count("step 20 after"), 1, result.stdout)
+                self.assertEqual(result.stderr.count("training "), 1, result.stderr)
+                self.assertIn(f"{ranks} ranks on 1 machine", result.stderr)
+
+    def test_go_on_with_another_number_of_ranks(self):
+        self.trained(1, "whole")
+        self.trained(3, "run", "--max-steps", "10")
+        shutil.copytree(self.folder / "run", self.folder / "alone")
+        self.trained(2, "run", "--resume")
+        self.expect_same("run", "whole")
+        self.trained(1, "alone", "--resume")
+        self.expect_same("alone", "whole")
+
+    def test_say_once_what_is_wrong_on_all_ranks(self):
+        self.config.write_text(self.config.read_text().replace("dropout", "dropuot"))
+        result = self.train(3, "out")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertEqual(result.stderr.count("dropuot"), 1, result.stderr)
+        self.assertIn(f"error: rank 0 on {tiny_run.HOST}: [config]", result.stderr)
+        self.assertFalse((self.folder / "out").exists())
+
+    def test_say_once_what_is_wrong_with_the_command_line(self):
+        result = self.train(3, "out", "--resmue")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertEqual(result.stderr.count("--resmue"), 1, result.stderr)
+
+    def test_name_the_rank_that_fails(self):
+        # Rank 0 alone writes, and cannot.
+        (self.folder / "out").mkdir()
+        (self.folder / "out" / "checkpoints").write_text("in the way")
+        result = self.train(2, "out")
+        self.assertNotEqual(result.returncode, 0)
+        self.assertEqual(result.stderr.count("error: "), 1, result.stderr)
+        self.assertIn(f"error: rank 0 on {tiny_run.HOST}: ", result.stderr)
+
+    def test_refuse_other_commands(self):
+        result = tiny_run.run([*tiny_run.mpirun_words(MPIRUN, 2), MOE, "inspect", "--list", "router"])
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertEqual(result.stderr.count("only `moe train` runs on several ranks"), 1, result.stderr)
+        self.assertEqual(result.stdout, "")
+
+    def test_one_rank_needs_no_mpi(self):
+        result = tiny_run.run([*tiny_run.mpirun_words(MPIRUN, 1), MOE, "inspect", "--list", "router"])
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("MPI: ", tiny_run.run([MOE, "--version"]).stdout)
+
+    def test_refuse_a_launcher_that_mpi_does_not_know(self):
+        # What srun says without MPI's own support: every rank would train alone, into one folder.
+        os.environ.update(SLURM_PROCID="0", SLURM_STEP_NUM_TASKS="2")
+        try:
+            result = self.train(1, "out")
+        finally:
+            del os.environ["SLURM_PROCID"], os.environ["SLURM_STEP_NUM_TASKS"]
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertIn("expected 2 ranks, MPI knows of 1", result.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[4:], verbosity=2)
