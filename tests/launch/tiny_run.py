@@ -1,6 +1,7 @@
 """A run of a few small steps in float64, and mpirun to start it with. Standard library only."""
 import array
 import json
+import math
 import os
 import random
 import socket
@@ -8,6 +9,8 @@ import struct
 import subprocess
 
 HOST = socket.gethostname()
+TOLERANCE = 1e-10
+TIMES = {"seconds", "tokens_per_second"}
 
 # Everything that could depend on who has which rows: capacity, a bias that balances without a loss, a z-loss, dropout,
 # clipping, accumulation, evaluation. Six experts: over one, two and three ranks.
@@ -52,6 +55,22 @@ tensorboard = {{enabled = false}}
 [parallel]
 silence = {silence}
 """
+
+
+def differences(found, expected, place=""):
+    """Where two values of JSON differ by more than rounding."""
+    if isinstance(expected, dict):
+        if found.keys() != expected.keys():
+            return [f"{place}: {sorted(found)} for {sorted(expected)}"]
+        return [text for key in expected if key not in TIMES
+                for text in differences(found[key], expected[key], f"{place}.{key}")]
+    if isinstance(expected, list):
+        if len(found) != len(expected):
+            return [f"{place}: {len(found)} entries for {len(expected)}"]
+        return [text for i, value in enumerate(expected) for text in differences(found[i], value, f"{place}[{i}]")]
+    if isinstance(expected, float):
+        return [] if math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=1e-12) else [f"{place}: {found} for {expected}"]
+    return [] if found == expected else [f"{place}: {found} for {expected}"]
 
 
 def write_run(folder, steps=20, checkpoint_every=10, silence=12):
@@ -109,6 +128,22 @@ def numbers(kind, data):
     codes = {"F64": "d", "F32": "f", "I64": "q", "I32": "i", "U8": "B", "BOOL": "B"}
     out = array.array(codes[kind[0]])
     out.frombytes(data)
+    return out
+
+
+def differences_of_runs(found, expected):
+    """Where two runs differ by more than rounding: in their metrics but for times, in the tensors of their last checkpoints."""
+    out = differences(metrics(found), metrics(expected))
+    a, b = tensors(newest_checkpoint(found)), tensors(newest_checkpoint(expected))
+    out += [f"{name} on one side only" for name in a.keys() ^ b.keys()]
+    for name in a.keys() & b.keys():
+        (kind, data), (kind_expected, data_expected) = a[name], b[name]
+        if kind != kind_expected:
+            out.append(f"{name}: {kind} for {kind_expected}")
+            continue
+        apart = max((abs(x - y) for x, y in zip(numbers(kind, data), numbers(kind, data_expected))), default=0)
+        if not apart < TOLERANCE:
+            out.append(f"{name}: {apart} apart")
     return out
 
 

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """moe train under mpirun against one process: the same losses, gradient norms, loads and parameters; who speaks; what is
 refused.   train_on_ranks.py MOE MPIRUN TEST_MPI [tests of unittest]"""
-import math
 import os
 import pathlib
 import shutil
@@ -12,24 +11,6 @@ import unittest
 import tiny_run
 
 MOE, MPIRUN = sys.argv[1:3]
-TOLERANCE = 1e-10
-TIMES = {"seconds", "tokens_per_second"}
-
-
-def differences(found, expected, place=""):
-    """Where two values of JSON differ by more than rounding."""
-    if isinstance(expected, dict):
-        if found.keys() != expected.keys():
-            return [f"{place}: {sorted(found)} for {sorted(expected)}"]
-        return [text for key in expected if key not in TIMES
-                for text in differences(found[key], expected[key], f"{place}.{key}")]
-    if isinstance(expected, list):
-        if len(found) != len(expected):
-            return [f"{place}: {len(found)} entries for {len(expected)}"]
-        return [text for i, value in enumerate(expected) for text in differences(found[i], value, f"{place}[{i}]")]
-    if isinstance(expected, float):
-        return [] if math.isclose(found, expected, rel_tol=TOLERANCE, abs_tol=1e-12) else [f"{place}: {found} for {expected}"]
-    return [] if found == expected else [f"{place}: {found} for {expected}"]
 
 
 class TrainOnRanks(unittest.TestCase):
@@ -48,14 +29,7 @@ class TrainOnRanks(unittest.TestCase):
         return result
 
     def expect_same(self, found, expected):
-        self.assertEqual(differences(tiny_run.metrics(self.folder / found), tiny_run.metrics(self.folder / expected)), [])
-        a = tiny_run.tensors(tiny_run.newest_checkpoint(self.folder / found))
-        b = tiny_run.tensors(tiny_run.newest_checkpoint(self.folder / expected))
-        self.assertEqual(a.keys(), b.keys())
-        for name, (kind, data) in b.items():
-            self.assertEqual(a[name][0], kind, name)
-            pairs = zip(tiny_run.numbers(kind, a[name][1]), tiny_run.numbers(kind, data))
-            self.assertLess(max((abs(x - y) for x, y in pairs), default=0), TOLERANCE, name)
+        self.assertEqual(tiny_run.differences_of_runs(self.folder / found, self.folder / expected), [])
 
     def test_train_as_one_rank_does(self):
         self.trained(1, "one")
