@@ -44,7 +44,8 @@ ListedRegistry listed(const Registry<Interface, Shape>& registry) {
 ListedRegistry sections() {
   return {"section",
           {{"data", "what a run reads", describe_fields<data::DataOptions>()},
-           {"train", "how it trains", describe_fields<train::TrainOptions>()}}};
+           {"train", "how it trains", describe_fields<train::TrainOptions>()},
+           {"parallel", "on which ranks", describe_fields<train::ParallelOptions>()}}};
 }
 
 /// Models by name, which `moe inspect NAME` describes.
