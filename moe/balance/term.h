@@ -33,7 +33,8 @@ struct TermShape {
 struct LayerWeights {
   /// The same on every rank.
   Parameters router;
-  /// Stacked on dimension 0: experts first_expert .. first_expert + L, this rank's own.
+  /// Stacked on dimension 0: experts first_expert .. first_expert + L, this rank's own; L may be 0.
+  /// Zeros where a rank with a copy of the same experts counts them.
   Parameters experts;
   int64_t first_expert = 0;
 };

@@ -53,40 +53,6 @@ json manifest_json(const Manifest& manifest) {
           {"files", std::move(files)}};
 }
 
-Manifest parse_manifest(const std::string& text, const std::string& origin) {
-  const json root = formats::parse_strict_json(text, kManifestPlace, origin, {.depth = 3});
-  const auto& format = manifest_member(root, "format", kIsString, "a string", origin);
-  check(format == kManifestFormat, kManifestPlace, "expected the format of ", origin, " to be '",
-        kManifestFormat, "', got ", in_quotes(format.get_ref<const std::string&>()),
-        ". Name a checkpoint folder.");
-  const auto& version = manifest_member(root, "version", kIsNatural, "a whole number", origin);
-  check(version == kManifestVersion, kManifestPlace, "expected version ", kManifestVersion, " of ",
-        origin, ", got ", version.get<uint64_t>(), ". Use the version of moe that wrote it.");
-
-  Manifest manifest;
-  const auto& files = manifest_member(root, "files", kIsObject, "an object", origin);
-  for (const auto& item : files.items()) {
-    const std::string where = concat(origin, " for file ", in_quotes(item.key()));
-    check(is_plain_name(item.key()), kManifestPlace, "expected plain file names in ", origin,
-          ", got ", in_quotes(item.key()), ". The manifest is damaged or hostile.");
-    check(item.value().is_object(), kManifestPlace, "expected an object in ", where, ", got ",
-          item.value().type_name(), '.', kUseAnother);
-    const auto& size = manifest_member(item.value(), "size", kIsNatural, "a whole number", where);
-    manifest.files[item.key()] = {size.get<uint64_t>(),
-                                  checksum_member(item.value(), where, "xxh3_64")};
-  }
-  const auto& metadata = manifest_member(root, "metadata", kIsObject, "an object", origin);
-  for (const auto& item : metadata.items()) {
-    check(item.value().is_string(), kManifestPlace, "expected strings in the metadata of ", origin,
-          ", got ", item.value().type_name(), " at ", in_quotes(item.key()), '.', kUseAnother);
-    manifest.metadata[item.key()] = item.value().get<std::string>();
-  }
-  check(checksum_of(manifest_json(manifest).dump()) == checksum_member(root, origin, "checksum"),
-        kManifestPlace, "expected the checksum that ", origin,
-        " states of itself, got another. It was damaged or edited.", kUseAnother);
-  return manifest;
-}
-
 /// What is wrong with the file `name`, or "".
 std::string file_problem(const Path& folder, const std::string& name, const Manifest::File& file,
                          FileSystem& files, bool read_content) {
@@ -145,6 +111,40 @@ std::string format_manifest(const Manifest& manifest) {
     fail(kManifestPlace, "expected file names and metadata in UTF-8, got ", error.what(),
          ". Rename it.");
   }
+}
+
+Manifest parse_manifest(const std::string& text, const std::string& origin) {
+  const json root = formats::parse_strict_json(text, kManifestPlace, origin, {.depth = 3});
+  const auto& format = manifest_member(root, "format", kIsString, "a string", origin);
+  check(format == kManifestFormat, kManifestPlace, "expected the format of ", origin, " to be '",
+        kManifestFormat, "', got ", in_quotes(format.get_ref<const std::string&>()),
+        ". Name a checkpoint folder.");
+  const auto& version = manifest_member(root, "version", kIsNatural, "a whole number", origin);
+  check(version == kManifestVersion, kManifestPlace, "expected version ", kManifestVersion, " of ",
+        origin, ", got ", version.get<uint64_t>(), ". Use the version of moe that wrote it.");
+
+  Manifest manifest;
+  const auto& files = manifest_member(root, "files", kIsObject, "an object", origin);
+  for (const auto& item : files.items()) {
+    const std::string where = concat(origin, " for file ", in_quotes(item.key()));
+    check(is_plain_name(item.key()), kManifestPlace, "expected plain file names in ", origin,
+          ", got ", in_quotes(item.key()), ". The manifest is damaged or hostile.");
+    check(item.value().is_object(), kManifestPlace, "expected an object in ", where, ", got ",
+          item.value().type_name(), '.', kUseAnother);
+    const auto& size = manifest_member(item.value(), "size", kIsNatural, "a whole number", where);
+    manifest.files[item.key()] = {size.get<uint64_t>(),
+                                  checksum_member(item.value(), where, "xxh3_64")};
+  }
+  const auto& metadata = manifest_member(root, "metadata", kIsObject, "an object", origin);
+  for (const auto& item : metadata.items()) {
+    check(item.value().is_string(), kManifestPlace, "expected strings in the metadata of ", origin,
+          ", got ", item.value().type_name(), " at ", in_quotes(item.key()), '.', kUseAnother);
+    manifest.metadata[item.key()] = item.value().get<std::string>();
+  }
+  check(checksum_of(manifest_json(manifest).dump()) == checksum_member(root, origin, "checksum"),
+        kManifestPlace, "expected the checksum that ", origin,
+        " states of itself, got another. It was damaged or edited.", kUseAnother);
+  return manifest;
 }
 
 Manifest read_manifest(const Path& folder, FileSystem& files) {

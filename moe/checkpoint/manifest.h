@@ -29,6 +29,10 @@ bool is_plain_name(std::string_view name);
 /// The manifest as JSON, with its format version and a checksum of itself.
 std::string format_manifest(const Manifest& manifest);
 
+/// What format_manifest wrote; `origin` says in messages where it was. Throws moe::Error when it is
+/// damaged, of a newer version, or names a file that is not plain.
+Manifest parse_manifest(const std::string& text, const std::string& origin);
+
 /// Reads `folder`'s manifest without looking at the other files. Throws moe::Error when it is
 /// missing, damaged, of a newer version, or names a file that is not plain.
 Manifest read_manifest(const Path& folder, FileSystem& files = real_files());

@@ -76,50 +76,62 @@ void clear_leftovers(FileSystem& files, const Path& parent, const std::string& n
 
 }  // namespace
 
+void FolderWriter::add(const std::string& name, const Fill& fill) {
+  check(is_plain_name(name) && !written_.contains(name), kPublishPlace,
+        "expected a plain file name that is new to checkpoint folder '", folder_.string(),
+        "', got '", name, "'. Rename the file.");
+  whole_ = false;
+  Manifest::File entry;
+  write_file(files_, folder_ / name, [&](OutputFile& out) {
+    HashingFile hashing(out);
+    fill(hashing);
+    entry = hashing.entry();
+  });
+  written_[name] = entry;
+  whole_ = true;
+}
+
 Publication::Publication(const Path& target, FileSystem& files)
-    : files_(files),
+    : FolderWriter(temporary_folder(target), files),
       parent_(folder_of(target)),
-      name_(name_of(target)),
-      temporary_(parent_ / concat(kTemporaryPrefix, name_)) {
+      name_(name_of(target)) {
   make_folders(files_, parent_);
   clear_leftovers(files_, parent_, name_);
   refuse_foreign_folder(files_, parent_ / name_);
-  files_.make_folder(temporary_);
+  files_.make_folder(folder_);
 }
 
 Publication::~Publication() {
   if (placing_) return;
   try {
-    if (files_.exists(temporary_)) remove_all(files_, temporary_);
+    if (files_.exists(folder_)) remove_all(files_, folder_);
   } catch (...) {
     // Nothing more can be done here: the next publication removes it.
   }
 }
 
-void Publication::add(const std::string& name, const Fill& fill) {
-  check(is_plain_name(name) && !manifest_.files.contains(name), kPublishPlace,
-        "expected a plain file name that is new to checkpoint '", name_, "', got '", name,
-        "'. Rename the file.");
-  whole_ = false;
-  Manifest::File entry;
-  write_file(files_, temporary_ / name, [&](OutputFile& out) {
-    HashingFile hashing(out);
-    fill(hashing);
-    entry = hashing.entry();
-  });
-  manifest_.files[name] = entry;
-  whole_ = true;
+void Publication::accept(const std::map<std::string, Manifest::File>& files) {
+  for (const auto& [name, file] : files) {
+    check(is_plain_name(name) && !written_.contains(name), kPublishPlace,
+          "expected file names of one rank each in checkpoint '", name_, "', got '", name,
+          "' from two. Give tensors names of their own.");
+    const Path path = folder_ / name;
+    const bool there = files_.kind(path) == FileKind::kFile;
+    check(there && files_.size(path) == file.size, kPublishPlace, "expected '", path.string(),
+          "' with ", file.size, " bytes that another rank wrote, found ",
+          there ? concat(files_.size(path), " bytes") : std::string("nothing"),
+          ". Let all ranks write to one file system.");
+    written_[name] = file;
+  }
 }
 
 void Publication::finish(std::map<std::string, std::string> metadata) {
   check(
       whole_ && !placing_, kPublishPlace, "expected every file of checkpoint '", name_,
       "' written, and one finish, got a failed file or a second finish. Begin a new publication.");
-  manifest_.metadata = std::move(metadata);
-  const std::string text = format_manifest(manifest_);
-  write_file(files_, temporary_ / kManifestName,
-             [&](OutputFile& out) { out.write(bytes_of(text)); });
-  files_.sync_folder(temporary_);
+  const std::string text = format_manifest({written_, std::move(metadata)});
+  write_file(files_, folder_ / kManifestName, [&](OutputFile& out) { out.write(bytes_of(text)); });
+  files_.sync_folder(folder_);
   placing_ = true;
   take_place();
 }
@@ -128,13 +140,13 @@ void Publication::take_place() {
   const Path target = parent_ / name_;
   Path replaced;
   if (!files_.exists(target)) {
-    files_.rename(temporary_, target);
-  } else if (files_.exchange(temporary_, target)) {
-    replaced = temporary_;
+    files_.rename(folder_, target);
+  } else if (files_.exchange(folder_, target)) {
+    replaced = folder_;
   } else {
     replaced = parent_ / concat(kOldPrefix, name_);
     files_.rename(target, replaced);
-    files_.rename(temporary_, target);
+    files_.rename(folder_, target);
   }
   // Before the old one goes: a rename that is not on disk yet may be undone by a power cut.
   files_.sync_folder(parent_);
@@ -145,6 +157,10 @@ void Publication::take_place() {
     log::warn(concat("the replaced checkpoint could not be removed; the next save tries again. ",
                      error.what()));
   }
+}
+
+Path temporary_folder(const Path& target) {
+  return folder_of(target) / concat(kTemporaryPrefix, name_of(target));
 }
 
 Path locate_checkpoint(const Path& target, FileSystem& files) {

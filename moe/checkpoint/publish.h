@@ -19,21 +19,44 @@
 
 namespace moe::checkpoint {
 
+/// Files of a checkpoint that one rank writes into the folder of its publication. The first failure
+/// makes it useless.
+class FolderWriter {
+ public:
+  explicit FolderWriter(Path folder, FileSystem& files = real_files())
+      : files_(files), folder_(std::move(folder)) {}
+  FolderWriter(const FolderWriter&) = delete;
+  FolderWriter& operator=(const FolderWriter&) = delete;
+
+  /// Writes and syncs one file. `name` must be plain (is_plain_name) and new.
+  void add(const std::string& name, const Fill& fill);
+  /// What was written, with nothing half-way.
+  const std::map<std::string, Manifest::File>& written() const { return written_; }
+
+ protected:
+  FileSystem& files_;
+  Path folder_;
+  std::map<std::string, Manifest::File> written_;
+  bool whole_ = true;  // no file failed half-way
+};
+
 /// A checkpoint being written. One at a time for a parent folder: starting one clears what crashed
 /// ones left there
 /// (".tmp-" and ".old-" of this name and of step folders). Destroyed before `finish`, it leaves
 /// nothing behind.
-class Publication {
+class Publication : public FolderWriter {
  public:
   /// Throws moe::Error when something other than a checkpoint or an empty folder stands at
   /// `target`.
   explicit Publication(const Path& target, FileSystem& files = real_files());
   ~Publication();
-  Publication(const Publication&) = delete;
-  Publication& operator=(const Publication&) = delete;
 
-  /// Writes and syncs one file. `name` must be plain (is_plain_name) and new.
-  void add(const std::string& name, const Fill& fill);
+  /// Where files are written until the checkpoint is whole: other ranks' FolderWriters write there
+  /// too.
+  const Path& folder() const { return folder_; }
+  /// Makes files that others wrote into `folder` part of the checkpoint. Throws moe::Error where
+  /// one is not there with the size they said, or has the name of another.
+  void accept(const std::map<std::string, Manifest::File>& files);
   /// Writes the manifest and makes the checkpoint visible under its name. Call it once, last. After
   /// an exception the old checkpoint or the new one is there, whole.
   void finish(std::map<std::string, std::string> metadata);
@@ -41,14 +64,13 @@ class Publication {
  private:
   void take_place();
 
-  FileSystem& files_;
   Path parent_;
   std::string name_;
-  Path temporary_;
-  Manifest manifest_;
-  bool whole_ = true;     // no file failed half-way
   bool placing_ = false;  // from here on the temporary folder may be the old checkpoint
 };
+
+/// Where a Publication at `target` has its files until it is whole.
+Path temporary_folder(const Path& target);
 
 /// Where the checkpoint named `target` is: there, or in its ".old-" sibling after a crash in
 /// mid-replacement. Throws moe::Error when it is in neither.

@@ -1,17 +1,15 @@
 // E experts, L experts on this rank.
 #include <algorithm>
-#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <map>
 
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/zeros.h>
 
 #include <moe/base/error.h>
 #include <moe/checkpoint/tensors.h>
 #include <moe/formats/safetensors.h>
-#include <moe/parallel/gather_named.h>
 #include <moe/parameters/materialise.h>
 
 namespace moe::checkpoint {
@@ -26,21 +24,15 @@ bool is_stack(const ParameterInfo& info) {
   return info.part == Part::kExperts && info.per_expert && !info.expert;
 }
 
-std::string group_file(const std::string& prefix, const std::string& name, int64_t first,
-                       int64_t last) {
-  char range[64];
-  std::snprintf(range, sizeof range, "%04ld-%04ld", static_cast<long>(first),
-                static_cast<long>(last));
-  return concat(prefix, '.', name, '.', range, kSuffix);
+/// At least four digits.
+std::string digits(int64_t number) {
+  const std::string text = std::to_string(number);
+  return std::string(text.size() < 4 ? 4 - text.size() : 0, '0') + text;
 }
 
-/// The stack of all ranks' experts, on every rank.
-Tensor gather_experts(const Tensor& stack, parallel::Communicator& group) {
-  Tensor counts = at::zeros({group.size()}, at::kLong);
-  counts[group.rank()] = stack.size(0);
-  group.all_reduce(counts);
-  const int64_t* first = counts.const_data_ptr<int64_t>();
-  return group.all_gather_v(stack.contiguous(), {first, first + group.size()});
+std::string range_file(const std::string& prefix, const std::string& name, int64_t first,
+                       int64_t last) {
+  return concat(prefix, '.', name, '.', digits(first), '-', digits(last), kSuffix);
 }
 
 /// A part of a tensor as some file holds it: experts first .. first + tensor.size(0), or all of it.
@@ -55,8 +47,14 @@ struct Stored {
   bool of_single_expert = false;  // it stands where single experts' tensors go
 };
 
-std::string single_file(const std::string& prefix) {
-  return concat(prefix, ".experts", kSuffix);
+/// Where the tensors of this rank's single experts go: of one rank that has all, or of several.
+std::string single_file(const std::string& prefix, const parallel::Layout& layout, bool of_one) {
+  return concat(prefix, ".experts", of_one ? "" : "-" + digits(layout.world->rank()), kSuffix);
+}
+
+bool is_single_file(const std::string& prefix, const std::string& file) {
+  return file == concat(prefix, ".experts", kSuffix) ||
+         file.starts_with(concat(prefix, ".experts-"));
 }
 
 std::map<std::string, Stored> read_pieces(const Path& folder, const std::string& prefix) {
@@ -68,7 +66,7 @@ std::map<std::string, Stored> read_pieces(const Path& folder, const std::string&
     const auto first = metadata.find("first_expert");
     for (const auto& name : opened.names()) {
       auto& stored = out[name];
-      stored.of_single_expert = file_name == single_file(prefix);
+      stored.of_single_expert = is_single_file(prefix, file_name);
       stored.parts.push_back(
           {opened.tensor(name),
            first == metadata.end() ? 0 : std::strtoll(first->second.c_str(), nullptr, 10)});
@@ -123,7 +121,7 @@ struct Filling {
   std::function<void()> copy;
 };
 
-Filling filling_of(const Parameter& target, const std::vector<Piece>& pieces, int64_t ranks) {
+Filling filling_of(const Parameter& target, const std::vector<Piece>& pieces) {
   const auto& [name, tensor, info] = target;
   Filling out;
   if (is_of_any_length(target)) {
@@ -136,12 +134,25 @@ Filling filling_of(const Parameter& target, const std::vector<Piece>& pieces, in
     };
     return out;
   }
-  const int64_t here = tensor.dim() > 0 ? tensor.size(0) : 1;
-  out.problem = mismatch(pieces, tensor, info.sharded ? here * ranks : here);
+  out.problem = mismatch(pieces, tensor, tensor.dim() > 0 ? whole_rows(target) : 1);
   out.copy = [tensor = tensor, pieces, first = info.first_expert] {
     copy_pieces(pieces, tensor, first);
   };
   return out;
+}
+
+/// This rank's rows of a tensor; of a stack in files that end where a multiple of kExpertsPerFile
+/// comes.
+void add_rows(FolderWriter& writer, const std::string& prefix, const Parameter& parameter) {
+  const auto& [name, tensor, info] = parameter;
+  const int64_t begin = info.sharded ? info.first_expert : 0, end = begin + tensor.size(0);
+  for (int64_t first = begin, next = end; first < end; first = next) {
+    next = is_stack(info) ? std::min(end, (first / kExpertsPerFile + 1) * kExpertsPerFile) : end;
+    const Tensor rows = tensor.detach().slice(0, first - begin, next - begin);
+    writer.add(range_file(prefix, name, first, next - 1), [&, &name = name](OutputFile& out) {
+      formats::write_safetensors(out, {{name, rows}}, {{"first_expert", std::to_string(first)}});
+    });
+  }
 }
 
 /// What to do about the tensors that a checkpoint lacks.
@@ -159,39 +170,35 @@ std::string remedy_for(const Path& folder, bool lacks_state_alone) {
 }  // namespace
 
 bool is_of_any_length(const Parameter& tensor) {
-  return tensor.info.role == Role::kState && tensor.tensor.dim() > 0 && tensor.tensor.size(0) == 0;
+  const auto& [name, values, info] = tensor;
+  return info.role == Role::kState && !info.sharded && values.dim() > 0 && values.size(0) == 0;
 }
 
-void add_tensors(Publication* publication, const std::string& prefix, const Parameters& tensors,
-                 parallel::Communicator& group) {
-  formats::NamedTensors shared, single;
-  for (const auto& [name, tensor, info] : tensors) {
-    if (!is_stack(info)) {
-      (info.expert ? single : shared).emplace_back(name, tensor.detach());
-      continue;
-    }
-    const Tensor stack = info.sharded ? gather_experts(tensor.detach(), group) : tensor.detach();
-    if (!publication) continue;
-    for (int64_t first = 0; first < stack.size(0); first += kExpertsPerFile) {
-      const int64_t end = std::min(first + kExpertsPerFile, stack.size(0));
-      publication->add(group_file(prefix, name, first, end - 1),
-                       [&, &name = name](OutputFile& out) {
-                         formats::write_safetensors(out, {{name, stack.slice(0, first, end)}},
-                                                    {{"first_expert", std::to_string(first)}});
-                       });
-    }
+void add_tensors(FolderWriter& writer, const std::string& prefix, const Parameters& tensors,
+                 const parallel::Layout& layout) {
+  formats::NamedTensors shared, single, here;
+  bool shares_single = layout.experts->size() > 1;
+  for (const auto& parameter : tensors) {
+    const auto& [name, tensor, info] = parameter;
+    if (info.expert) shares_single |= info.only_here;
+    const bool writes = info.only_here || (info.is_local() ? layout.first_copy() : layout.leads());
+    if (!writes || (info.sharded && tensor.size(0) == 0)) continue;
+    const bool is_part = info.sharded && tensor.size(0) < info.whole;
+    if (is_stack(info) || is_part)
+      add_rows(writer, prefix, parameter);
+    else
+      (info.expert ? single : info.only_here ? here : shared).emplace_back(name, tensor.detach());
   }
-  single = parallel::gather_named(single, group);
-  if (publication && !single.empty())
-    publication->add(single_file(prefix),
-                     [&](OutputFile& out) { formats::write_safetensors(out, single); });
-  if (publication)
-    publication->add(concat(prefix, kSuffix),
-                     [&](OutputFile& out) { formats::write_safetensors(out, shared); });
+  const auto add = [&](const std::string& file, const formats::NamedTensors& named) {
+    writer.add(file, [&](OutputFile& out) { formats::write_safetensors(out, named); });
+  };
+  if (!single.empty()) add(single_file(prefix, layout, !shares_single), single);
+  if (!here.empty()) add(concat(prefix, ".rank-", digits(layout.world->rank()), kSuffix), here);
+  if (layout.leads()) add(concat(prefix, kSuffix), shared);
 }
 
 void load_tensors(const Path& folder, const std::string& prefix, const Parameters& tensors,
-                  parallel::Communicator& group, Missing missing) {
+                  const parallel::Layout& layout, Missing missing) {
   const at::NoGradGuard no_grad;
   auto pieces = read_pieces(folder, prefix);
   std::vector<std::string> problems;
@@ -200,7 +207,7 @@ void load_tensors(const Path& folder, const std::string& prefix, const Parameter
   for (const auto& target : tensors) {
     const auto found = pieces.find(target.name);
     if (found != pieces.end()) {
-      const Filling filling = filling_of(target, found->second.parts, group.size());
+      const Filling filling = filling_of(target, found->second.parts);
       if (!filling.problem.empty()) {
         problems.push_back(concat("of another shape: ", target.name, ": ", filling.problem));
         lacks_state_alone = false;
@@ -219,7 +226,7 @@ void load_tensors(const Path& folder, const std::string& prefix, const Parameter
   }
   for (const auto& [name, stored] : pieces) {
     // Experts of their own are other ranks' business.
-    if (group.size() > 1 && stored.of_single_expert) continue;
+    if (layout.experts->size() > 1 && stored.of_single_expert) continue;
     problems.push_back(concat("unknown: ", name, ' ', stored.parts.front().tensor.sizes()));
     lacks_state_alone = false;
   }

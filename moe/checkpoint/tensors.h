@@ -4,20 +4,29 @@
 #include <string>
 
 #include <moe/checkpoint/publish.h>
-#include <moe/parallel/communicator.h>
+#include <moe/parallel/layout.h>
 #include <moe/parameters/list.h>
 
 namespace moe::checkpoint {
 
-/// Adds `tensors` to a checkpoint: "PREFIX.safetensors" for what all tokens share, and for each
-/// stack of experts ((L, …) here where it is sharded, (E, …) over all ranks) one file a group of
-/// experts, "PREFIX.NAME.FIRST-LAST.safetensors"; what belongs to single experts, each on one rank,
-/// goes together into "PREFIX.experts.safetensors". Their infos say which is which; the files do
-/// not depend on the number of ranks.
+/// Adds this rank's part of `tensors` to a checkpoint that all ranks of `layout` write, each what
+/// it holds: nothing travels. Their infos say what is what.
 ///
-/// All ranks of `group` call it; rank 0 passes the publication, the others null.
-void add_tensors(Publication* publication, const std::string& prefix, const Parameters& tensors,
-                 parallel::Communicator& group);
+/// - What all tokens share: "PREFIX.safetensors", by rank 0.
+/// - Stacks of experts ((L, …) here where they are sharded, (E, …) over all ranks): one file a
+/// group of
+///   experts, "PREFIX.NAME.FIRST-LAST.safetensors", of at most 16 that begin at a multiple of 16 or
+///   at a rank's first expert, by the first ranks that hold them.
+/// - What belongs to single experts: "PREFIX.experts.safetensors",
+/// "PREFIX.experts-RANK.safetensors" where
+///   ranks share them, by the same ranks.
+/// - What is on one rank only: "PREFIX.rank-RANK.safetensors", and what is a part of a tensor
+///   "PREFIX.NAME.FIRST-LAST.safetensors".
+///
+/// Other layouts make other files of the same tensors, which load_tensors reads into any layout.
+/// Makes no collective call: publish_together says how ranks make one checkpoint of it.
+void add_tensors(FolderWriter& writer, const std::string& prefix, const Parameters& tensors,
+                 const parallel::Layout& layout = {});
 
 /// Whether `tensor` is state that has no rows until a model starts or is loaded, so that it takes
 /// as many as a checkpoint holds: what was made from a file outside (a table from counts, a
@@ -32,9 +41,10 @@ enum class Missing {
 };
 
 /// Copies what add_tensors wrote into `tensors`, in place, casting to their dtype; every rank takes
-/// its experts. Those without memory (on the device "meta") are given it first. Throws moe::Error
-/// listing the names that are unknown, missing or of another shape; nothing is copied then.
+/// its own rows, from whatever layout wrote them, and of the files only these. Those without memory
+/// (on the device "meta") are given it first. Throws moe::Error listing the names that are unknown,
+/// missing or of another shape; nothing is copied then.
 void load_tensors(const Path& folder, const std::string& prefix, const Parameters& tensors,
-                  parallel::Communicator& group, Missing missing = Missing::kRefuse);
+                  const parallel::Layout& layout = {}, Missing missing = Missing::kRefuse);
 
 }  // namespace moe::checkpoint

@@ -15,6 +15,7 @@ namespace moe::dispatch {
 /// What every dispatcher is made for.
 struct DispatcherShape {
   int64_t num_experts = 0;
+  /// The ranks that share the experts.
   std::shared_ptr<parallel::Communicator> group;
 };
 
@@ -40,7 +41,7 @@ class Dispatcher {
                                                       const DispatchPlan& plan) const {
     return std::nullopt;
   }
-  /// Experts first .. first + count of this rank.
+  /// Experts first .. first + count of this rank; it may have none.
   virtual std::pair<int64_t, int64_t> local_experts() const = 0;
 };
 

@@ -8,7 +8,7 @@ Experts::Experts(const ExpertsShape& shape) : Module(shape.tensors), shape_(shap
                      shape.d_ff, " and ", shape.num_experts, ". Set them in the layer's options.");
   check(shape.first >= 0 && shape.first + shape.held() <= shape.num_experts, "experts",
         "expected a range of experts inside [0, ", shape.num_experts, "), got ", shape.held(),
-        " from ", shape.first, ". Choose a number of ranks that divides the experts.");
+        " from ", shape.first, ". Take parallel::share_of's.");
 }
 
 Tensor Experts::forward_combined(const ExpertRows& rows, const ops::Combination& pairs,
@@ -25,7 +25,8 @@ ParameterInfo Experts::stacked(Role role) const {
           .part = Part::kExperts,
           .per_expert = true,
           .sharded = true,
-          .first_expert = shape_.first};
+          .first_expert = shape_.first,
+          .whole = shape_.num_experts};
 }
 
 #define MOE_REGISTRY expert_kinds

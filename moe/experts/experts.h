@@ -15,20 +15,20 @@
 namespace moe::experts {
 
 /// What every kind of expert is made for. Experts first .. first + local of `num_experts` live on
-/// this rank; their parameters are stacked on dimension 0 ([L, …]) under names that do not mention
-/// ranks.
+/// this rank, on some ranks perhaps none; their parameters are stacked on dimension 0 ([L, …])
+/// under names that do not mention ranks.
 struct ExpertsShape {
   int64_t d_model = 0;
   int64_t d_ff = 0;
   int64_t d_out = 0;  // 0: d_model
   int64_t num_experts = 0;
   int64_t first = 0;
-  int64_t local = 0;  // 0: all
+  int64_t local = -1;  // -1: all
   /// Of the parameters.
   at::TensorOptions tensors = {};
 
   int64_t output() const { return d_out > 0 ? d_out : d_model; }
-  int64_t held() const { return local > 0 ? local : num_experts; }
+  int64_t held() const { return local >= 0 ? local : num_experts; }
 };
 
 /// Expert-ordered rows -> outputs. Extension point: one file in kinds/ and one line in experts.def
@@ -43,7 +43,7 @@ class Experts : public Module {
   std::optional<Part> part() const final { return Part::kExperts; }
 
   /// (R, O) in the order of `rows`; rows behind the last offset are undefined. Weights are the
-  /// dispatcher's business.
+  /// dispatcher's business. Not called on ranks without experts.
   virtual Tensor forward(const ExpertRows& rows, const LayerContext& context) = 0;
   /// ops::combine_rows(forward(rows, context), pairs): (T, O) float32 or float64. Kinds that need
   /// no rows for the backward pass of the sum do both at once.

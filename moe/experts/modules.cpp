@@ -43,6 +43,9 @@ ModuleExperts::ModuleExperts(const ExpertsShape& shape, const ModuleFactory& fac
     add_foreign(std::to_string(e), expert.module(), {.expert = e});
     modules_.push_back(std::move(expert));
   }
+  if (modules_.empty()) example_ = factory(0);
+  check<ConfigError>(!modules_.empty() || example_.module() != nullptr, kModules,
+                     "expected a module for expert 0, got none. Return one from the factory.");
 }
 
 Tensor ModuleExperts::run(size_t local, const Tensor& x_MD, bool training) {
@@ -77,12 +80,20 @@ Tensor ModuleExperts::forward(const ExpertRows& rows, const LayerContext& contex
 
 int64_t ModuleExperts::flops_per_row() const {
   int64_t numbers = 0;
-  for (const Tensor& parameter : parameters())
+  for (const Tensor& parameter : modules_.empty() ? example_.module()->parameters() : parameters())
     if (parameter.dim() >= 2) numbers += parameter.numel();
-  return 2 * numbers / static_cast<int64_t>(modules_.size());
+  return 2 * numbers / std::max<int64_t>(1, static_cast<int64_t>(modules_.size()));
 }
 
 Parameters ModuleExperts::stacked_parameters() const {
+  if (modules_.empty()) {
+    Parameters none = parameters_of(*example_.module());
+    for (auto& [name, tensor, info] : none) {
+      tensor = tensor.detach().unsqueeze(0).slice(0, 0, 0);
+      info = stacked(info.role);
+    }
+    return none;
+  }
   std::vector<Parameters> of_experts;
   for (const ModuleExpert& expert : modules_) of_experts.push_back(parameters_of(*expert.module()));
   Parameters out = of_experts.front();

@@ -41,8 +41,8 @@ class ModuleExpert {
 };
 
 /// Makes the expert with this number among all experts. Called once for each expert of a rank, so
-/// on several ranks each makes its own alone; seed its numbers by the expert to start alike
-/// anywhere.
+/// on several ranks each makes its own alone (one without experts makes the first, to know shapes);
+/// seed its numbers by the expert to start alike anywhere.
 using ModuleFactory = std::function<ModuleExpert(int64_t expert)>;
 
 /// Expert e is any module whose forward takes one tensor (M, D) and returns (M, O); the
@@ -66,7 +66,8 @@ class ModuleExperts final : public Experts {
 
   Tensor forward(const ExpertRows& rows, const LayerContext& context) override;
   /// 2 x the numbers of an expert's parameters with two or more dimensions, a mean over the experts
-  /// of this rank: right for modules that use each of them once a row.
+  /// of this rank (on a rank without any, those of the first one): right for modules that use each
+  /// of them once a row.
   int64_t flops_per_row() const override;
   /// Throws ConfigError unless all modules have the same parameter names and shapes.
   Parameters stacked_parameters() const override;
@@ -77,6 +78,9 @@ class ModuleExperts final : public Experts {
   int64_t number(size_t local) const { return shape_.first + static_cast<int64_t>(local); }
 
   std::vector<ModuleExpert> modules_;
+  /// On a rank without experts the first one, to know what the others are like; no part of this
+  /// module.
+  ModuleExpert example_;
 };
 
 /// What MoELayer takes to be made with such experts.

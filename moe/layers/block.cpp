@@ -33,7 +33,7 @@ std::shared_ptr<Mixer> BlockImpl::add_mixer(const std::string& name, const Block
                                                            .causal = shape.causal,
                                                            .norm = spec_.norm,
                                                            .norm_epsilon = spec_.norm_epsilon,
-                                                           .group = shape.group,
+                                                           .layout = shape.layout,
                                                            .tensors = shape.tensors}));
 }
 
@@ -44,7 +44,7 @@ std::shared_ptr<FeedForward> BlockImpl::add_feed_forward(const std::string& name
                                                           .causal = shape.causal,
                                                           .norm = spec_.norm,
                                                           .norm_epsilon = spec_.norm_epsilon,
-                                                          .group = shape.group,
+                                                          .layout = shape.layout,
                                                           .tensors = shape.tensors}));
 }
 

@@ -100,7 +100,7 @@ struct BlockSpec {
 struct BlockShape {
   int64_t d_model = 0;
   bool causal = true;
-  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  parallel::Layout layout = {};
   at::TensorOptions tensors = {};
 };
 

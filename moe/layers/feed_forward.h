@@ -8,7 +8,7 @@
 #include <moe/flow/context.h>
 #include <moe/flow/output.h>
 #include <moe/layers/state.h>
-#include <moe/parallel/communicator.h>
+#include <moe/parallel/layout.h>
 #include <moe/parameters/module.h>
 
 namespace moe::layers {
@@ -22,7 +22,7 @@ struct FeedForwardShape {
   std::string norm = "rmsnorm";
   double norm_epsilon = 1e-5;
   /// Ranks over which experts may be sharded.
-  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  parallel::Layout layout = {};
   at::TensorOptions tensors = {};
 };
 

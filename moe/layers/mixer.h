@@ -7,7 +7,7 @@
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
 #include <moe/layers/state.h>
-#include <moe/parallel/communicator.h>
+#include <moe/parallel/layout.h>
 #include <moe/parameters/module.h>
 
 namespace moe::layers {
@@ -20,7 +20,7 @@ struct MixerShape {
   std::string norm = "rmsnorm";
   double norm_epsilon = 1e-5;
   /// Ranks whose tokens the balance of a mixer that routes looks at together.
-  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  parallel::Layout layout = {};
   at::TensorOptions tensors = {};
 };
 

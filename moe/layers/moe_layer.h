@@ -22,7 +22,7 @@ namespace moe::layers {
 /// The block that replaces a feed-forward block: y_t = sum over t's choices of weight *
 /// expert(x_t), plus the shared expert's output.
 ///
-/// With a group of more than one rank and the all_to_all dispatcher the experts are sharded.
+/// With several ranks that share experts and the all_to_all dispatcher the experts are sharded.
 class MoELayerImpl : public FeedForward {
  public:
   /// A layer on its own, for user-defined models: it has memory and numbers.
@@ -31,9 +31,9 @@ class MoELayerImpl : public FeedForward {
   /// experts/modules.h for experts that are user-defined modules.
   explicit MoELayerImpl(const MoELayerOptions& options,
                         const experts::ExpertsMaker& make_experts = {},
-                        std::shared_ptr<parallel::Communicator> group = parallel::local());
-  MoELayerImpl(const MoELayerOptions& options, std::shared_ptr<parallel::Communicator> group)
-      : MoELayerImpl(options, {}, std::move(group)) {}
+                        const parallel::Layout& layout = {});
+  MoELayerImpl(const MoELayerOptions& options, const parallel::Layout& layout)
+      : MoELayerImpl(options, {}, layout) {}
   /// The feed-forward of a block, of the block's width: unfilled.
   MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions& options,
                const experts::ExpertsMaker& make_experts = {});
@@ -95,13 +95,16 @@ class MoELayerImpl : public FeedForward {
   /// The same of a routing whose last experts are free.
   Tensor with_free_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
   Tensor through_shared(const Tensor& x_TD, const LayerContext& context, LayerState* state);
+  /// The stacks of this rank's experts for terms on weights; zeros where another rank counts the
+  /// same ones.
+  Parameters counted_experts() const;
   /// Losses and load of what the router chose; drops of what capacity left of it.
   BalanceReport measure_balance(const Routing& chosen, const Routing& limited,
                                 const LayerContext& context) const;
 
   MoELayerOptions options_;
   bool causal_ = false;
-  std::shared_ptr<parallel::Communicator> group_;
+  parallel::Layout layout_;
   std::shared_ptr<routing::Router> router_;
   std::shared_ptr<const capacity::Capacity> capacity_;
   std::shared_ptr<dispatch::Dispatcher> dispatcher_;

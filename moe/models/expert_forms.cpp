@@ -250,7 +250,7 @@ void save_adapters(const LoadedModel& model, const Path& folder) {
   checkpoint::Publication publication((folder / "").parent_path());
   const std::string text = text_of_model(model.spec());
   publication.add("config.toml", [text](OutputFile& out) { out.write(bytes_of(text)); });
-  checkpoint::add_tensors(&publication, kAdapters, adapters, *parallel::local());
+  checkpoint::add_tensors(publication, kAdapters, adapters);
   publication.finish({{kAdapters, std::to_string(adapters.size())}});
 }
 
@@ -268,7 +268,7 @@ void load_adapters(LoadedModel& base, const Path& folder, bool verify) {
       "expected adapters of a model of the same configuration as '", base.folder.string(),
       "', got other settings in '", config.string(),
       "'. Compare the two with moe diff, and give the base that they were trained on.");
-  checkpoint::load_tensors(folder, kAdapters, adapters_of(*base.model), *parallel::local());
+  checkpoint::load_tensors(folder, kAdapters, adapters_of(*base.model));
 }
 
 }  // namespace moe::models

@@ -263,7 +263,7 @@ LoadedModel load(const std::filesystem::path& path, const LoadOptions& options) 
   change(*out.model);
   materialise(*out.model, at::kCPU, options.dtype);
   checkpoint::load_tensors(
-      out.folder, "model", tensors_of(*out.model), *parallel::local(),
+      out.folder, "model", tensors_of(*out.model), {},
       options.read_sources ? checkpoint::Missing::kMakeAnew : checkpoint::Missing::kRefuse);
   out.model->eval();
   if (options.with_tokenizer) out.tokenizer = tokenizer_of(out.folder, out.config);

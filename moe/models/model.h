@@ -9,7 +9,7 @@
 #include <moe/flow/output.h>
 #include <moe/layers/block.h>
 #include <moe/models/forward_context.h>
-#include <moe/parallel/communicator.h>
+#include <moe/parallel/layout.h>
 #include <moe/parameters/module.h>
 
 namespace moe::models {
@@ -42,7 +42,7 @@ struct ModelTraits {
 
 /// What every architecture is made for.
 struct ModelShape {
-  std::shared_ptr<parallel::Communicator> group = parallel::local();
+  parallel::Layout layout = {};
   /// Of parameters: unfilled, unless a caller wants them otherwise.
   at::TensorOptions tensors = at::TensorOptions(at::kMeta);
 };

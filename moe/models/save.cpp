@@ -187,7 +187,7 @@ void save_native(const LoadedModel& model, const Path& folder, FileSystem& files
   if (model.tokenizer && !model.tokenizer->tokenizer_json().empty())
     publication.add(data::kTokenizerFile, text_of(model.tokenizer->tokenizer_json()));
   for (auto& [name, text] : companions_of(model)) publication.add(name, text_of(std::move(text)));
-  checkpoint::add_tensors(&publication, "model", tensors_of(*model.model), *parallel::local());
+  checkpoint::add_tensors(publication, "model", tensors_of(*model.model));
   std::map<std::string, std::string> metadata;
   if (model.has_step) metadata["step"] = std::to_string(model.step);
   publication.finish(std::move(metadata));

@@ -16,20 +16,20 @@ namespace moe::models {
 namespace {
 
 /// The sizes of a tensor over all ranks.
-std::vector<int64_t> whole_sizes(const Parameter& tensor, int64_t ranks) {
+std::vector<int64_t> whole_sizes(const Parameter& tensor) {
   auto out = tensor.tensor.sizes().vec();
-  if (tensor.info.sharded && !out.empty()) out.front() *= ranks;
+  if (!out.empty()) out.front() = whole_rows(tensor);
   return out;
 }
 
 void check_same_tensors(const Parameters& ours, const std::map<std::string, Tensor>& theirs,
-                        const Path& source, int64_t ranks) {
+                        const Path& source) {
   std::vector<std::string> wrong;
   std::set<std::string> known;
   for (const auto& tensor : ours) {
     known.insert(tensor.name);
     const auto found = theirs.find(tensor.name);
-    const auto sizes = whole_sizes(tensor, ranks);
+    const auto sizes = whole_sizes(tensor);
     if (found == theirs.end())
       wrong.push_back(concat("it has no '", tensor.name, "' ", c10::IntArrayRef(sizes)));
     else if (found->second.sizes() != sizes)
@@ -48,18 +48,18 @@ void check_same_tensors(const Parameters& ours, const std::map<std::string, Tens
 }  // namespace
 
 void take_weights(Model& model, const Path& source, at::ScalarType dtype,
-                  parallel::Communicator& group) {
+                  const parallel::Layout& layout) {
   const at::NoGradGuard no_grad;
   if (!is_foreign(source)) {
     materialise(model, at::kCPU, dtype);
     return checkpoint::load_tensors(open_checkpoint(source).folder, "model", tensors_of(model),
-                                    group);
+                                    layout);
   }
   const auto loaded = load_hugging_face(source, dtype);
   std::map<std::string, Tensor> theirs;
   for (const auto& tensor : tensors_of(*loaded.model)) theirs[tensor.name] = tensor.tensor;
   const Parameters ours = tensors_of(model);
-  check_same_tensors(ours, theirs, source, group.size());
+  check_same_tensors(ours, theirs, source);
   for (const auto& tensor : ours) {
     const Tensor whole = theirs.at(tensor.name).detach();
     // A copy of some experts lets the others go.

@@ -12,12 +12,12 @@ namespace {
 
 constexpr int64_t kBucketBytes = int64_t{16} << 20;
 
-/// The replicated parameters that learn, each once.
-std::vector<Tensor> replicated(const Parameters& parameters) {
+/// The parameters that learn, of experts or the others, each once.
+std::vector<Tensor> learning(const Parameters& parameters, bool of_experts) {
   std::vector<Tensor> result;
   std::unordered_set<const c10::TensorImpl*> seen;
   for (const auto& [name, tensor, info] : parameters) {
-    if (!tensor.requires_grad() || info.is_local()) continue;
+    if (!tensor.requires_grad() || info.is_local() != of_experts) continue;
     if (seen.insert(tensor.unsafeGetTensorImpl()).second) result.push_back(tensor);
   }
   return result;
@@ -51,16 +51,13 @@ void reduce_bucket(const std::vector<Tensor>& bucket, Communicator& group) {
   }
 }
 
-}  // namespace
-
-void reduce_gradients(const Parameters& parameters, Communicator& group) {
+/// Buckets follow from the parameters alone, so they are the same on all ranks whatever gradients
+/// these have.
+void reduce_all(const std::vector<Tensor>& parameters, Communicator& group) {
   if (group.size() == 1) return;
-  const at::NoGradGuard no_grad;
   std::vector<Tensor> bucket;
   int64_t bytes = 0;
-  // Buckets follow from the parameters alone, so they are the same on all ranks whatever gradients
-  // these have.
-  for (const Tensor& parameter : replicated(parameters)) {
+  for (const Tensor& parameter : parameters) {
     const bool fits = bytes + static_cast<int64_t>(parameter.nbytes()) <= kBucketBytes &&
                       !bucket.empty() && parameter.scalar_type() == bucket[0].scalar_type();
     if (!bucket.empty() && !fits) {
@@ -72,6 +69,14 @@ void reduce_gradients(const Parameters& parameters, Communicator& group) {
     bytes += static_cast<int64_t>(parameter.nbytes());
   }
   if (!bucket.empty()) reduce_bucket(bucket, group);
+}
+
+}  // namespace
+
+void reduce_gradients(const Parameters& parameters, const Layout& layout) {
+  const at::NoGradGuard no_grad;
+  reduce_all(learning(parameters, /*of_experts=*/false), *layout.world);
+  reduce_all(learning(parameters, /*of_experts=*/true), *layout.data);
 }
 
 }  // namespace moe::parallel

@@ -1,19 +1,20 @@
 #pragma once
 // Gradients of a model of which every rank holds all but the experts of other ranks.
 
-#include <moe/parallel/communicator.h>
+#include <moe/parallel/layout.h>
 #include <moe/parameters/list.h>
 
 namespace moe::parallel {
 
-/// Adds the gradients of the replicated parameters over the ranks of `group`, in rank order, so
-/// that all ranks hold the same bits; those of parameters that lie on this rank alone
-/// (ParameterInfo::is_local), complete where they are, stay.
+/// Adds the gradients of the replicated parameters over the world, and those of the experts
+/// (ParameterInfo::is_local) over the ranks that hold the same ones, in rank order, so that all
+/// ranks that have a parameter hold the same bits. Where no other rank holds this rank's experts
+/// their gradients are complete as they are, and stay.
 ///
-/// The replicated ones among `parameters` are the same on all ranks and in the same order;
+/// The parameters that are added are the same on all ranks of a group and in the same order;
 /// parameters without requires_grad are passed over, and a tensor with several names (tied weights)
 /// counts once. A gradient that is undefined here counts as zeros; one that is undefined on every
 /// rank stays so.
-void reduce_gradients(const Parameters& parameters, Communicator& group);
+void reduce_gradients(const Parameters& parameters, const Layout& layout);
 
 }  // namespace moe::parallel

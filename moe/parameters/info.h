@@ -35,10 +35,12 @@ struct ParameterInfo {
   Part part = Part::kBackbone;  // said by the module that holds it (Module::part)
   /// Dimension 0 counts experts: of a stack of experts, or of a router's rows.
   bool per_expert = false;
-  /// This rank holds its own experts of dimension 0, from number `first_expert` on; other
-  /// parameters are the same on every rank.
+  /// This rank holds its own experts of dimension 0, from number `first_expert` on, of `whole` in
+  /// all; other parameters are the same on every rank. In the state of an optimizer dimension 0 may
+  /// count other rows than experts.
   bool sharded = false;
   int64_t first_expert = 0;
+  int64_t whole = 0;
   /// It belongs to this one expert, by number, and lies on the rank that has it.
   std::optional<int64_t> expert = {};
   /// Outputs of each of the matrices that stand on one another in it ([F, F]: gate rows, then up
@@ -57,13 +59,16 @@ struct ParameterInfo {
   Start start = {};
   /// It came with its start (a module of a user's own).
   bool keeps_start = false;
+  /// No other rank has a copy of it: state of an optimizer that ranks share out.
+  bool only_here = false;
 
   /// Whether weight decay is meant for it: for matrices, and neither for embeddings nor for what
   /// has one dimension an expert.
   bool decays() const {
     return role == Role::kMatrix || role == Role::kHead || role == Role::kScores;
   }
-  /// Lies on this rank alone.
+  /// Belongs to this rank's experts: other ranks that share the experts of its layer do not have
+  /// it, those of its data group do (parallel/layout.h).
   bool is_local() const { return sharded || expert.has_value(); }
 };
 

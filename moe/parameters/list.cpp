@@ -68,6 +68,10 @@ Parameters tensors_of(const torch::nn::Module& module) {
   return out;
 }
 
+int64_t whole_rows(const Parameter& parameter) {
+  return parameter.info.sharded ? parameter.info.whole : parameter.tensor.size(0);
+}
+
 int64_t numbers_in_use(const Parameter& parameter) {
   if (parameter.info.used.empty()) return parameter.tensor.numel();
   int64_t out = 0;

@@ -23,6 +23,9 @@ using Parameters = std::vector<Parameter>;
 /// holds them, and keep the start they come with.
 Parameters parameters_of(const torch::nn::Module& module);
 
+/// Dimension 0 over all ranks that share the experts, of a tensor that has one.
+int64_t whole_rows(const Parameter& parameter);
+
 /// Numbers of a parameter, padding left out.
 int64_t numbers_in_use(const Parameter& parameter);
 

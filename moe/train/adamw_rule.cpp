@@ -3,15 +3,14 @@
 
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <moe/train/adamw_rule.h>
 
 namespace moe::train {
 
 AdamWRule::AdamWRule(const Parameters& parameters, const std::vector<size_t>& indices,
-                     const AdamW& rates)
-    : rates_(rates) {
+                     const AdamW& rates, const StateShares& shares)
+    : rates_(rates), shares_(shares) {
   const auto singles = std::count_if(indices.begin(), indices.end(), [&](size_t index) {
     return parameters[index].info.expert.has_value();
   });
@@ -21,8 +20,8 @@ AdamWRule::AdamWRule(const Parameters& parameters, const std::vector<size_t>& in
     const auto& parameter = parameters[index];
     Slot slot;
     slot.parameter = parameter;
-    slot.exp_avg = at::zeros_like(parameter.tensor).detach();
-    slot.exp_avg_sq = at::zeros_like(parameter.tensor).detach();
+    slot.exp_avg = shares.zeros(index);
+    slot.exp_avg_sq = shares.zeros(index);
     slot.step = parameter.info.expert ? at::zeros({}, at::kFloat) : steps_P_.select(0, next++);
     slots_.emplace(index, std::move(slot));
   }
@@ -35,8 +34,8 @@ void AdamWRule::add(size_t index, double lr, double weight_decay, const Rows& ro
   auto& group = groups_[{lr, weight_decay}];
   group.parameters.push_back(rows.of(slot.parameter.tensor));
   group.gradients.push_back(rows.of(slot.parameter.tensor.grad()));
-  group.exp_avg.push_back(rows.of(slot.exp_avg));
-  group.exp_avg_sq.push_back(rows.of(slot.exp_avg_sq));
+  group.exp_avg.push_back(shares_.part(slot.exp_avg, index, rows));
+  group.exp_avg_sq.push_back(shares_.part(slot.exp_avg_sq, index, rows));
   group.steps.push_back(slot.step);
 }
 
@@ -52,8 +51,8 @@ void AdamWRule::finish() {
 void AdamWRule::add_state(Parameters& out) const {
   for (const auto& [index, slot] : slots_) {
     const auto& [name, tensor, info] = slot.parameter;
-    out.push_back({name + ".exp_avg", slot.exp_avg, info});
-    out.push_back({name + ".exp_avg_sq", slot.exp_avg_sq, info});
+    out.push_back(shares_.entry(name + ".exp_avg", index, slot.exp_avg));
+    out.push_back(shares_.entry(name + ".exp_avg_sq", index, slot.exp_avg_sq));
     if (info.expert) out.push_back({name + ".steps", slot.step, info});
   }
   out.push_back({"steps", steps_P_, {.role = Role::kState}});

@@ -15,8 +15,10 @@ namespace moe::train {
 /// libtorch for all parameters of equal rates.
 class AdamWRule {
  public:
-  /// For those of `parameters` whose numbers are `indices`.
-  AdamWRule(const Parameters& parameters, const std::vector<size_t>& indices, const AdamW& rates);
+  /// For those of `parameters` whose numbers are `indices`; `shares`, which says what of their
+  /// state is here, outlives the rule.
+  AdamWRule(const Parameters& parameters, const std::vector<size_t>& indices, const AdamW& rates,
+            const StateShares& shares);
 
   /// Collects the update of parameter number `index`, which has a gradient, or of some of its rows;
   /// `finish` makes all, and counts one update of each parameter.
@@ -40,6 +42,7 @@ class AdamWRule {
   };
 
   AdamW rates_;
+  const StateShares& shares_;
   Tensor steps_P_;  // of all but single experts
   std::map<size_t, Slot> slots_;
   std::map<std::pair<double, double>, Group> groups_;  // by learning rate and decay

@@ -12,7 +12,7 @@ namespace moe::train {
 
 namespace {
 
-/// () float64: of the parameters that lie on this rank alone, or of all others.
+/// () float64: of the parameters of this rank's experts, or of all others.
 Tensor squares_of(const Parameters& parameters, bool local) {
   Tensor sum = at::zeros({}, at::kDouble);
   for (const auto& [name, tensor, info] : parameters)
@@ -23,10 +23,10 @@ Tensor squares_of(const Parameters& parameters, bool local) {
 
 }  // namespace
 
-double gradient_norm(const Parameters& parameters, parallel::Communicator& group) {
+double gradient_norm(const Parameters& parameters, const parallel::Layout& layout) {
   const at::NoGradGuard no_grad;
   Tensor local = squares_of(parameters, true);
-  if (group.size() > 1) group.all_reduce(local);
+  if (layout.experts->size() > 1) layout.experts->all_reduce(local);
   return std::sqrt((local + squares_of(parameters, false)).item<double>());
 }
 

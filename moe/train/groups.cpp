@@ -40,11 +40,6 @@ bool name_experts(const std::vector<ParameterGroup>& groups) {
                      [](const auto& group) { return !group.experts.empty(); });
 }
 
-/// E of a tensor with an expert a row.
-int64_t experts_in(const Parameter& tensor, int64_t ranks) {
-  return tensor.tensor.size(0) * (tensor.info.sharded ? ranks : 1);
-}
-
 std::vector<std::string> components_of(const std::string& name) {
   std::vector<std::string> out;
   std::istringstream text(name);
@@ -112,7 +107,7 @@ void check_experts(const ParameterGroup& group, const Parameters& tensors,
   const Tensor found = ranks_with(group, tensors, ranks);
   for (const auto& tensor : tensors) {
     if (!has_rows_of_experts(tensor) || !fits_name(group, tensor.name)) continue;
-    const int64_t E = experts_in(tensor, ranks.size());
+    const int64_t E = whole_rows(tensor);
     for (const int64_t expert : group.experts)
       check<ConfigError>(expert < E, kPlaceOfGroups, "expected experts of the group '", group.match,
                          "' in [0, ", E, "), as '", tensor.name, "' has, got ", expert,
@@ -128,14 +123,13 @@ void check_experts(const ParameterGroup& group, const Parameters& tensors,
 }
 
 /// Whether every expert is frozen, on whatever rank; of a tensor without experts whether it is.
-bool is_frozen_whole(const std::vector<ParameterGroup>& groups, const Parameter& tensor,
-                     int64_t ranks) {
+bool is_frozen_whole(const std::vector<ParameterGroup>& groups, const Parameter& tensor) {
   const auto frozen = [&](std::optional<int64_t> expert) {
     const auto* group = group_of(groups, tensor.name, expert);
     return group && group->frozen;
   };
   if (!has_rows_of_experts(tensor) || !name_experts(groups)) return frozen(tensor.info.expert);
-  const int64_t E = experts_in(tensor, ranks);
+  const int64_t E = whole_rows(tensor);
   for (int64_t expert = 0; expert < E; ++expert)
     if (!frozen(expert)) return false;
   return E > 0;
@@ -228,7 +222,7 @@ int64_t freeze(const Parameters& tensors, const std::vector<ParameterGroup>& gro
   for (const auto& tensor : tensors) {
     if (is_state(tensor)) continue;
     ++parameters;
-    if (is_frozen_whole(groups, tensor, group.size())) tensor.tensor.set_requires_grad(false);
+    if (is_frozen_whole(groups, tensor)) tensor.tensor.set_requires_grad(false);
     numbers += trained_numbers(groups, tensor);
   }
   Tensor left = at::zeros({1}, at::kLong).fill_(numbers);

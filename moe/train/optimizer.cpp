@@ -20,10 +20,17 @@ Tensor tokens_for(const Parameter& parameter, size_t index, const ExpertTokens& 
 
 }  // namespace
 
-Optimizer::Optimizer(const OptimizerShape& shape)
+Optimizer::Optimizer(const OptimizerShape& shape, const StateShares::RowsApart& rows_apart)
     : parameters_(shape.parameters),
+      shares_(shape.parameters, {shape.sharing.layout, shape.sharing.shared_out && rows_apart},
+              rows_apart),
       warmup_(shape.options.router_warmup),
       decays_idle_(shape.options.decay_idle_experts) {
+  check<ConfigError>(
+      rows_apart || !shape.sharing.shared_out, "train/optimizer",
+      "expected an optimizer whose state can be shared out for parallel.shard_optimizer = "
+      "true, got '",
+      shape.options.rule.kind, "', which keeps all of it on every rank. Leave it out.");
   for (const auto& parameter : parameters_) paces_.push_back(paces_of(parameter, shape.options));
 }
 
@@ -106,7 +113,18 @@ void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens) {
       changes.push_back(none);
     }
   }
+  std::vector<size_t> changed;
+  for (auto& change : changes) {
+    change.rows = change.rows.within(shares_.here(change.index));
+    if (changed.empty() || changed.back() != change.index) changed.push_back(change.index);
+  }
   update(changes);
+  shares_.hand_out(changed);
+}
+
+void Optimizer::forget(size_t index, const Rows& rows) const {
+  const Rows here = rows.within(shares_.here(index));
+  for (const Tensor& moment : moments(index)) shares_.part(moment, index, here).zero_();
 }
 
 bool Optimizer::learns(size_t index, int64_t row) const {
@@ -121,8 +139,9 @@ void Optimizer::zero_gradients() {
 }
 
 std::shared_ptr<Optimizer> make_optimizer(const Parameters& parameters,
-                                          const OptimizerOptions& options) {
-  OptimizerShape shape{.parameters = {}, .options = options};
+                                          const OptimizerOptions& options,
+                                          const StateSharing& sharing) {
+  OptimizerShape shape{.parameters = {}, .options = options, .sharing = sharing};
   std::copy_if(parameters.begin(), parameters.end(), std::back_inserter(shape.parameters),
                [](const auto& parameter) { return parameter.tensor.requires_grad(); });
   return options.rule.make(shape);

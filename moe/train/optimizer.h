@@ -5,6 +5,7 @@
 
 #include <moe/parameters/list.h>
 #include <moe/train/options.h>
+#include <moe/train/state_shares.h>
 
 namespace moe::train {
 
@@ -14,17 +15,8 @@ struct OptimizerShape {
   Parameters parameters;
   /// What is not the kind's own: rates and decay.
   OptimizerOptions options;
-};
-
-/// Rows of a tensor, an expert's each: `count` of them from `first` on, or, where the count is
-/// negative, all of a tensor of any shape.
-struct Rows {
-  int64_t first = 0;
-  int64_t count = -1;
-
-  bool all() const { return count < 0; }
-  /// A view.
-  Tensor of(const Tensor& tensor) const { return all() ? tensor : tensor.narrow(0, first, count); }
+  /// Where state is kept.
+  StateSharing sharing = {};
 };
 
 /// By number of a parameter: (E,) int64, the tokens that each expert of its layer got in a step
@@ -39,13 +31,20 @@ using ExpertTokens = std::vector<Tensor>;
 /// expert (groups.h). Parameters without a gradient stay as they are, and so do experts that groups
 /// freeze, their moments included. Every rank has an optimizer for what it holds; gradients are
 /// reduced before.
+///
+/// A kind that makes its state by StateShares (zeros, part, entry) and says which rows it treats
+/// apart can share it out over ranks; it is asked then to change only what this rank keeps the
+/// state of.
 class Optimizer {
  public:
-  explicit Optimizer(const OptimizerShape& shape);
+  /// `rows_apart` where the kind's state can be shared out; throws ConfigError where it is to be
+  /// and cannot.
+  explicit Optimizer(const OptimizerShape& shape, const StateShares::RowsApart& rows_apart = {});
   virtual ~Optimizer() = default;
 
-  /// One update at learning rate `lr`; `step` (from 0) is for warm-ups. With decay_idle_experts =
-  /// false `tokens` say which experts are idle; throws moe::Error when they do not.
+  /// One update at learning rate `lr`; `step` (from 0) is for warm-ups. With shared state all ranks
+  /// call it, with gradients of the same parameters. With decay_idle_experts = false `tokens` say
+  /// which experts are idle; throws moe::Error when they do not.
   void step(double lr, int64_t step, const ExpertTokens& tokens = {});
   void zero_gradients();
 
@@ -55,8 +54,11 @@ class Optimizer {
   /// Everything that `step` reads and changes beside the parameters, as checkpoints keep it. What
   /// belongs to a parameter has its info and a name that begins with its name.
   virtual Parameters state() const = 0;
-  /// Of the state, what has the shape of parameter number `index`: to start a part of it again.
+  /// Of the state, what has the shape of parameter number `index`, or of its rows that this rank
+  /// keeps the state of.
   virtual std::vector<Tensor> moments(size_t index) const = 0;
+  /// Starts these moments again from zero, or those of some rows of the parameter.
+  void forget(size_t index, const Rows& rows = {}) const;
 
  protected:
   /// A parameter that has a gradient, or some of its rows, and their rates in this step. Rows that
@@ -70,6 +72,7 @@ class Optimizer {
   };
   /// A parameter comes in one change, or in several with rows of their own.
   virtual void update(const std::vector<Change>& changes) = 0;
+  const StateShares& shares() const { return shares_; }
 
  private:
   /// Rates of rows over those of the run.
@@ -84,6 +87,7 @@ class Optimizer {
   void add_change(const Change& change, const ExpertTokens& tokens, std::vector<Change>& out) const;
 
   Parameters parameters_;
+  StateShares shares_;
   std::vector<std::vector<Pace>> paces_;
   int64_t warmup_;
   bool decays_idle_;
@@ -91,6 +95,7 @@ class Optimizer {
 
 /// The optimizer that `options` describe, for those of `parameters` that need a gradient.
 std::shared_ptr<Optimizer> make_optimizer(const Parameters& parameters,
-                                          const OptimizerOptions& options);
+                                          const OptimizerOptions& options,
+                                          const StateSharing& sharing = {});
 
 }  // namespace moe::train

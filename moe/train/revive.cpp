@@ -5,6 +5,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
@@ -66,15 +67,15 @@ bool learns_whole(const torch::nn::Module& layer, const Optimizer& optimizer, in
   return true;
 }
 
-/// Expert `expert` of a stack, on every rank.
-Tensor expert_of(const Parameter& stack, int64_t expert, parallel::Communicator& group) {
+/// Expert `expert` of a stack, on every rank of those that share the experts.
+Tensor expert_of(const Parameter& stack, int64_t expert, parallel::Communicator& sharers) {
   const auto& [name, tensor, info] = stack;
   if (!info.sharded) return tensor.select(0, expert).detach().clone();
   const int64_t L = tensor.size(0), local = expert - info.first_expert;
   Tensor values = local >= 0 && local < L
                       ? tensor.select(0, local).detach().clone()
-                      : at::empty_like(tensor.select(0, 0), tensor.options().requires_grad(false));
-  group.broadcast(values, expert / L);
+                      : at::empty(tensor.sizes().slice(1), tensor.options().requires_grad(false));
+  sharers.broadcast(values, parallel::owner_of(expert, whole_rows(stack), sharers.size()));
   return values;
 }
 
@@ -86,14 +87,14 @@ class Restart {
 
   void single(const Item& item, const Tensor& from) const {
     fill(item.parameter.name, item.parameter.tensor, from);
-    for (const Tensor& moment : optimizer_.moments(item.index)) moment.zero_();
+    optimizer_.forget(item.index);
   }
 
   void stacked(const Item& item, const Tensor& from) const {
     const int64_t local = dead_.expert - item.parameter.info.first_expert;
     if (local < 0 || local >= item.parameter.tensor.size(0)) return;  // another rank's
     fill(item.parameter.name, item.parameter.tensor.select(0, local), from);
-    for (const Tensor& moment : optimizer_.moments(item.index)) moment.select(0, local).zero_();
+    optimizer_.forget(item.index, {local, 1});
   }
 
  private:
@@ -114,7 +115,7 @@ class Restart {
 }  // namespace
 
 std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
-                   const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
+                   const Optimizer& optimizer, const parallel::Layout& layout, uint64_t seed,
                    int64_t step, bool* started) {
   const at::NoGradGuard no_grad;
   const std::string who = concat("expert ", dead.expert, " of layer ", dead.layer);
@@ -125,7 +126,7 @@ std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
   std::vector<std::pair<std::string, Tensor>> own;
   for (const auto& [name, tensor, info] : parameters_of(layer))
     if (info.expert == dead.busiest) own.emplace_back(name, tensor.detach());
-  const auto busiest = parallel::gather_named(own, group);
+  const auto busiest = parallel::gather_named(own, *layout.experts);
   const auto singles = items_of_expert(items, dead.expert);
   bool fits = singles.empty() || singles.size() == busiest.size();
   for (size_t i = 0; fits && i < singles.size(); ++i)
@@ -133,7 +134,7 @@ std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
   Tensor against = at::zeros({2}, at::kLong);
   against[0] = learns_whole(layer, optimizer, dead.expert) ? 0 : 1;
   against[1] = fits ? 0 : 1;
-  group.all_reduce(against);
+  layout.experts->all_reduce(against);
   const bool frozen = against[0].item<int64_t>() > 0, misfits = against[1].item<int64_t>() > 0;
   if (started) *started = !frozen && !misfits;
   if (frozen) return concat(who, " stays as it is: it, or its row of the router, is frozen.");
@@ -144,7 +145,7 @@ std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
   for (size_t i = 0; i < singles.size(); ++i) restart.single(singles[i], busiest[i].second);
   for (const auto& item : items)
     if (!item.parameter.info.expert)
-      restart.stacked(item, expert_of(item.parameter, dead.busiest, group));
+      restart.stacked(item, expert_of(item.parameter, dead.busiest, *layout.experts));
   return concat(who, " starts again from expert ", dead.busiest, '.');
 }
 
@@ -155,8 +156,7 @@ void clear_moments(int64_t expert, const torch::nn::Module& layer, const Optimiz
     if (info.expert && *info.expert != expert) continue;
     const int64_t row = info.expert ? 0 : expert - info.first_expert;
     if (!info.expert && (row < 0 || row >= parameter.tensor.size(0))) continue;  // another rank's
-    for (const Tensor& moment : optimizer.moments(index))
-      (info.expert ? moment : moment.select(0, row)).zero_();
+    optimizer.forget(index, info.expert ? Rows() : Rows{row, 1});
   }
 }
 

@@ -3,7 +3,7 @@
 #include <string>
 
 #include <moe/models/model.h>
-#include <moe/parallel/communicator.h>
+#include <moe/parallel/layout.h>
 #include <moe/train/monitor.h>
 #include <moe/train/optimizer.h>
 
@@ -12,14 +12,14 @@ namespace moe::train {
 /// Starts a dead expert of `layer` (a block, or a MoE layer on its own) again: what belongs to it
 /// becomes that of the busiest expert with 1 % noise (its matrices and biases, and its row of
 /// whatever the router has a row an expert of), and its part of the optimizer's state zero. All
-/// ranks of `group` call it; the noise is the same on any number of them.
+/// ranks call it; the noise is the same on any number of them.
 ///
 /// An expert that is a module of other shapes than the busiest one stays as it is, and so does one
 /// of which something does not learn, be it its row of the router: what groups freeze is left
 /// alone, and half a new start is none. Returns what was done, for the log, and says in `started`
 /// whether it was.
 std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
-                   const Optimizer& optimizer, parallel::Communicator& group, uint64_t seed,
+                   const Optimizer& optimizer, const parallel::Layout& layout, uint64_t seed,
                    int64_t step, bool* started = nullptr);
 
 /// The part of the optimizer's state that belongs to an expert of `layer` becomes zero on this

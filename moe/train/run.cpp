@@ -28,7 +28,7 @@ const std::regex kFree(
     R"(keep_best|early_stop|max_bad_steps|schedule\.(steps|keep)|monitor\.(overload|every)|)"
     R"(tensorboard\.(enabled|sample_tokens|sample_prompt))|)"
     R"(data\.domains\[\d+\]\.(path|train|valid|train_labels|valid_labels)|)"
-    R"(parallel\.(timeout|silence|pin)|)"
+    R"(parallel\..*|)"              // which change no result
     R"(data\.tokenizer|)"           // what these hold is checked: sources.h
     R"(model\..*(\.path|_file))");  // what these held is in the checkpoint
 

@@ -1,9 +1,9 @@
 #include <charconv>
-#include <optional>
+#include <sstream>
 
 #include <moe/base/value.h>
-#include <moe/checkpoint/publish.h>
 #include <moe/checkpoint/tensors.h>
+#include <moe/checkpoint/together.h>
 #include <moe/train/state.h>
 
 namespace moe::train {
@@ -69,25 +69,22 @@ RunRecord RunRecord::from_metadata(const std::map<std::string, std::string>& met
 
 void save_checkpoint(const Path& folder, const CheckpointTexts& texts,
                      const torch::nn::Module& model, const Optimizer& optimizer,
-                     const RunRecord& record, parallel::Communicator& group, FileSystem& files) {
-  std::optional<checkpoint::Publication> publication;
-  if (group.rank() == 0) {
-    publication.emplace(folder, files);
-    for (const auto& [name, text] : texts)
-      publication->add(name, [&text = text](OutputFile& out) { out.write(bytes_of(text)); });
-  }
-  auto* target = publication ? &*publication : nullptr;
-  checkpoint::add_tensors(target, "model", tensors_of(model), group);
-  checkpoint::add_tensors(target, "optimizer", optimizer.state(), group);
-  if (publication) publication->finish(record.to_metadata());
-  group.barrier();
+                     const RunRecord& record, const parallel::Layout& layout, FileSystem& files) {
+  const auto write = [&](checkpoint::FolderWriter& writer) {
+    if (layout.leads())
+      for (const auto& [name, text] : texts)
+        writer.add(name, [&text = text](OutputFile& out) { out.write(bytes_of(text)); });
+    checkpoint::add_tensors(writer, "model", tensors_of(model), layout);
+    checkpoint::add_tensors(writer, "optimizer", optimizer.state(), layout);
+  };
+  checkpoint::publish_together(folder, *layout.world, write, record.to_metadata(), files);
 }
 
 RunRecord load_checkpoint(const Path& folder, const torch::nn::Module& model,
-                          const Optimizer& optimizer, parallel::Communicator& group) {
+                          const Optimizer& optimizer, const parallel::Layout& layout) {
   const RunRecord record = RunRecord::from_metadata(checkpoint::read_manifest(folder).metadata);
-  checkpoint::load_tensors(folder, "model", tensors_of(model), group);
-  checkpoint::load_tensors(folder, "optimizer", optimizer.state(), group);
+  checkpoint::load_tensors(folder, "model", tensors_of(model), layout);
+  checkpoint::load_tensors(folder, "optimizer", optimizer.state(), layout);
   return record;
 }
 

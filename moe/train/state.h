@@ -6,7 +6,7 @@
 #include <vector>
 
 #include <moe/base/files.h>
-#include <moe/parallel/communicator.h>
+#include <moe/parallel/layout.h>
 #include <moe/train/optimizer.h>
 
 namespace moe::train {
@@ -36,14 +36,15 @@ struct RunRecord {
 using CheckpointTexts = std::map<std::string, std::string>;
 
 /// Writes everything a run needs to go on: `texts`, the model's tensors, the optimizer's state, the
-/// record. All ranks call it; rank 0 writes. A crash leaves the previous checkpoints usable.
+/// record. All ranks call it, and each writes what it holds (checkpoint/together.h). A crash, or a
+/// rank that fails, leaves the previous checkpoints usable.
 void save_checkpoint(const Path& folder, const CheckpointTexts& texts,
                      const torch::nn::Module& model, const Optimizer& optimizer,
-                     const RunRecord& record, parallel::Communicator& group,
+                     const RunRecord& record, const parallel::Layout& layout = {},
                      FileSystem& files = real_files());
 
-/// Restores what save_checkpoint wrote, bit for bit, on any number of ranks.
+/// Restores what save_checkpoint wrote, bit for bit, on any layout of ranks.
 RunRecord load_checkpoint(const Path& folder, const torch::nn::Module& model,
-                          const Optimizer& optimizer, parallel::Communicator& group);
+                          const Optimizer& optimizer, const parallel::Layout& layout = {});
 
 }  // namespace moe::train

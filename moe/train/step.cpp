@@ -123,7 +123,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   const auto device = inputs.model.device();
   const auto over_all_ranks = [&](double value) {
     Tensor sum = at::full({}, value, at::TensorOptions(at::kDouble).device(device));
-    inputs.group.all_reduce(sum);
+    inputs.layout.world->all_reduce(sum);
     return sum.item<double>();
   };
   int64_t targets = 0;
@@ -174,9 +174,9 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     }
     loss.backward();
   }
-  parallel::reduce_gradients(parameters, inputs.group);
+  parallel::reduce_gradients(parameters, inputs.layout);
   if (inputs.frozen) inputs.frozen->clear_gradients();
-  for (Tensor& tokens_E : totals.tokens_) inputs.group.all_reduce(tokens_E);
+  for (Tensor& tokens_E : totals.tokens_) inputs.layout.world->all_reduce(tokens_E);
 
   StepResult result;
   result.task_loss = over_all_ranks(task_loss);
@@ -188,7 +188,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   }
   result.layers = totals.layers_;
   result.expert_tokens = totals.tokens_;
-  result.gradient_norm = gradient_norm(parameters, inputs.group);
+  result.gradient_norm = gradient_norm(parameters, inputs.layout);
   result.finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
   return result;
 }

@@ -50,7 +50,7 @@ struct StepResult {
 struct StepInputs {
   models::Model& model;
   const objectives::Objective& objective;
-  parallel::Communicator& group;
+  parallel::Layout layout = {};
   uint64_t seed = 0;
   at::ScalarType compute = at::ScalarType::Undefined;
   models::Recompute recompute = models::Recompute::kNone;
@@ -62,7 +62,7 @@ struct StepInputs {
 };
 
 /// Forward and backward over this rank's rows of the micro-batches of optimizer step `step`; leaves
-/// the reduced gradients on the parameters. All ranks of the group call it.
+/// the reduced gradients on the parameters. All ranks call it.
 ///
 /// loss = sum of losses / targets of the whole step + mean over micro-batches of the balance terms:
 /// the same gradients for any split into micro-batches and ranks, but for terms that are not sums

@@ -62,7 +62,8 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
     : options_(options),
       folder_(folder),
       controls_(controls),
-      group_(controls.group),
+      layout_(parallel::Layout::of(controls.group, options.parallel.experts,
+                                   options.parallel.copies())),
       warnings_(options.train.monitor.every, /*speaks=*/leads()),
       monitor_(options.train.monitor, &warnings_) {
   const auto& o = options.train;
@@ -76,7 +77,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   source_ = dataset_->training(o.batch, seed_of(o));
   evaluation_ = dataset_->evaluation(o.batch, o.eval_batches);
   texts_ = checkpoint_texts(options, *dataset_, sources, from);
-  model_ = models::make_model(options.model, {.group = group_});
+  model_ = models::make_model(options.model, {.layout = layout_});
   const auto traits = model_->traits();
   check_reads(traits, *dataset_, o.init);
   objective_ =
@@ -87,14 +88,15 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   OptimizerOptions optimizer = o.optimizer;
   optimizer.groups =
       in_our_names(optimizer.groups, tensors, options.model, models::family_in(texts_));
-  const int64_t trained = freeze(tensors, optimizer.groups, *group_);
+  const int64_t trained = freeze(tensors, optimizer.groups, *layout_.world);
   frozen_ = FrozenState(tensors, optimizer.groups);
   int64_t all = 0;
   for (const auto& parameter : parameters) all += parameter.tensor.numel();
   if (trained < all)
     info(concat("training ", trained, " of ", all, " parameters; the others are frozen."));
   for (const auto& why : untrained_routers(*model_)) warn(why);
-  optimizer_ = make_optimizer(parameters, optimizer);
+  optimizer_ = make_optimizer(parameters, optimizer,
+                              {.layout = layout_, .shared_out = options.parallel.shard_optimizer});
   if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
   if (!from && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
     warn(concat("train.schedule.warmup = ", o.schedule.warmup, " takes all ",
@@ -108,7 +110,7 @@ void Trainer::start_model(bool anew) {
   const auto& o = options_.train;
   const auto type = o.dtype == "float64" ? at::kDouble : at::kFloat;
   if (anew && !o.init.empty()) {
-    models::take_weights(*model_, o.init, type, *group_);
+    models::take_weights(*model_, o.init, type, layout_);
     if (!controls_.device.is_cpu()) model_->to(controls_.device);
     info(concat("starting from the weights of ", o.init));
     return;
@@ -127,12 +129,12 @@ void Trainer::warn(std::string_view text) const {
 
 int64_t Trainer::largest(int64_t number) const {
   Tensor value = at::full({}, number, at::TensorOptions(at::kLong).device(controls_.device));
-  group_->all_reduce(value, parallel::Reduce::kMax);
+  layout_.world->all_reduce(value, parallel::Reduce::kMax);
   return value.item<int64_t>();
 }
 
 void Trainer::restore(const Path& checkpoint) {
-  record_ = load_checkpoint(checkpoint, *model_, *optimizer_, *group_);
+  record_ = load_checkpoint(checkpoint, *model_, *optimizer_, layout_);
   monitor_.restore(record_.unused_steps);
   saved_step_ = record_.step;
   restored_ = true;
@@ -141,7 +143,7 @@ void Trainer::restore(const Path& checkpoint) {
 std::vector<data::Batch> Trainer::batches() const {
   std::vector<data::Batch> out;
   const int64_t accumulation = options_.train.accumulation;
-  const auto rows = data::rank_rows(source_->rows(), group_->rank(), group_->size());
+  const auto rows = data::rank_rows(source_->rows(), layout_.world->rank(), layout_.world->size());
   for (int64_t micro = 0; micro < accumulation; ++micro)
     out.push_back(source_->batch(record_.step + record_.data_shift, micro, accumulation, rows));
   return out;
@@ -162,11 +164,11 @@ void Trainer::handle_bad_step(const StepResult& result) {
     fail("train", "expected finite numbers, found ", found, " (", record_.bad_steps,
          " such steps in a row). Start anew with a lower train.optimizer.lr or "
          "train.optimizer.clip",
-         newest_checkpoint(folder_, *group_) ? go_on : ".");
+         newest_checkpoint(folder_, *layout_.world) ? go_on : ".");
   }
   // Only to where an uninterrupted run would have one.
   const auto target = o.on_nan == "rollback"
-                          ? newest_checkpoint(folder_, *group_, o.checkpoint_every)
+                          ? newest_checkpoint(folder_, *layout_.world, o.checkpoint_every)
                           : std::nullopt;
   if (!target) {
     count_event(kSkipped, [&] { return "the last with " + found; });
@@ -197,7 +199,7 @@ std::vector<DeadExpert> Trainer::revived_of(const std::vector<DeadExpert>& dead)
   for (const auto& expert : dead) {
     bool started = false;
     const auto& layer = *model_->blocks().at(static_cast<size_t>(expert.layer));
-    const std::string done = revive(expert, layer, *optimizer_, *group_, seed_of(options_.train),
+    const std::string done = revive(expert, layer, *optimizer_, layout_, seed_of(options_.train),
                                     record_.step, &started);
     count_event(started ? kRevived : kNotRevived, [&] {  // `done` ends with a point
       return concat("the last in step ", record_.step, ": ", done.substr(0, done.size() - 1));
@@ -211,7 +213,7 @@ void Trainer::step(bool last) {
   const auto& o = options_.train;
   const StepInputs inputs{.model = *model_,
                           .objective = *objective_,
-                          .group = *group_,
+                          .layout = layout_,
                           .seed = seed_of(o),
                           .compute = compute_type(o),
                           .recompute = models::parse_recompute(o.recompute, "train.recompute"),
@@ -269,7 +271,7 @@ void Trainer::log_step(const StepResult& result, double lr,
 bool Trainer::evaluate_once() {
   if (record_.last_evaluation == record_.step || evaluation_.empty()) return false;
   const auto result = objectives::evaluate(*model_, *objective_, evaluation_,
-                                           compute_type(options_.train), *group_);
+                                           compute_type(options_.train), *layout_.world);
   record_.last_loss = result.loss();
   record_.last_evaluation = record_.step;
   saved_step_ = -1;  // what a checkpoint of this step says of evaluations is out of date
@@ -315,7 +317,7 @@ void Trainer::save() {
   const Path checkpoints = folder_ / kCheckpointsFolder;
   if (leads()) make_folders(real_files(), checkpoints);
   save_checkpoint(checkpoints / checkpoint::step_folder(static_cast<uint64_t>(record_.step)),
-                  texts_, *model_, *optimizer_, record_, *group_);
+                  texts_, *model_, *optimizer_, record_, layout_);
   saved_step_ = record_.step;
   if (!leads()) return;
   std::set<std::string> protect;

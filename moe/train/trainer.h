@@ -41,7 +41,7 @@ class Trainer {
   RunSummary train();
 
  private:
-  bool leads() const { return group_->rank() == 0; }
+  bool leads() const { return layout_.leads(); }
   void info(std::string_view text) const;
   void warn(std::string_view text) const;
   /// The largest of the ranks' numbers, on every rank.
@@ -76,7 +76,7 @@ class Trainer {
   RunOptions options_;
   Path folder_;
   RunControls controls_;
-  std::shared_ptr<parallel::Communicator> group_;
+  parallel::Layout layout_;
   std::shared_ptr<const data::Dataset> dataset_;
   std::shared_ptr<const data::BatchSource> source_;
   std::vector<data::EvalSet> evaluation_;

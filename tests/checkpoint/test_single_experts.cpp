@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <moe/checkpoint/tensors.h>
+#include <moe/checkpoint/together.h>
 #include <moe/parallel/threads.h>
 
 #include "tests/support/message_of.h"
@@ -17,11 +18,11 @@ namespace {
 using at::Tensor;
 using Group = std::shared_ptr<parallel::Communicator>;
 
-/// What a rank of `group` holds of a layer of four experts of different widths.
-Parameters layer_of(parallel::Communicator& group) {
+/// What a rank holds of a layer of four experts of different widths.
+Parameters layer_of(const parallel::Layout& layout) {
   Parameters out = {{"moe.router.weight", at::full({4, 2}, 9, at::kFloat), {}}};
-  const int64_t L = 4 / group.size();
-  for (int64_t e = group.rank() * L; e < (group.rank() + 1) * L; ++e) {
+  const auto mine = layout.experts_of(4);
+  for (int64_t e = mine.first; e < mine.end(); ++e) {
     const ParameterInfo info{.part = Part::kExperts, .expert = e};
     out.push_back(
         {concat("moe.experts.", e, ".0.weight"), at::full({e + 1, 2}, e, at::kFloat), info});
@@ -35,13 +36,16 @@ Parameters zeros_like(Parameters tensors) {
   return tensors;
 }
 
-void save(const Path& folder, int64_t ranks) {
+/// Groups of `experts` ranks share the experts.
+void save(const Path& folder, int64_t ranks, int64_t experts = 0) {
   parallel::run_ranks(ranks, [&](const Group& group) {
-    std::optional<checkpoint::Publication> publication;
-    if (group->rank() == 0) publication.emplace(folder, real_files());
-    checkpoint::add_tensors(publication ? &*publication : nullptr, "model", layer_of(*group),
-                            *group);
-    if (publication) publication->finish({});
+    const auto layout = parallel::Layout::of(group, experts);
+    checkpoint::publish_together(folder, *group,
+                                 [&](checkpoint::FolderWriter& writer) {
+                                   checkpoint::add_tensors(writer, "model", layer_of(layout),
+                                                           layout);
+                                 },
+                                 {});
   });
 }
 
@@ -52,25 +56,34 @@ std::map<std::string, std::string> files_of(const Path& folder) {
   return out;
 }
 
-TEST(SingleExperts, GiveTheSameFilesOnAnyNumberOfRanks) {
+TEST(SingleExperts, GoIntoAFileOfEachRankThatIsTheFirstToHaveSome) {
   const TemporaryFolder folder;
-  for (const int64_t ranks : {1, 2, 4}) save(folder.path() / std::to_string(ranks), ranks);
-  const auto expected = files_of(folder.path() / "1");
-  EXPECT_TRUE(expected.contains("model.experts.safetensors"));
-  EXPECT_EQ(files_of(folder.path() / "2"), expected);
-  EXPECT_EQ(files_of(folder.path() / "4"), expected);
+  save(folder.path() / "1", 1);
+  const auto of_one = files_of(folder.path() / "1");
+  EXPECT_EQ(of_one.size(), 2);
+  EXPECT_TRUE(of_one.contains("model.experts.safetensors"));
+  save(folder.path() / "1x2", 2, 1);
+  EXPECT_EQ(files_of(folder.path() / "1x2"), of_one);
+  save(folder.path() / "2x3", 6, 2);
+  const auto of_six = files_of(folder.path() / "2x3");
+  EXPECT_EQ(of_six.size(), 3);
+  EXPECT_TRUE(of_six.contains("model.experts-0000.safetensors"));
+  EXPECT_TRUE(of_six.contains("model.experts-0001.safetensors"));
 }
 
-TEST(SingleExperts, AreReadBackOnAnyNumberOfRanks) {
+TEST(SingleExperts, AreReadBackInAnyLayout) {
   const TemporaryFolder folder;
-  save(folder.path() / "saved", 2);
-  for (const int64_t ranks : {1, 2, 4})
-    parallel::run_ranks(ranks, [&](const Group& group) {
-      const Parameters expected = layer_of(*group), found = zeros_like(expected);
-      checkpoint::load_tensors(folder.path() / "saved", "model", found, *group);
-      for (size_t i = 0; i < expected.size(); ++i)
-        EXPECT_TRUE(at::equal(found[i].tensor, expected[i].tensor)) << expected[i].name;
-    });
+  save(folder.path() / "1", 1);
+  save(folder.path() / "3", 3);
+  for (const char* saved : {"1", "3"})
+    for (const auto& [ranks, experts] : {std::pair{1, 0}, {2, 0}, {6, 0}, {6, 3}, {2, 1}})
+      parallel::run_ranks(ranks, [&, experts = experts](const Group& group) {
+        const auto layout = parallel::Layout::of(group, experts);
+        const Parameters expected = layer_of(layout), found = zeros_like(expected);
+        checkpoint::load_tensors(folder.path() / saved, "model", found, layout);
+        for (size_t i = 0; i < expected.size(); ++i)
+          EXPECT_TRUE(at::equal(found[i].tensor, expected[i].tensor)) << expected[i].name;
+      });
 }
 
 TEST(SingleExperts, OfAnotherShapeOrMissingAreRefused) {
@@ -79,12 +92,12 @@ TEST(SingleExperts, OfAnotherShapeOrMissingAreRefused) {
   const auto group = parallel::local();
   const auto load = [&](const Parameters& tensors) {
     return message_of(
-        [&] { checkpoint::load_tensors(folder.path() / "saved", "model", tensors, *group); });
+        [&] { checkpoint::load_tensors(folder.path() / "saved", "model", tensors, group); });
   };
-  Parameters wide = zeros_like(layer_of(*group));
+  Parameters wide = zeros_like(layer_of(group));
   wide[1].tensor = at::zeros({7, 2}, at::kFloat);
   EXPECT_PRED2(contains, load(wide), "moe.experts.0.0.weight: expected 7 on dimension 0, found 1");
-  Parameters few = zeros_like(layer_of(*group));
+  Parameters few = zeros_like(layer_of(group));
   few.pop_back();
   EXPECT_PRED2(contains, load(few), "unknown: moe.experts.3.0.weight");
 }

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 
 #include <moe/checkpoint/tensors.h>
+#include <moe/checkpoint/together.h>
 #include <moe/parallel/threads.h>
 
 #include "tests/support/message_of.h"
@@ -18,27 +19,34 @@ namespace {
 using at::Tensor;
 using Group = std::shared_ptr<parallel::Communicator>;
 
-constexpr int64_t kExperts = 40;  // three files: 16, 16 and 8
+constexpr int64_t kExperts = 40;  // three files of one rank: 16, 16 and 8
 
 /// A stack that ranks share out, one that each has whole, and a tensor of all tokens. The names say
 /// nothing of it.
-Parameters layer_of(parallel::Communicator& group) {
-  const int64_t L = kExperts / group.size(), first = group.rank() * L;
+Parameters layer_of(const parallel::Layout& layout) {
+  const auto [first, L] = layout.experts_of(kExperts);
   const Tensor whole = at::arange(kExperts * 3, at::kFloat).view({kExperts, 3});
   return {{"a",
            whole.slice(0, first, first + L).clone(),
-           {.part = Part::kExperts, .per_expert = true, .sharded = true, .first_expert = first}},
+           {.part = Part::kExperts,
+            .per_expert = true,
+            .sharded = true,
+            .first_expert = first,
+            .whole = kExperts}},
           {"b", whole + 1000, {.part = Part::kExperts, .per_expert = true}},
           {"experts.c", at::full({2}, 5, at::kDouble), {}}};
 }
 
-void save(const Path& folder, int64_t ranks) {
+/// Groups of `experts` ranks share the experts.
+void save(const Path& folder, int64_t ranks, int64_t experts = 0) {
   parallel::run_ranks(ranks, [&](const Group& group) {
-    std::optional<checkpoint::Publication> publication;
-    if (group->rank() == 0) publication.emplace(folder, real_files());
-    checkpoint::add_tensors(publication ? &*publication : nullptr, "model", layer_of(*group),
-                            *group);
-    if (publication) publication->finish({});
+    const auto layout = parallel::Layout::of(group, experts);
+    checkpoint::publish_together(folder, *group,
+                                 [&](checkpoint::FolderWriter& writer) {
+                                   checkpoint::add_tensors(writer, "model", layer_of(layout),
+                                                           layout);
+                                 },
+                                 {});
   });
 }
 
@@ -49,46 +57,72 @@ std::map<std::string, std::string> files_of(const Path& folder) {
   return out;
 }
 
-TEST(Stacks, GoIntoFilesOfSixteenExpertsOnAnyNumberOfRanks) {
-  const TemporaryFolder folder;
-  for (const int64_t ranks : {1, 2, 4}) save(folder.path() / std::to_string(ranks), ranks);
-  const auto expected = files_of(folder.path() / "1");
-  std::vector<std::string> names;
-  for (const auto& [name, content] : expected) names.push_back(name);
-  EXPECT_EQ(names, (std::vector<std::string>{
-                       "model.a.0000-0015.safetensors", "model.a.0016-0031.safetensors",
-                       "model.a.0032-0039.safetensors", "model.b.0000-0015.safetensors",
-                       "model.b.0016-0031.safetensors", "model.b.0032-0039.safetensors",
-                       "model.safetensors"}));
-  EXPECT_EQ(files_of(folder.path() / "2"), expected);
-  EXPECT_EQ(files_of(folder.path() / "4"), expected);
+std::vector<std::string> names_of(const std::map<std::string, std::string>& files) {
+  std::vector<std::string> out;
+  for (const auto& [name, content] : files) out.push_back(name);
+  return out;
 }
 
-TEST(Stacks, AreReadBackOnAnyNumberOfRanks) {
+TEST(Stacks, GoIntoFilesOfAtMostSixteenExpertsOfOneRank) {
   const TemporaryFolder folder;
-  save(folder.path() / "saved", 2);
-  for (const int64_t ranks : {1, 2, 4, 8})
-    parallel::run_ranks(ranks, [&](const Group& group) {
-      const Parameters expected = layer_of(*group);
-      Parameters found = expected;
-      for (auto& parameter : found) parameter.tensor = at::zeros_like(parameter.tensor);
-      checkpoint::load_tensors(folder.path() / "saved", "model", found, *group);
-      for (size_t i = 0; i < expected.size(); ++i)
-        EXPECT_TRUE(at::equal(found[i].tensor, expected[i].tensor)) << expected[i].name;
-    });
+  save(folder.path() / "1", 1);
+  const auto of_one = files_of(folder.path() / "1");
+  const std::vector<std::string> replicated = {
+      "model.b.0000-0015.safetensors", "model.b.0016-0031.safetensors",
+      "model.b.0032-0039.safetensors", "model.safetensors"};
+  std::vector<std::string> names = {"model.a.0000-0015.safetensors",
+                                    "model.a.0016-0031.safetensors",
+                                    "model.a.0032-0039.safetensors"};
+  names.insert(names.end(), replicated.begin(), replicated.end());
+  EXPECT_EQ(names_of(of_one), names);
+  // Copies of the experts write nothing.
+  save(folder.path() / "1x3", 3, 1);
+  EXPECT_EQ(files_of(folder.path() / "1x3"), of_one);
+
+  save(folder.path() / "2", 2);
+  names = {"model.a.0000-0015.safetensors", "model.a.0016-0019.safetensors",
+           "model.a.0020-0031.safetensors", "model.a.0032-0039.safetensors"};
+  names.insert(names.end(), replicated.begin(), replicated.end());
+  EXPECT_EQ(names_of(files_of(folder.path() / "2")), names);
+  save(folder.path() / "2x2", 4, 2);
+  EXPECT_EQ(files_of(folder.path() / "2x2"), files_of(folder.path() / "2"));
+  for (const auto& name : replicated)
+    EXPECT_EQ(files_of(folder.path() / "2").at(name), of_one.at(name)) << name;
+}
+
+TEST(Stacks, AreReadBackInAnyLayout) {
+  const TemporaryFolder folder;
+  save(folder.path() / "2", 2);
+  save(folder.path() / "3", 3);
+  save(folder.path() / "64", 64);  // of which 24 have no expert
+  save(folder.path() / "2x3", 6, 2);
+  for (const char* saved : {"2", "3", "64", "2x3"})
+    for (const auto& [ranks, experts] :
+         {std::pair{1, 0}, {2, 0}, {7, 0}, {41, 0}, {6, 3}, {4, 1}}) {
+      SCOPED_TRACE(concat(saved, " read by ", ranks, " ranks, groups of ", experts));
+      parallel::run_ranks(ranks, [&, experts = experts](const Group& group) {
+        const auto layout = parallel::Layout::of(group, experts);
+        const Parameters expected = layer_of(layout);
+        Parameters found = expected;
+        for (auto& parameter : found) parameter.tensor = at::zeros_like(parameter.tensor);
+        checkpoint::load_tensors(folder.path() / saved, "model", found, layout);
+        for (size_t i = 0; i < expected.size(); ++i)
+          EXPECT_TRUE(at::equal(found[i].tensor, expected[i].tensor)) << expected[i].name;
+      });
+    }
 }
 
 TEST(Stacks, WithoutMemoryAreGivenIt) {
   const TemporaryFolder folder;
   save(folder.path() / "saved", 1);
   parallel::run_ranks(2, [&](const Group& group) {
-    const Parameters expected = layer_of(*group);
+    const Parameters expected = layer_of(group);
     Parameters found = expected;
     for (auto& parameter : found)
       parameter.tensor =
           at::empty(parameter.tensor.sizes(), parameter.tensor.options().device(at::kMeta));
     const Tensor handle = found[0].tensor;
-    checkpoint::load_tensors(folder.path() / "saved", "model", found, *group);
+    checkpoint::load_tensors(folder.path() / "saved", "model", found, group);
     for (size_t i = 0; i < expected.size(); ++i)
       EXPECT_TRUE(at::equal(found[i].tensor, expected[i].tensor)) << expected[i].name;
     EXPECT_TRUE(at::equal(handle, expected[0].tensor)) << "other handles must see the memory";
@@ -101,7 +135,7 @@ TEST(State, WithoutRowsTakesAsManyAsTheCheckpointHasOrIsMadeAnew) {
   const Tensor table = at::arange(6, at::kLong).view({3, 2});
   const auto save_with = [&](const std::string& name, const Parameters& tensors) {
     checkpoint::Publication publication(folder.path() / name);
-    checkpoint::add_tensors(&publication, "model", tensors, *parallel::local());
+    checkpoint::add_tensors(publication, "model", tensors);
     publication.finish({});
   };
   const Parameter other{"other", at::full({2}, 5, at::kDouble), {}};
@@ -111,7 +145,7 @@ TEST(State, WithoutRowsTakesAsManyAsTheCheckpointHasOrIsMadeAnew) {
   const auto load = [&](const std::string& name, const Parameter& into,
                         checkpoint::Missing missing = checkpoint::Missing::kRefuse) {
     const Parameters found = {into, {"other", at::zeros({2}, at::kDouble), {}}};
-    checkpoint::load_tensors(folder.path() / name, "model", found, *parallel::local(), missing);
+    checkpoint::load_tensors(folder.path() / name, "model", found, {}, missing);
     return found[0].tensor;
   };
   ParameterInfo made = state;
@@ -136,12 +170,12 @@ TEST(State, WithoutRowsTakesAsManyAsTheCheckpointHasOrIsMadeAnew) {
 TEST(Stacks, OfAnotherNumberOfExpertsAreRefusedBeforeAnythingIsCopied) {
   const TemporaryFolder folder;
   save(folder.path() / "saved", 1);
-  Parameters found = layer_of(*parallel::local());
+  Parameters found = layer_of(parallel::local());
   for (auto& parameter : found) parameter.tensor = at::zeros_like(parameter.tensor);
   found[0].tensor = at::zeros({39, 3});
-  EXPECT_ERROR(
-      checkpoint::load_tensors(folder.path() / "saved", "model", found, *parallel::local()),
-      "a: expected 39 on dimension 0, found 40");
+  found[0].info.whole = 39;
+  EXPECT_ERROR(checkpoint::load_tensors(folder.path() / "saved", "model", found),
+               "a: expected 39 on dimension 0, found 40");
   EXPECT_TRUE(found[1].tensor.eq(0).all().item<bool>());
 }
 

@@ -110,7 +110,7 @@ TEST(ModuleExpertsInALayer, ComputeTheSameOnSeveralRanks) {
     const Tensor x = x_TD.slice(0, first, first + tokens).clone().set_requires_grad(true);
     const MoEOutput out = layer->forward_tokens(x, context);
     (out.hidden_TD.square().sum() + out.balance.loss()).backward();
-    parallel::reduce_gradients(parameters_of(*layer), *group);
+    parallel::reduce_gradients(parameters_of(*layer), group);
     auto found = moe::test::gradients_of(*layer);
     found["y"] = out.hidden_TD.detach();
     found["dx"] = x.grad();
@@ -201,7 +201,7 @@ TEST(ModuleExpertsInALayer, ADeadOneStartsAgainFromItsEqual) {
   const auto optimizer = after_a_step(layer);
   const auto p = layer->named_parameters();
   const Tensor other = p["experts.2.weight"].detach().clone();
-  train::revive({.layer = 0, .expert = 3, .busiest = 1}, *layer, *optimizer, *parallel::local(), 5,
+  train::revive({.layer = 0, .expert = 3, .busiest = 1}, *layer, *optimizer, parallel::local(), 5,
                 7);
   const Tensor from = p["experts.1.weight"].detach();
   EXPECT_LT((p["experts.3.weight"] - from).abs().max().item<double>(),
@@ -220,7 +220,7 @@ TEST(ModuleExpertsInALayer, ADeadOneUnlikeTheBusiestStaysAsItIs) {
   const auto before = layer->named_parameters()["experts.3.0.weight"].detach().clone();
   const auto row = layer->named_parameters()["router.weight"].detach().clone();
   const auto message = train::revive({.layer = 0, .expert = 3, .busiest = 1}, *layer, *optimizer,
-                                     *parallel::local(), 5, 7);
+                                     parallel::local(), 5, 7);
   EXPECT_PRED2(moe::test::contains, message, "stays as it is");
   expect_identical(layer->named_parameters()["experts.3.0.weight"].detach(), before);
   expect_identical(layer->named_parameters()["router.weight"].detach(), row);

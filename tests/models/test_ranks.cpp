@@ -148,12 +148,12 @@ Outcome train(const Case& c, const Group& group, const std::vector<int64_t>& row
     const Tensor balance_loss = out.balance_loss();
     optimizer->zero_gradients();
     (token_loss + balance_loss).backward();
-    parallel::reduce_gradients(parameters, *group);
+    parallel::reduce_gradients(parameters, group);
 
     Tensor total = token_loss.detach().clone();
     group->all_reduce(total);
     outcome.losses.push_back(total.item<double>() + balance_loss.item<double>());
-    outcome.norms.push_back(train::gradient_norm(parameters, *group));
+    outcome.norms.push_back(train::gradient_norm(parameters, group));
     train::clip_gradients(parameters, outcome.norms.back(), outcome.norms.back() / 3);
     outcome.gradients.push_back(moe::test::gradients_of(*model));
     optimizer->step(1e-3, step);

@@ -151,7 +151,7 @@ Outcome step(const Case& c, Recompute recompute, at::ScalarType parameters, at::
         counts[i] = counts[i] + report.load_E.to(at::kLong);
     }
   }
-  parallel::reduce_gradients(parameters_of(*model), *group);
+  parallel::reduce_gradients(parameters_of(*model), group);
   std::vector<StepStatistics> statistics;
   for (const Tensor& counts_E : counts) statistics.push_back({counts_E, 3});
   model->end_step(statistics);

@@ -196,7 +196,7 @@ void save_as_before(const LoadedModel& model, const Path& folder) {
   checkpoint::Publication publication(folder);
   publication.add("config.toml",
                   [&](OutputFile& out) { out.write(bytes_of(config::write_toml(model.config))); });
-  checkpoint::add_tensors(&publication, "model", kept, *parallel::local());
+  checkpoint::add_tensors(publication, "model", kept);
   publication.finish({});
 }
 

@@ -105,7 +105,7 @@ struct Made {
 };
 
 inline std::shared_ptr<models::Model> make(const DecoderOptions& o, const Made& made = {}) {
-  return make_decoder(o, made.seed, {.group = made.group});
+  return make_decoder(o, made.seed, {.layout = made.group});
 }
 
 /// (B, S) ids that look random.

@@ -85,7 +85,7 @@ TEST(ReduceGradients, AddsReplicatedOnesAndLeavesExpertsAlone) {
                                    {"scale", parameter_of({}), {}}};
     for (const auto& [name, parameter, info] : parameters)
       parameter.mutable_grad() = at::full_like(parameter, mine).set_requires_grad(false);
-    reduce_gradients(parameters, *group);
+    reduce_gradients(parameters, group);
     for (const auto& [name, parameter, info] : parameters) {
       const double expected = name == "stack" || name == "one" ? mine : 6;
       EXPECT_TRUE(parameter.grad().eq(expected).all().item<bool>()) << name << parameter.grad();
@@ -102,7 +102,7 @@ TEST(ReduceGradients, CountsUndefinedAsZerosAndKeepsWhatIsUndefinedEverywhere) {
                                    {"on_rank_1", parameter_of({2}), {}},
                                    {"frozen", at::zeros({2}), {}}};
     if (group->rank() == 1) parameters[1].tensor.mutable_grad() = at::full({2}, 7.0);
-    reduce_gradients(parameters, *group);
+    reduce_gradients(parameters, group);
     EXPECT_FALSE(parameters[0].tensor.grad().defined());
     ASSERT_TRUE(parameters[1].tensor.grad().defined());
     EXPECT_TRUE(parameters[1].tensor.grad().eq(7).all().item<bool>());
@@ -116,7 +116,7 @@ TEST(ReduceGradients, CountsTiedWeightsOnce) {
     tied.mutable_grad() = at::ones({2});
     const Parameters parameters = {
         {"embed", tied, {}}, {"other", parameter_of({2}, at::kDouble), {}}, {"head", tied, {}}};
-    reduce_gradients(parameters, *group);
+    reduce_gradients(parameters, group);
     EXPECT_TRUE(tied.grad().eq(2).all().item<bool>());
   });
 }
@@ -128,7 +128,7 @@ TEST(ReduceGradients, FillsSeveralBuckets) {
       parameters.push_back({std::to_string(i), parameter_of({9, 256, 1024}), {}});
       parameters.back().tensor.mutable_grad() = at::full({9, 256, 1024}, i + group->rank());
     }
-    reduce_gradients(parameters, *group);
+    reduce_gradients(parameters, group);
     for (int i = 0; i < 3; ++i)
       EXPECT_TRUE(parameters[i].tensor.grad().eq(2 * i + 1).all().item<bool>());
   });
@@ -137,7 +137,7 @@ TEST(ReduceGradients, FillsSeveralBuckets) {
 TEST(ReduceGradients, KeepsWhatOneRankHas) {
   const Tensor parameter = parameter_of({2});
   parameter.mutable_grad() = at::ones({2});
-  reduce_gradients({{"a", parameter, {}}, {"b", parameter_of({1}), {}}}, *moe::parallel::local());
+  reduce_gradients({{"a", parameter, {}}, {"b", parameter_of({1}), {}}}, moe::parallel::local());
   EXPECT_TRUE(parameter.grad().eq(1).all().item<bool>());
 }
 

@@ -21,7 +21,7 @@ inline void write_tiny_checkpoint(const Path& folder, const models::Model& model
   checkpoint::Publication publication(folder);
   publication.add("config.toml",
                   [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
-  checkpoint::add_tensors(&publication, "model", tensors_of(model), *parallel::local());
+  checkpoint::add_tensors(publication, "model", tensors_of(model));
   publication.finish({{"step", "7"}});
 }
 

@@ -174,7 +174,7 @@ TEST_F(Convert, ModelsWithATokenizerReadAndWriteText) {
     publication.add("config.toml",
                     [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
     publication.add("tokenizer.json", [&](OutputFile& out) { out.write(bytes_of(tokenizer)); });
-    checkpoint::add_tensors(&publication, "model", tensors_of(*model), *parallel::local());
+    checkpoint::add_tensors(publication, "model", tensors_of(*model));
     publication.finish({});
   }
   output({"convert", path("ours"), path("llama")});

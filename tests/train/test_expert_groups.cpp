@@ -225,7 +225,7 @@ TEST(GroupsOfExperts, GradientsOfFrozenOnesCountInNoNorm) {
   frozen.clear_gradients();
   int64_t numbers = 0;
   for (const auto& parameter : parameters) numbers += parameter.tensor.numel();
-  EXPECT_NEAR(train::gradient_norm(parameters, *parallel::local()),
+  EXPECT_NEAR(train::gradient_norm(parameters, parallel::local()),
               std::sqrt(static_cast<double>(numbers - 8 * 4 - 8)), 1e-9);
 }
 
@@ -275,6 +275,7 @@ TEST(GroupsOfExperts, AreFrozenWholeOnlyWhenAllRanksFreezeAllTheirs) {
       ParameterInfo info = kStackInfo;
       info.sharded = true;
       info.first_expert = 2 * group->rank();
+      info.whole = 4;
       const Parameters parameters = {learning("experts.w_in", {2, 3, 3}, info),
                                      learning("other", {3, 3}, kMatrixInfo)};
       const Groups groups = {{.match = "experts", .experts = experts, .frozen = true}};

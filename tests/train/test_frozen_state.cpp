@@ -179,7 +179,7 @@ TEST(IdleExperts, AreCountedBehindDropsOverMicroBatchesAndRanks) {
   std::vector<data::Batch> batches = {bench.batch(0, 0, 2), bench.batch(0, 1, 2)};
   const auto result = train::forward_backward({.model = *bench.model,
                                                .objective = *bench.objective,
-                                               .group = *bench.group,
+                                               .layout = bench.group,
                                                .seed = 1,
                                                .count_tokens = true},
                                               batches, 0, bench.parameters);

@@ -247,8 +247,8 @@ TEST(Init, GivesEachRankItsExperts) {
     auto options = tiny_mixtral();
     options.uniform.moe.dispatcher = "all_to_all";
     parallel::run_ranks(2, [&](std::shared_ptr<parallel::Communicator> group) {
-      const auto model = models::make_model(models::ModelSpec(options), {.group = group});
-      models::take_weights(*model, folder / "model", at::kFloat, *group);
+      const auto model = models::make_model(models::ModelSpec(options), {.layout = group});
+      models::take_weights(*model, folder / "model", at::kFloat, group);
       for (const auto& [name, tensor, info] : tensors_of(*model)) {
         const auto& whole = was.at(name);
         EXPECT_TRUE(at::equal(tensor, info.sharded ? whole.narrow(0, info.first_expert, 2) : whole))

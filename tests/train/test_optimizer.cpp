@@ -169,12 +169,12 @@ TEST(Clip, NormIsThatOfAllGradientsAndClippingScalesThem) {
   for (const auto& parameter : parameters)
     squares += parameter.tensor.grad().square().sum().item<double>();
   const auto group = parallel::local();
-  const double norm = train::gradient_norm(parameters, *group);
+  const double norm = train::gradient_norm(parameters, group);
   EXPECT_NEAR(norm, std::sqrt(squares), 1e-12);
   train::clip_gradients(parameters, norm, 2 * norm);
-  EXPECT_NEAR(train::gradient_norm(parameters, *group), norm, 1e-12);
+  EXPECT_NEAR(train::gradient_norm(parameters, group), norm, 1e-12);
   train::clip_gradients(parameters, norm, 0.25);
-  EXPECT_NEAR(train::gradient_norm(parameters, *group), 0.25, 1e-12);
+  EXPECT_NEAR(train::gradient_norm(parameters, group), 0.25, 1e-12);
 }
 
 TEST(Clip, NormCountsWhatLiesOnOneRankOnceAndWhatAllHaveOnce) {
@@ -185,14 +185,14 @@ TEST(Clip, NormCountsWhatLiesOnOneRankOnceAndWhatAllHaveOnce) {
     parameters[0].tensor.mutable_grad() = at::ones({3}, at::kDouble);
     const double mine = group->rank() == 0 ? 2 : 3;
     parameters[1].tensor.mutable_grad() = at::full({2, 2}, mine, at::kDouble);
-    EXPECT_NEAR(train::gradient_norm(parameters, *group), std::sqrt(3 + 4 * 4 + 4 * 9), 1e-12);
+    EXPECT_NEAR(train::gradient_norm(parameters, group), std::sqrt(3 + 4 * 4 + 4 * 9), 1e-12);
   });
 }
 
 TEST(Clip, NormIsNotFiniteWhenAGradientIsNot) {
   const auto parameters = parameters_like_a_model();
   parameters[3].tensor.mutable_grad() = at::full_like(parameters[3].tensor, NAN).detach();
-  EXPECT_TRUE(std::isnan(train::gradient_norm(parameters, *parallel::local())));
+  EXPECT_TRUE(std::isnan(train::gradient_norm(parameters, parallel::local())));
 }
 
 TEST(Schedule, RisesLinearlyAndEndsAtTheFinalShare) {

@@ -38,7 +38,7 @@ models::ModelSpec model_of(const std::string& router, const std::string& dispatc
 struct Revived {
   Revived(const models::ModelSpec& spec, const Group& group,
           const std::vector<train::ParameterGroup>& groups = {})
-      : model(models::make_model(spec, 1, {.group = group})) {
+      : model(models::make_model(spec, 1, {.layout = group})) {
     train::freeze(tensors_of(*model), groups, *group);
     train::OptimizerOptions options;
     options.groups = groups;
@@ -48,7 +48,7 @@ struct Revived {
     optimizer->step(0.01, 0);
     for (const auto& parameter : optimizer->parameters())
       before[parameter.name] = parameter.tensor.detach().clone();
-    message = train::revive(kDead, *model->blocks()[1], *optimizer, *group, 5, 7);
+    message = train::revive(kDead, *model->blocks()[1], *optimizer, group, 5, 7);
   }
 
   std::shared_ptr<models::Model> model;
@@ -157,7 +157,7 @@ TEST(Revive, CopiesModulesOfEqualShapesFromWhicheverRankHasThem) {
         EXPECT_EQ(found.optimizer->moments(i)[0].eq(0).all().item<bool>(), dead) << name;
       }
       const auto other = train::revive({.layer = 1, .expert = 3, .busiest = 0},
-                                       *found.model->blocks()[1], *found.optimizer, *group, 5, 8);
+                                       *found.model->blocks()[1], *found.optimizer, group, 5, 8);
       EXPECT_EQ(other, "expert 3 of layer 1 stays as it is: it differs in shape from expert 0.");
     });
 }

@@ -137,7 +137,7 @@ TEST(Consistency, IsTheMeanOfTwoPassesAndTheirDivergence) {
     for (const auto& parameter : bench.parameters) parameter.tensor.mutable_grad() = Tensor();
     return train::forward_backward({.model = *bench.model,
                                     .objective = *bench.objective,
-                                    .group = *bench.group,
+                                    .layout = bench.group,
                                     .seed = 1,
                                     .consistency = coefficient},
                                    batches, 0, bench.parameters);

@@ -29,7 +29,7 @@ struct Bench {
 
   train::StepResult run(const std::vector<data::Batch>& batches, int64_t step) {
     return train::forward_backward(
-        {.model = *model, .objective = *objective, .group = *group, .seed = 1}, batches, step,
+        {.model = *model, .objective = *objective, .layout = group, .seed = 1}, batches, step,
         parameters);
   }
   train::StepResult run(int64_t step, int64_t micro_batches) {

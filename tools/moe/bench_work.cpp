@@ -256,7 +256,7 @@ Work model_work(const ModelBench& o) {
     const auto result = train::forward_backward(
         {.model = *model,
          .objective = *objective,
-         .group = *group,
+         .layout = group,
          .seed = seed,
          .compute = dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined},
         {batch}, step, optimizer->parameters());

@@ -5,8 +5,9 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/repeat_interleave.h>
-#include <ATen/ops/stack.h>
+#include <ATen/ops/tensor.h>
 
 #include <moe/base/error.h>
 #include <moe/dispatch/dispatcher.h>
@@ -14,6 +15,7 @@
 #include <moe/ops/order.h>
 #include <moe/ops/rows.h>
 #include <moe/parallel/collectives.h>
+#include <moe/parallel/layout.h>
 
 namespace moe::dispatch {
 
@@ -27,10 +29,10 @@ std::vector<int64_t> numbers_of(const Tensor& values) {
   return {data, data + here.numel()};
 }
 
-/// Rank w holds experts w * L .. (w + 1) * L. Sorted pairs lie behind one another by rank, so each
-/// rank's part is sent as it is. Rows arrive by source rank, then expert; experts read them through
-/// an index, so that they are not moved again. The order within an expert is (rank, token): that of
-/// one rank that has all tokens.
+/// Rank w holds experts parallel::share_of(E, W, w). Sorted pairs lie behind one another by rank,
+/// so each rank's part is sent as it is. Rows arrive by source rank, then expert; experts read them
+/// through an index, so that they are not moved again. The order within an expert is (rank, token):
+/// that of one rank that has all tokens.
 ///
 /// Two collectives in plan (counts, token numbers), one each in dispatch and combine and in their
 /// backward passes; rows of dropped pairs stay at home.
@@ -41,29 +43,34 @@ class AllToAllDispatcher final : public Dispatcher {
     check<ConfigError>(group_ != nullptr, kAllToAll,
                        "expected a group, got none. Pass parallel::local() for one rank.");
     const int64_t W = group_->size();
-    check<ConfigError>(experts_ % W == 0, kAllToAll, "expected num_experts that the ", W,
-                       " ranks divide, got ", experts_, ". Use ", experts_ + W - experts_ % W,
-                       " experts or another number of ranks.");
-    held_ = experts_ / W;
+    mine_ = parallel::share_of(experts_, W, group_->rank());
+    for (int64_t w = 0; w < W; ++w) {
+      held_W_.push_back(parallel::share_of(experts_, W, w).count);
+      begin_W1_.push_back(begin_W1_.back() + held_W_.back());
+    }
   }
 
   DispatchPlan plan(const Routing& routing) const override {
     DispatchPlan plan = sort_pairs(routing, experts_, kAllToAll);
-    const int64_t W = group_->size();
-    const std::vector<int64_t> held_W(W, held_);
+    const int64_t W = group_->size(), L = mine_.count;
     const Tensor sent_E = plan.offsets_E.slice(0, 1) - plan.offsets_E.slice(0, 0, -1);
-    const Tensor received_WL = group_->all_to_all_v(sent_E, held_W, held_W);
+    const Tensor received_WL =
+        group_->all_to_all_v(sent_E, held_W_, std::vector<int64_t>(static_cast<size_t>(W), L));
 
     auto exchange = std::make_shared<Exchange>();
     // The only wait for the device: sizes have to be known before rows can travel.
-    const Tensor rows_2W = at::stack({sent_E, received_WL}).view({2, W, held_}).sum(2).to(at::kCPU);
-    exchange->send = numbers_of(rows_2W.select(0, 0));
-    exchange->receive = numbers_of(rows_2W.select(0, 1));
+    const Tensor begin_W1 =
+        plan.offsets_E.index_select(0, at::tensor(begin_W1_, plan.offsets_E.options()));
+    const std::vector<int64_t> sizes = numbers_of(
+        at::cat({begin_W1.slice(0, 1) - begin_W1.slice(0, 0, -1), received_WL.view({W, L}).sum(1)})
+            .to(at::kCPU));
+    exchange->send = {sizes.begin(), sizes.begin() + W};
+    exchange->receive = {sizes.begin() + W, sizes.end()};
 
-    const Tensor expert_WL = at::arange(held_, received_WL.options()).repeat({W});
+    const Tensor expert_WL = at::arange(L, received_WL.options()).repeat({W});
     const Tensor arrived_R = at::repeat_interleave(expert_WL, received_WL, /*dim=*/0,
                                                    /*output_size=*/total(exchange->receive));
-    const ops::Order order = ops::counting_sort(arrived_R, held_);
+    const ops::Order order = ops::counting_sort(arrived_R, L);
     exchange->expert_order_R = order.order_N;
     exchange->arrival_order_R = order.position_N;
     plan.offsets_L = order.offsets_E;
@@ -94,9 +101,7 @@ class AllToAllDispatcher final : public Dispatcher {
     return ops::combine_rows(back_MO, combination_of(routing, plan));
   }
 
-  std::pair<int64_t, int64_t> local_experts() const override {
-    return {group_->rank() * held_, held_};
-  }
+  std::pair<int64_t, int64_t> local_experts() const override { return {mine_.first, mine_.count}; }
 
  private:
   static int64_t total(const std::vector<int64_t>& counts) {
@@ -105,7 +110,9 @@ class AllToAllDispatcher final : public Dispatcher {
 
   const int64_t experts_;
   const std::shared_ptr<parallel::Communicator> group_;
-  int64_t held_ = 0;
+  parallel::Range mine_;
+  std::vector<int64_t> held_W_;          // experts of each rank
+  std::vector<int64_t> begin_W1_ = {0};  // the first of each
 };
 
 }  // namespace

@@ -56,15 +56,15 @@ struct MoEState final : LayerState {
 
 MoELayerImpl::MoELayerImpl(const MoELayerOptions& options,
                            const experts::ExpertsMaker& make_experts,
-                           std::shared_ptr<parallel::Communicator> group)
-    : MoELayerImpl({.d_model = options.d_model, .group = std::move(group)}, options, make_experts) {
+                           const parallel::Layout& layout)
+    : MoELayerImpl({.d_model = options.d_model, .layout = layout}, options, make_experts) {
   seed_ = options.seed >= 0 ? static_cast<uint64_t>(options.seed) : draw_seed();
   initialise(*this, options.init, seed_);
 }
 
 MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions& options,
                            const experts::ExpertsMaker& make_experts)
-    : FeedForward(shape.tensors), options_(options), causal_(shape.causal), group_(shape.group) {
+    : FeedForward(shape.tensors), options_(options), causal_(shape.causal), layout_(shape.layout) {
   auto& o = options_;
   o.d_model = shape.d_model;
   if (o.expert.d_ff == 0) o.expert.d_ff = 4 * o.d_model;
@@ -72,7 +72,7 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
 
   dispatcher_ = dispatch::dispatchers()
                     .at(o.dispatcher)
-                    .make({.num_experts = o.num_experts, .group = group_}, {});
+                    .make({.num_experts = o.num_experts, .group = layout_.experts}, {});
   const auto [first, local] = dispatcher_->local_experts();
   router_ = register_module("router", make_router());
   check<ConfigError>(!router_->shares_out_evenly() || (!o.capacity.limits(/*training=*/true) &&
@@ -114,7 +114,7 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                                                                .causal = shape.causal,
                                                                .norm = shape.norm,
                                                                .norm_epsilon = shape.norm_epsilon,
-                                                               .group = group_,
+                                                               .layout = layout_,
                                                                .tensors = shape.tensors}));
 }
 
@@ -151,7 +151,7 @@ std::shared_ptr<routing::Router> MoELayerImpl::make_router() const {
   return options_.router.make(routing::RouterShape{.d_model = options_.d_model,
                                                    .num_experts = columns(),
                                                    .top_k = options_.top_k,
-                                                   .group = group_,
+                                                   .group = layout_.world,
                                                    .tensors = tensors()});
 }
 
@@ -159,7 +159,7 @@ std::shared_ptr<const capacity::Capacity> MoELayerImpl::make_capacity() const {
   return std::make_shared<capacity::Capacity>(
       capacity::CapacityShape{.num_experts = options_.num_experts,
                               .choices = router_->active_experts(),
-                              .ranks = group_->size(),
+                              .ranks = layout_.world->size(),
                               .causal = causal_},
       options_.capacity);
 }
@@ -329,9 +329,25 @@ Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
                                      const LayerContext& context) {
   const DispatchPlan plan = dispatcher_->plan(routing);
   const ExpertRows rows = dispatcher_->dispatch(x_TD, routing, plan);
+  if (experts_->shape().held() == 0) {
+    // No row comes here. Depends on the rows in the graph, so that the collective backward pass
+    // runs.
+    const Tensor nothing = rows.source_SD.slice(0, 0, 0).sum();
+    return dispatcher_->combine(nothing.expand({0, experts_->shape().output()}), routing, plan);
+  }
   if (const auto pairs = dispatcher_->combination(routing, plan))
     return experts_->forward_combined(rows, *pairs, context);
   return dispatcher_->combine(experts_->forward(rows, context), routing, plan);
+}
+
+Parameters MoELayerImpl::counted_experts() const {
+  Parameters out = experts_->stacked_parameters();
+  // Sums go over all ranks, and other ranks may hold the same experts: those of the first copy
+  // count.
+  if (!layout_.first_copy())
+    for (auto& parameter : out)
+      parameter.tensor = at::zeros({}, parameter.tensor.options()).expand(parameter.tensor.sizes());
+  return out;
 }
 
 BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing& limited,
@@ -342,14 +358,13 @@ BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing
   const bool read =
       learns && std::any_of(balance_.begin(), balance_.end(),
                             [](const auto& weighted) { return weighted.term->wants_weights(); });
-  if (read)
-    weights = {parameters_of(*router_), experts_->stacked_parameters(), experts_->shape().first};
+  if (read) weights = {parameters_of(*router_), counted_experts(), experts_->shape().first};
   return balance::measure(balance_,
                           {.routing = chosen,
                            .context = context,
                            .weights = read ? &weights : nullptr,
                            .dropped = limited.dropped()},
-                          *group_);
+                          *layout_.world);
 }
 
 void MoELayerImpl::end_step(const StepStatistics& statistics) {

@@ -43,9 +43,10 @@ class SoftMoEFeedForward final : public FeedForward {
     check<ConfigError>(!shape.causal, "layers/soft_moe",
                        "expected a model that is not causal, since slots mix all tokens of a "
                        "sequence, got a causal one. Use another feed-forward.");
-    check<ConfigError>(shape.group->size() == 1, "layers/soft_moe",
-                       "expected all experts on one rank, got ", shape.group->size(),
-                       " ranks. Train on one.");
+    check<ConfigError>(shape.layout.experts->size() == 1, "layers/soft_moe",
+                       "expected every rank to hold all experts, got ",
+                       shape.layout.experts->size(),
+                       " ranks that share them. Set parallel.experts = 1.");
     const int64_t D = shape.d_model;
     if (o.expert.d_ff == 0) o.expert.d_ff = 4 * D;
     mu_SD = add_parameter("mu", {o.num_experts * o.slots, D}, {.role = Role::kMatrix});

@@ -44,7 +44,7 @@ constexpr const char* kPlaceOfRoutedAttention = "layers/routed_attention";
 class RoutedAttentionMixer final : public Mixer {
  public:
   RoutedAttentionMixer(const MixerShape& shape, const RoutedAttention& options)
-      : Mixer(shape.tensors), options_(options), causal_(shape.causal), group_(shape.group) {
+      : Mixer(shape.tensors), options_(options), causal_(shape.causal), world_(shape.layout.world) {
     auto& o = options_;
     const int64_t D = shape.d_model, E = o.num_experts, heads = o.top_k * o.kv_heads;
     check<ConfigError>(o.head_dim > 0 || D % heads == 0, kPlaceOfRoutedAttention,
@@ -187,7 +187,7 @@ class RoutedAttentionMixer final : public Mixer {
     const bool learns = context.training || at::GradMode::is_enabled();
     const BalanceReport report = balance::measure(
         terms_, {.routing = routing, .context = own, .weights = learns ? &weights : nullptr},
-        *group_);
+        *world_);
     for (const auto& term : report.terms) context.mixer_terms->push_back(term);
   }
 
@@ -196,7 +196,7 @@ class RoutedAttentionMixer final : public Mixer {
 
   RoutedAttention options_;
   bool causal_;
-  std::shared_ptr<parallel::Communicator> group_;
+  std::shared_ptr<parallel::Communicator> world_;
   std::shared_ptr<routing::Router> router_;
   std::vector<balance::WeightedTerm> terms_;
   Tensor w_q, w_k, w_v, w_o, b_o;

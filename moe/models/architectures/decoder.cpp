@@ -57,7 +57,7 @@ class Decoder final : public Model {
         "layers",
         std::make_shared<Stack>(o.block_specs(), layers::BlockShape{.d_model = o.d_model,
                                                                     .causal = o.causal,
-                                                                    .group = shape.group,
+                                                                    .layout = shape.layout,
                                                                     .tensors = shape.tensors}));
     if (o.uniform.norm_position != "post")
       norm_ = register_module(

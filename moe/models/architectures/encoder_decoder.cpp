@@ -96,7 +96,7 @@ class EncoderDecoder final : public Model {
     const auto stack = [&](const char* name, const std::vector<layers::BlockSpec>& blocks,
                            bool causal, int64_t first_layer) {
       const layers::BlockShape block = {
-          .d_model = o.d_model, .causal = causal, .group = shape.group, .tensors = shape.tensors};
+          .d_model = o.d_model, .causal = causal, .layout = shape.layout, .tensors = shape.tensors};
       return register_module(name, std::make_shared<Stack>(blocks, block, first_layer));
     };
     const auto norm = [&](const char* name) {

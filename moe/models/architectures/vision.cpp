@@ -73,7 +73,7 @@ class Vision final : public Model {
         std::make_shared<Stack>(
             o.block_specs(),
             layers::BlockShape{
-                .d_model = D, .causal = false, .group = shape.group, .tensors = shape.tensors}));
+                .d_model = D, .causal = false, .layout = shape.layout, .tensors = shape.tensors}));
     if (o.uniform.norm_position != "post")
       norm_ = register_module(
           "norm", layers::Norm(o.uniform.norm, D, o.uniform.norm_epsilon, shape.tensors));

@@ -26,7 +26,9 @@ std::vector<size_t> all_of(const Parameters& parameters) {
 class AdamWOptimizer final : public Optimizer {
  public:
   AdamWOptimizer(const OptimizerShape& shape, const AdamW& options)
-      : Optimizer(shape), rule_(parameters(), all_of(parameters()), options) {}
+      // Every number goes its own way.
+      : Optimizer(shape, [](const Parameter&) { return true; }),
+        rule_(parameters(), all_of(parameters()), options, shares()) {}
 
   Parameters state() const override {
     Parameters out;

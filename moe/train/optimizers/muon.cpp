@@ -4,7 +4,6 @@
 #include <map>
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <moe/ops/newton_schulz.h>
 #include <moe/train/adamw_rule.h>
@@ -41,6 +40,11 @@ bool is_hidden_matrix(const Parameter& parameter) {
          parameter.tensor.dim() >= 2 + leading(parameter.info);
 }
 
+/// What lies in no matrix, and matrices on one another: of an expert each.
+bool apart_by_rows(const Parameter& parameter) {
+  return !is_hidden_matrix(parameter) || parameter.info.per_expert;
+}
+
 /// The matrices (…, R, C) that `tensor`, which has the shape of the parameter, consists of, as
 /// views.
 std::vector<Tensor> matrices_of(const Tensor& tensor, const ParameterInfo& info) {
@@ -55,13 +59,14 @@ std::vector<Tensor> matrices_of(const Tensor& tensor, const ParameterInfo& info)
 class MuonOptimizer final : public Optimizer {
  public:
   MuonOptimizer(const OptimizerShape& shape, const Muon& options)
-      : Optimizer(shape), options_(options), rest_(parameters(), split(), options.rest) {}
+      : Optimizer(shape, apart_by_rows),
+        options_(options),
+        rest_(parameters(), split(), options.rest, shares()) {}
 
   Parameters state() const override {
     Parameters out;
     for (const auto& [index, momentum] : momentum_) {
-      const auto& [name, tensor, info] = parameters()[index];
-      out.push_back({name + ".momentum", momentum, info});
+      out.push_back(shares().entry(parameters()[index].name + ".momentum", index, momentum));
     }
     rest_.add_state(out);
     return out;
@@ -90,7 +95,7 @@ class MuonOptimizer final : public Optimizer {
     std::vector<size_t> others;
     for (size_t i = 0; i < parameters().size(); ++i) {
       if (is_hidden_matrix(parameters()[i]))
-        momentum_.emplace(i, at::zeros_like(parameters()[i].tensor).detach());
+        momentum_.emplace(i, shares().zeros(i));
       else
         others.push_back(i);
     }
@@ -106,7 +111,8 @@ class MuonOptimizer final : public Optimizer {
   void move(const Change& change, const Tensor& all_momentum) const {
     if (change.rows.count == 0) return;
     const auto& [name, tensor, info] = parameters()[change.index];
-    const Tensor gradient = change.rows.of(tensor.grad()), momentum = change.rows.of(all_momentum);
+    const Tensor gradient = change.rows.of(tensor.grad()),
+                 momentum = shares().part(all_momentum, change.index, change.rows);
     momentum.mul_(options_.momentum).add_(gradient);
     const Tensor direction =
         options_.nesterov ? gradient.add(momentum, options_.momentum) : momentum;

@@ -1,0 +1,299 @@
+// The whole trainer in layouts of ranks, experts × data, with and without shared optimizer state,
+// against one rank. Ranks are threads. E experts.
+#include <filesystem>
+
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
+
+#include <moe/balance/kinds/expert_l2.h>
+#include <moe/balance/kinds/orthogonality.h>
+#include <moe/experts/modules.h>
+#include <moe/train/optimizer.h>
+
+#include "tests/support/message_of.h"
+#include "tests/train/rank_runs.h"
+#include "tests/train/tiny_bench.h"
+
+namespace moe::test::layouts_test {
+namespace {
+
+/// W ranks, of which groups of X share the experts; whether the optimizer's state is shared out.
+struct Arrangement {
+  int64_t ranks = 1;
+  int64_t experts = 0;
+  bool shared_out = false;
+
+  std::string name() const {
+    return concat(experts, "x", ranks / experts, shared_out ? "_shared_out" : "");
+  }
+};
+
+/// What a run is made of, by name.
+struct Work {
+  std::string name;
+  std::string optimizer = "adamw";
+  int64_t num_experts = 8;
+};
+
+std::vector<Work> works() {
+  return {{"adamw"},
+          {"muon", "muon"},
+          {"five_experts", "adamw", 5},
+          {"two_experts", "muon", 2},
+          {"terms_on_weights", "adamw", 5},
+          {"modules", "adamw", 5},
+          {"restarts"}};
+}
+
+const Work& work_called(const std::string& name) {
+  static const auto all = works();
+  return *std::ranges::find_if(all, [&](const Work& work) { return work.name == name; });
+}
+
+/// Experts of several widths, the same numbers wherever they are.
+void register_modules() {
+  static const bool known = [] {
+    experts::register_module_experts("test_modules", "for tests of layouts", [](int64_t expert) {
+      torch::nn::Sequential net(torch::nn::Linear(16, 4 + 4 * expert), torch::nn::Tanh(),
+                                torch::nn::Linear(4 + 4 * expert, 16));
+      const at::NoGradGuard no_grad;
+      for (auto& parameter : net->parameters()) {
+        const auto n = parameter.numel();
+        parameter.copy_((at::arange(n, at::kFloat) * 0.7 + expert).sin().view(parameter.sizes()) *
+                        0.3);
+      }
+      net->to(at::kDouble);
+      return net;
+    });
+    return true;
+  }();
+  static_cast<void>(known);
+}
+
+train::RunOptions options_of(const Work& work, const Path& folder) {
+  auto run = run_of_ranks(folder, work.optimizer);
+  run.train.batch = 6;  // not one a rank of 8
+  if (work.name == "restarts") {
+    change_model(run, [](auto& model) {
+      model.uniform.moe.router = {.kind = "topk"};
+      model.uniform.moe.capacity = {};
+    });
+    let_experts_idle(run, 20, 3);
+    run.train.monitor.revive = true;
+    run.train.optimizer.groups = {};
+    return run;
+  }
+  if (work.num_experts == 8) return run;
+  run.train.optimizer.groups = {
+      {.match = "layers.1.moe.experts", .experts = {1}, .lr_factor = 0.5}};
+  change_model(run, [&](auto& model) {
+    auto& moe = model.uniform.moe;
+    moe.num_experts = work.num_experts;
+    if (work.name == "terms_on_weights") {
+      ExpertL2Loss decay;
+      decay.coefficient = 0.01;
+      OrthogonalityLoss apart;
+      apart.coefficient = 0.1;
+      apart.of = "experts";
+      moe.balance = {decay, apart};
+    }
+    if (work.name == "modules") {
+      register_modules();
+      moe.expert.kind = "test_modules";
+      moe.expert.options = {};
+      moe.capacity = {};
+    }
+  });
+  return run;
+}
+
+/// Data of all runs, and runs of one rank to compare with, made once each.
+class OneRank {
+ public:
+  static OneRank& made() {
+    static OneRank out;
+    return out;
+  }
+  train::RunOptions options(const Work& work) {
+    auto& out = options_[work.name];
+    if (!out) out = options_of(work, folder_.path());
+    return *out;
+  }
+  Path run(const Work& work) {
+    const Path path = folder_.path() / work.name;
+    if (!std::filesystem::exists(path)) start_on(1, options(work), path);
+    return path;
+  }
+
+ private:
+  TemporaryFolder folder_;
+  std::map<std::string, std::optional<train::RunOptions>> options_;
+};
+
+train::RunOptions arranged(const Work& work, const Arrangement& arrangement) {
+  auto out = OneRank::made().options(work);
+  out.parallel.experts = arrangement.experts;
+  out.parallel.shard_optimizer = arrangement.shared_out;
+  return out;
+}
+
+struct Case {
+  std::string work;
+  Arrangement arrangement;
+};
+
+std::vector<Case> cases() {
+  std::vector<Case> out;
+  for (const Arrangement& one : std::vector<Arrangement>{
+           {2, 1}, {2, 2, true}, {3, 1, true}, {4, 2}, {4, 2, true}, {6, 3, true}, {8, 4, true}})
+    out.push_back({"adamw", one});
+  for (const Arrangement& one :
+       std::vector<Arrangement>{{2, 1}, {3, 3, true}, {4, 2, true}, {6, 2, true}})
+    out.push_back({"muon", one});
+  out.push_back({"adamw", {3, 3}});
+  out.push_back({"adamw", {6, 2}});
+  out.push_back({"adamw", {8, 8}});
+  out.push_back({"adamw", {8, 1, true}});
+  out.push_back({"five_experts", {3, 3}});
+  out.push_back({"five_experts", {6, 2, true}});
+  out.push_back({"two_experts", {4, 4}});
+  out.push_back({"two_experts", {8, 4, true}});
+  out.push_back({"terms_on_weights", {4, 2}});
+  out.push_back({"terms_on_weights", {6, 6}});
+  out.push_back({"modules", {3, 3}});
+  out.push_back({"modules", {4, 2, true}});
+  out.push_back({"modules", {6, 6}});
+  out.push_back({"restarts", {4, 2, true}});
+  out.push_back({"restarts", {3, 3}});
+  return out;
+}
+
+class Layouts : public testing::TestWithParam<Case> {
+ protected:
+  Path path(const std::string& name) const { return folder_.path() / name; }
+  TemporaryFolder folder_;
+};
+
+TEST_P(Layouts, TrainAsOneRankDoes) {
+  const auto& [name, arrangement] = GetParam();
+  const Work& work = work_called(name);
+  const Path one = OneRank::made().run(work);
+  start_on(arrangement.ranks, arranged(work, arrangement), path("run"));
+  expect_same_run(path("run"), one);
+}
+
+INSTANTIATE_TEST_SUITE_P(Cases, Layouts, testing::ValuesIn(cases()), [](const auto& info) {
+  return info.param.work + "_" + info.param.arrangement.name();
+});
+
+struct Move {
+  std::string work;
+  Arrangement from, to;
+};
+
+class MovedRuns : public testing::TestWithParam<Move> {
+ protected:
+  TemporaryFolder folder_;
+};
+
+TEST_P(MovedRuns, EndAsThoseThatStay) {
+  const auto& [name, from, to] = GetParam();
+  const Work& work = work_called(name);
+  const Path one = OneRank::made().run(work), run = folder_.path() / "run";
+  start_on(from.ranks, arranged(work, from), run, 10);
+  resume_on(to.ranks, arranged(work, to), run);
+  expect_same_run(run, one);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Cases, MovedRuns,
+    testing::Values(Move{"adamw", {4, 2, true}, {1, 1}}, Move{"adamw", {1, 1}, {6, 2, true}},
+                    Move{"adamw", {3, 3}, {8, 2, true}}, Move{"muon", {6, 2, true}, {4, 4}},
+                    Move{"muon", {2, 2}, {3, 1, true}}, Move{"five_experts", {3, 3, true}, {4, 2}},
+                    Move{"two_experts", {4, 4}, {2, 1, true}},
+                    Move{"modules", {4, 2, true}, {3, 3}}, Move{"modules", {6, 6}, {2, 1, true}}),
+    [](const auto& info) {
+      return info.param.work + "_" + info.param.from.name() + "_to_" + info.param.to.name();
+    });
+
+TEST(Layout, SeesTheWorkThatTheCasesAreFor) {
+  const auto restarts = metric_lines(OneRank::made().run(work_called("restarts")));
+  EXPECT_TRUE(std::ranges::any_of(restarts, [](const auto& line) {
+    return line.dump().find("revived") != std::string::npos;
+  })) << restarts.back();
+}
+
+/// Counts the all-reduces of more numbers than statistics have.
+class CountingGroup final : public parallel::Communicator {
+ public:
+  explicit CountingGroup(std::shared_ptr<parallel::Communicator> group)
+      : group_(std::move(group)) {}
+  int64_t rank() const override { return group_->rank(); }
+  int64_t size() const override { return group_->size(); }
+  void all_reduce(at::Tensor& values, parallel::Reduce reduce) override {
+    if (values.numel() > 500) ++large;
+    group_->all_reduce(values, reduce);
+  }
+  at::Tensor all_to_all_v(const at::Tensor& rows, const std::vector<int64_t>& send,
+                          const std::vector<int64_t>& receive) override {
+    return group_->all_to_all_v(rows, send, receive);
+  }
+  at::Tensor all_gather_v(const at::Tensor& rows, const std::vector<int64_t>& counts) override {
+    return group_->all_gather_v(rows, counts);
+  }
+  void broadcast(at::Tensor& values, int64_t root) override { group_->broadcast(values, root); }
+  void barrier() override { group_->barrier(); }
+  std::shared_ptr<parallel::Communicator> split(int64_t color, int64_t key) override {
+    return group_->split(color, key);
+  }
+
+  int64_t large = 0;
+
+ private:
+  std::shared_ptr<parallel::Communicator> group_;
+};
+
+TEST(Layout, SendsGradientsOnceAStepHoweverManyMicroBatches) {
+  const auto options = OneRank::made().options(work_called("adamw"));
+  parallel::run_ranks(2, [&](const std::shared_ptr<parallel::Communicator>& world) {
+    const auto counting = std::make_shared<CountingGroup>(world);
+    const Bench bench(options);
+    const auto model = models::make_model(options.model, 1, {.layout = {counting}});
+    const auto parameters = parameters_of(*model);
+    const auto rows = data::rank_rows(bench.source->rows(), world->rank(), world->size());
+    std::vector<int64_t> large;
+    for (const int64_t accumulation : {1, 4}) {
+      std::vector<data::Batch> batches;
+      for (int64_t micro = 0; micro < accumulation; ++micro)
+        batches.push_back(bench.source->batch(0, micro, accumulation, rows));
+      counting->large = 0;
+      train::forward_backward(
+          {.model = *model, .objective = *bench.objective, .layout = {counting}, .seed = 1},
+          batches, 0, parameters);
+      large.push_back(counting->large);
+    }
+    EXPECT_GT(large[0], 0);
+    EXPECT_EQ(large[0], large[1]);
+  });
+}
+
+TEST(Layout, ThatTheRanksDoNotFillIsRefusedOnAllOfThem) {
+  const TemporaryFolder folder;
+  const auto start = [&](int64_t experts, const std::string& data) {
+    auto options = OneRank::made().options(work_called("adamw"));
+    options.parallel.experts = experts;
+    options.parallel.data = data;
+    return message_of([&] { start_on(4, options, folder.path() / "run"); });
+  };
+  EXPECT_PRED2(contains, start(3, "rest"),
+               "to divide the 4 ranks of the run, got 3. Use one of 1, 2, 4");
+  EXPECT_PRED2(contains, start(8, "rest"), "got 8");
+  EXPECT_PRED2(contains, start(2, "1"), "to be the 4 ranks of the run, got 2 times 1");
+  EXPECT_PRED2(contains, start(0, "3"), "parallel.data, the copies of all experts, to divide");
+  EXPECT_PRED2(contains, start(0, "two"), "'parallel.data' to be \"rest\" or a number");
+  EXPECT_PRED2(contains, start(-1, "rest"), "'parallel.experts' to be at least 0");
+}
+
+}  // namespace
+}  // namespace moe::test::layouts_test
