@@ -19,7 +19,7 @@ using at::Tensor;
 using Group = std::shared_ptr<parallel::Communicator>;
 
 /// What a rank holds of a layer of four experts of different widths.
-Parameters layer_of(const parallel::Layout& layout) {
+Parameters single_experts_of(const parallel::Layout& layout) {
   Parameters out = {{"moe.router.weight", at::full({4, 2}, 9, at::kFloat), {}}};
   const auto mine = layout.experts_of(4);
   for (int64_t e = mine.first; e < mine.end(); ++e) {
@@ -42,7 +42,7 @@ void save(const Path& folder, int64_t ranks, int64_t experts = 0) {
     const auto layout = parallel::Layout::of(group, experts);
     checkpoint::publish_together(folder, *group,
                                  [&](checkpoint::FolderWriter& writer) {
-                                   checkpoint::add_tensors(writer, "model", layer_of(layout),
+                                   checkpoint::add_tensors(writer, "model", single_experts_of(layout),
                                                            layout);
                                  },
                                  {});
@@ -79,7 +79,7 @@ TEST(SingleExperts, AreReadBackInAnyLayout) {
     for (const auto& [ranks, experts] : {std::pair{1, 0}, {2, 0}, {6, 0}, {6, 3}, {2, 1}})
       parallel::run_ranks(ranks, [&, experts = experts](const Group& group) {
         const auto layout = parallel::Layout::of(group, experts);
-        const Parameters expected = layer_of(layout), found = zeros_like(expected);
+        const Parameters expected = single_experts_of(layout), found = zeros_like(expected);
         checkpoint::load_tensors(folder.path() / saved, "model", found, layout);
         for (size_t i = 0; i < expected.size(); ++i)
           EXPECT_TRUE(at::equal(found[i].tensor, expected[i].tensor)) << expected[i].name;
@@ -94,10 +94,10 @@ TEST(SingleExperts, OfAnotherShapeOrMissingAreRefused) {
     return message_of(
         [&] { checkpoint::load_tensors(folder.path() / "saved", "model", tensors, group); });
   };
-  Parameters wide = zeros_like(layer_of(group));
+  Parameters wide = zeros_like(single_experts_of(group));
   wide[1].tensor = at::zeros({7, 2}, at::kFloat);
   EXPECT_PRED2(contains, load(wide), "moe.experts.0.0.weight: expected 7 on dimension 0, found 1");
-  Parameters few = zeros_like(layer_of(group));
+  Parameters few = zeros_like(single_experts_of(group));
   few.pop_back();
   EXPECT_PRED2(contains, load(few), "unknown: moe.experts.3.0.weight");
 }

@@ -28,7 +28,8 @@ using moe::test::experts::ids;
 using moe::test::experts::some_rows;
 
 constexpr int64_t kIn = 5, kOut = 4, kExperts = 4;
-const ExpertsShape kShape = {.d_model = kIn, .d_ff = 1, .d_out = kOut, .num_experts = kExperts};
+const ExpertsShape kModulesShape = {
+    .d_model = kIn, .d_ff = 1, .d_out = kOut, .num_experts = kExperts};
 
 /// out = sin(x w) * scale: a class of the user's own.
 struct WaveImpl : torch::nn::Module {
@@ -65,7 +66,7 @@ std::vector<ModuleExpert> equal(int64_t hidden = 3) {
 
 TEST(ModuleExperts, EqualALoopOverRowsForUnequalModules) {
   auto loop = unequal();
-  const auto experts = modules(loop)(kShape);
+  const auto experts = modules(loop)(kModulesShape);
   const ExpertRows rows = some_rows(normal({6, kIn}, 2));
   const Tensor out_RO = experts->forward(rows, {});
   ASSERT_EQ(out_RO.sizes(), (std::vector<int64_t>{9, kOut}));
@@ -78,7 +79,7 @@ TEST(ModuleExperts, EqualALoopOverRowsForUnequalModules) {
 }
 
 TEST(ModuleExperts, GradientsEqualCentralDifferences) {
-  const auto experts = modules(unequal())(kShape);
+  const auto experts = modules(unequal())(kModulesShape);
   const ExpertRows rows = some_rows(normal({6, kIn}, 2));
   std::vector<Tensor> inputs = {rows.source_SD};
   for (const Tensor& parameter : experts->parameters()) inputs.push_back(parameter);
@@ -91,7 +92,7 @@ TEST(ModuleExperts, GradientsEqualCentralDifferences) {
 }
 
 TEST(ModuleExperts, AnIndexEqualsGatheredRows) {
-  const auto experts = modules(unequal())(kShape);
+  const auto experts = modules(unequal())(kModulesShape);
   const ExpertRows rows = some_rows(normal({6, kIn}, 2));
   const ExpertRows gathered = {
       rows.source_SD.index_select(0, rows.index_R), {}, rows.offsets_L, rows.token_R};
@@ -100,7 +101,7 @@ TEST(ModuleExperts, AnIndexEqualsGatheredRows) {
 }
 
 TEST(ModuleExperts, NamesParametersByTheGlobalNumberOfTheExpert) {
-  ExpertsShape shard = kShape;
+  ExpertsShape shard = kModulesShape;
   shard.first = 2, shard.local = 2;
   std::vector<std::string> names;
   for (const auto& item : modules(unequal())(shard)->named_parameters())
@@ -109,7 +110,7 @@ TEST(ModuleExperts, NamesParametersByTheGlobalNumberOfTheExpert) {
 }
 
 TEST(ModuleExperts, AFactoryMakesTheExpertsOfTheRankAlone) {
-  ExpertsShape shard = kShape;
+  ExpertsShape shard = kModulesShape;
   shard.first = 1, shard.local = 2;
   std::vector<int64_t> made;
   const auto experts = modules([&](int64_t expert) {
@@ -123,14 +124,14 @@ TEST(ModuleExperts, AFactoryMakesTheExpertsOfTheRankAlone) {
 
 TEST(ModuleExperts, KeepTheNumbersTheyComeWith) {
   auto mine = unequal();
-  const auto experts = modules(mine)(kShape);
+  const auto experts = modules(mine)(kModulesShape);
   const Tensor before = mine[2].module()->named_parameters()["weight"].detach().clone();
   initialise(*experts, {}, 4);
   expect_identical(mine[2].module()->named_parameters()["weight"].detach(), before);
 }
 
 TEST(ModuleExperts, SayWhoseParametersTheyHold) {
-  ExpertsShape shard = kShape;
+  ExpertsShape shard = kModulesShape;
   shard.first = 1, shard.local = 2;
   const Parameters parameters = parameters_of(*modules(equal())(shard));
   ASSERT_EQ(parameters.size(), 8u);
@@ -146,7 +147,7 @@ TEST(ModuleExperts, SayWhoseParametersTheyHold) {
 
 TEST(ModuleExperts, ComputeInTheirOwnTypeAndReturnThatOfTheSource) {
   auto mine = unequal();
-  const auto experts = modules(mine)(kShape);
+  const auto experts = modules(mine)(kModulesShape);
   const ExpertRows rows = some_rows(normal({6, kIn}, 2));
   const Tensor expected_RO = experts->forward(rows, {}).slice(0, 0, held(rows));
   for (const auto& [dtype, bound] : {std::pair{at::kFloat, 1e-6}, std::pair{at::kBFloat16, 0.05}}) {
@@ -158,7 +159,7 @@ TEST(ModuleExperts, ComputeInTheirOwnTypeAndReturnThatOfTheSource) {
 }
 
 TEST(ModuleExperts, AModuleWithoutRowsIsNotCalledAndARankWithoutRowsStillGoesBack) {
-  const auto experts = modules(unequal())(kShape);
+  const auto experts = modules(unequal())(kModulesShape);
   Tensor source_SD = normal({6, kIn}, 2).set_requires_grad(true);
   const ExpertRows rows = some_rows(source_SD);
   experts->forward(rows, {}).slice(0, 0, held(rows)).sum().backward();
@@ -182,7 +183,7 @@ TEST(ModuleExperts, FollowTheContextIntoTrainingAndBack) {
     torch::nn::Sequential out(torch::nn::Linear(kIn, kOut), torch::nn::Dropout(0.5));
     moe::test::randomise(*out, 3);
     return out;
-  })(kShape);
+  })(kModulesShape);
   const ExpertRows rows = some_rows(normal({6, kIn}, 2));
   const auto zeros_in = [&](bool training) {
     LayerContext context;
@@ -196,7 +197,7 @@ TEST(ModuleExperts, FollowTheContextIntoTrainingAndBack) {
 
 TEST(ModuleExperts, StackEqualModulesForTermsOnWeights) {
   auto mine = equal();
-  const auto stacks = modules(mine)(kShape)->stacked_parameters();
+  const auto stacks = modules(mine)(kModulesShape)->stacked_parameters();
   ASSERT_EQ(stacks.size(), 4u);
   EXPECT_EQ(stacks[0].name, "0.weight");
   EXPECT_EQ(stacks[0].tensor.sizes(), (std::vector<int64_t>{kExperts, 3, kIn}));
@@ -205,26 +206,27 @@ TEST(ModuleExperts, StackEqualModulesForTermsOnWeights) {
   EXPECT_TRUE(stacks[0].info.per_expert);
   expect_identical(stacks[0].tensor[2].detach(),
                    mine[2].module()->named_parameters()["0.weight"].detach());
-  EXPECT_ERROR(modules(unequal())(kShape)->stacked_parameters(),
+  EXPECT_ERROR(modules(unequal())(kModulesShape)->stacked_parameters(),
                "expected experts of one shape for a term on their weights");
 }
 
 TEST(ModuleExperts, CountTheMultiplicationsOfAMeanExpert) {
-  EXPECT_EQ(modules(equal())(kShape)->flops_per_row(), 2 * (kIn * 3 + 3 * kOut));
+  EXPECT_EQ(modules(equal())(kModulesShape)->flops_per_row(), 2 * (kIn * 3 + 3 * kOut));
   const int64_t all = (2 + 7) * (kIn + kOut) + kIn * kOut + kIn * kOut;
-  EXPECT_EQ(modules(unequal())(kShape)->flops_per_row(), 2 * all / 4);
+  EXPECT_EQ(modules(unequal())(kModulesShape)->flops_per_row(), 2 * all / 4);
 }
 
 TEST(ModuleExperts, RefuseWhatCannotBeAnExpert) {
   auto shared = equal();
   shared[3] = shared[1];
-  EXPECT_ERROR(modules(shared)(kShape), "a module of its own for expert 3, got that of expert 1");
-  EXPECT_ERROR(modules([](int64_t) { return ModuleExpert(); })(kShape),
+  EXPECT_ERROR(modules(shared)(kModulesShape),
+               "a module of its own for expert 3, got that of expert 1");
+  EXPECT_ERROR(modules([](int64_t) { return ModuleExpert(); })(kModulesShape),
                "expected a module for expert 0, got none");
   auto few = equal();
   few.pop_back();
-  EXPECT_ERROR(modules(few)(kShape), "a module for each of num_experts=4, got 3");
-  ExpertsShape wide = kShape;
+  EXPECT_ERROR(modules(few)(kModulesShape), "a module for each of num_experts=4, got 3");
+  ExpertsShape wide = kModulesShape;
   wide.d_out = 6;
   const ExpertRows rows = some_rows(normal({6, kIn}, 2));
   EXPECT_ERROR(modules(equal())(wide)->forward(rows, {}),
@@ -237,8 +239,8 @@ TEST(ModuleExperts, BecomeAKindByRegistration) {
   const auto kind = expert_kinds().at("test_unequal_modules");
   EXPECT_TRUE(kind.fields().empty());
   EXPECT_TRUE(kind.resolve({}).empty());
-  EXPECT_EQ(kind.make(kShape, {})->named_parameters()["3.0.weight"].size(0), 4);
-  EXPECT_ERROR(kind.make(kShape, moe::test::experts::with("hidden", 3)), "hidden");
+  EXPECT_EQ(kind.make(kModulesShape, {})->named_parameters()["3.0.weight"].size(0), 4);
+  EXPECT_ERROR(kind.make(kModulesShape, moe::test::experts::with("hidden", 3)), "hidden");
   EXPECT_ERROR(kind.check(moe::test::experts::with("hidden", 3), "e"), "hidden");
 }
 

@@ -25,7 +25,7 @@ std::shared_ptr<models::Model> make(bool t5, int64_t capacity = 0) {
 }
 
 /// The whole of both texts is read again for each token.
-Ids greedy_without_state(models::Model& model, const Ids& prompt, int64_t count) {
+Ids greedy_answer_without_state(models::Model& model, const Ids& prompt, int64_t count) {
   const at::NoGradGuard no_grad;
   Ids written = {model.traits().decoder_start};
   for (int64_t i = 0; i < count; ++i) {
@@ -51,7 +51,7 @@ TEST(EncoderDecoderBatch, WithTheStateIsAsWithout) {
         together[static_cast<size_t>(drawn.sequence)].push_back(drawn.token);
     }
     for (size_t n = 0; n < prompts.size(); ++n)
-      EXPECT_EQ(together[n], greedy_without_state(*model, prompts[n], 8)) << n;
+      EXPECT_EQ(together[n], greedy_answer_without_state(*model, prompts[n], 8)) << n;
   }
 }
 
@@ -113,7 +113,7 @@ TEST(EncoderDecoderBatch, TheEncoderReadsAWholeText) {
   loaded.model = make(true);
   loaded.tokenizer = std::make_shared<Letters>();
   const auto result = generate(loaded, "dhej", {.max_tokens = 6, .temperature = 0});
-  EXPECT_EQ(result.tokens, greedy_without_state(*loaded.model, {3, 7, 4, 9, 12}, 6));
+  EXPECT_EQ(result.tokens, greedy_answer_without_state(*loaded.model, {3, 7, 4, 9, 12}, 6));
   EXPECT_EQ(result.prompt_tokens, 5);
 }
 

@@ -93,7 +93,7 @@ std::vector<Case> cases() {
 }
 
 /// What one optimizer step of a fresh model leaves.
-struct Outcome {
+struct StepOutcome {
   std::vector<Tensor> losses;
   std::map<std::string, Tensor> gradients, buffers;
 };
@@ -113,14 +113,14 @@ RowsContext context_of(const Case& c, Recompute recompute, int64_t micro_batch) 
 }
 
 /// One step of two micro-batches, of which this rank of the group has its rows.
-Outcome step(const Case& c, Recompute recompute, at::ScalarType parameters, at::ScalarType compute,
-             const Group& group = parallel::local(),
-             const std::function<void(Model&)>& prepare = {}) {
+StepOutcome step(const Case& c, Recompute recompute, at::ScalarType parameters,
+                 at::ScalarType compute, const Group& group = parallel::local(),
+                 const std::function<void(Model&)>& prepare = {}) {
   const auto model = tiny::make(c.options, {.group = group, .seed = 1});
   model->to(parameters);
   if (prepare) prepare(*model);
   const int64_t part = kRows / group->size(), first = group->rank() * part;
-  Outcome out;
+  StepOutcome out;
   std::vector<Tensor> counts;
   for (int64_t m = 0; m < kMicroBatches; ++m) {
     RowsContext context = context_of(c, recompute, m);
@@ -161,7 +161,7 @@ Outcome step(const Case& c, Recompute recompute, at::ScalarType parameters, at::
   return out;
 }
 
-void expect_same(const Outcome& got, const Outcome& expected) {
+void expect_same(const StepOutcome& got, const StepOutcome& expected) {
   ASSERT_EQ(got.losses.size(), expected.losses.size());
   for (size_t i = 0; i < expected.losses.size(); ++i)
     expect_identical(got.losses[i], expected.losses[i], concat("loss ", i));
@@ -184,7 +184,7 @@ TEST_P(Recomputation, GivesTheSameBits) {
        {std::pair{at::kFloat, at::ScalarType::Undefined},
         std::pair{at::kDouble, at::ScalarType::Undefined}, std::pair{at::kFloat, at::kBFloat16}}) {
     SCOPED_TRACE(concat(parameters, ' ', compute));
-    const Outcome expected = step(GetParam(), Recompute::kNone, parameters, compute);
+    const StepOutcome expected = step(GetParam(), Recompute::kNone, parameters, compute);
     EXPECT_FALSE(expected.gradients.empty());
     for (const Recompute recompute : {Recompute::kMoE, Recompute::kBlocks})
       expect_same(step(GetParam(), recompute, parameters, compute), expected);
@@ -197,7 +197,7 @@ TEST_P(Recomputation, GivesTheSameBitsOnTwoRanks) {
   if (c.options.blocks.empty() && c.options.uniform.moe.num_experts > 0)
     c.options.uniform.moe.dispatcher = "all_to_all";
   for (auto& block : c.options.blocks) block.feed_forward.options.set("dispatcher", "all_to_all");
-  std::map<Recompute, std::vector<Outcome>> outcomes;
+  std::map<Recompute, std::vector<StepOutcome>> outcomes;
   for (const Recompute recompute : {Recompute::kNone, Recompute::kMoE, Recompute::kBlocks}) {
     auto& of_rank = outcomes[recompute];
     of_rank.resize(2);
@@ -223,7 +223,7 @@ TEST_P(Recomputation, LeavesFrozenParametersAlone) {
     return step(GetParam(), recompute, at::kDouble, at::ScalarType::Undefined, parallel::local(),
                 freeze);
   };
-  const Outcome expected = run(Recompute::kNone);
+  const StepOutcome expected = run(Recompute::kNone);
   EXPECT_FALSE(expected.gradients.contains("embedding"));
   EXPECT_TRUE(expected.gradients.contains("layers.0.attention.w_k") ||
               expected.gradients.contains("layers.0.routed_attention.w_k"));

@@ -38,13 +38,13 @@ Tensor combined(const Mlp& mlp, const Tensor& source_SD, const Rows& rows, const
 }
 
 /// y and the gradients of source, w_in, w_out, the biases and the weights.
-struct Found {
+struct CombinedResult {
   Tensor y_TO;
   std::vector<Tensor> gradients;
 };
 
-Found run_combined(const Mlp& mlp, const Rows& rows, const Tensor& keep_RF, bool weighted,
-                   at::ScalarType type, bool recompute = false, int passes = 1) {
+CombinedResult run_combined(const Mlp& mlp, const Rows& rows, const Tensor& keep_RF, bool weighted,
+                            at::ScalarType type, bool recompute = false, int passes = 1) {
   const auto sums = type == at::kDouble ? at::kDouble : at::kFloat;
   Combination pairs = combination_for(rows, sums, weighted);
   std::vector<Tensor> inputs = {normal({kSources, kIn}, 6), mlp.w_in, mlp.w_out};
@@ -58,7 +58,7 @@ Found run_combined(const Mlp& mlp, const Rows& rows, const Tensor& keep_RF, bool
   const Tensor y_TO = combined(tracked, inputs[0], rows, keep_RF, pairs, recompute);
   EXPECT_EQ(y_TO.scalar_type(), sums);
   const Tensor dy_TO = normal(y_TO.sizes(), 9).to(sums);
-  Found found = {y_TO.detach(), {}};
+  CombinedResult found = {y_TO.detach(), {}};
   for (int pass = 0; pass < passes; ++pass) {
     for (Tensor& input : inputs) input.mutable_grad().reset();
     y_TO.backward(dy_TO, /*retain_graph=*/true);
@@ -103,9 +103,9 @@ TEST(GroupedMlpCombined, KernelsAndLibtorchAgree) {
     for (const bool weighted : {false, true})
       for_all(
           [&, type = type, bound = bound](const Mlp& mlp, const Rows& rows, const Tensor& keep_RF) {
-            const Found kernels = run_combined(mlp, rows, keep_RF, weighted, type);
+            const CombinedResult kernels = run_combined(mlp, rows, keep_RF, weighted, type);
             const moe::test::WithInstructionSet libtorch(cpu::InstructionSet::kLibtorch);
-            const Found expected = run_combined(mlp, rows, keep_RF, weighted, type);
+            const CombinedResult expected = run_combined(mlp, rows, keep_RF, weighted, type);
             ASSERT_EQ(kernels.gradients.size(), expected.gradients.size());
             for (size_t i = 0; i < expected.gradients.size(); ++i) {
               SCOPED_TRACE(i);
@@ -121,9 +121,10 @@ TEST(GroupedMlpCombined, KernelsAndLibtorchAgree) {
 TEST(GroupedMlpCombined, RecomputingOrGoingBackAgainChangesNoBit) {
   for (const auto type : {at::kFloat, at::kBFloat16})
     for_all([&](const Mlp& mlp, const Rows& rows, const Tensor& keep_RF) {
-      const Found expected = run_combined(mlp, rows, keep_RF, true, type);
-      const Found recomputed = run_combined(mlp, rows, keep_RF, true, type, true);
-      const Found again = run_combined(mlp, rows, keep_RF, true, type, false, /*passes=*/2);
+      const CombinedResult expected = run_combined(mlp, rows, keep_RF, true, type);
+      const CombinedResult recomputed = run_combined(mlp, rows, keep_RF, true, type, true);
+      const CombinedResult again =
+          run_combined(mlp, rows, keep_RF, true, type, false, /*passes=*/2);
       for (size_t i = 0; i < expected.gradients.size(); ++i) {
         expect_identical(recomputed.gradients[i], expected.gradients[i]);
         expect_identical(again.gradients[i], expected.gradients[i]);
