@@ -12,6 +12,9 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kLargestGenerationConfig = 1u << 20;
+/// As of every size in config.json: no vocabulary has more.
+constexpr int64_t kLargestEndToken = int64_t{1} << 31;
+constexpr const char* kEndTokens = "an id from 0 to 2^31 or a list of ids";
 
 class GenerationConfigReader {
  public:
@@ -44,7 +47,9 @@ class GenerationConfigReader {
     const json& value = find(key);
     const json list = value.is_null() ? json::array() : value.is_array() ? value : json{value};
     for (const auto& id : list) {
-      if (!id.is_number_integer() || id < -1) refuse(key, "an id or a list of ids");
+      // -1 stands for none. Both are compared as JSON: a number above 2^63 must not become
+      // negative.
+      if (!id.is_number_integer() || id < -1 || id > kLargestEndToken) refuse(key, kEndTokens);
       if (id >= 0) out.push_back(id.get<int64_t>());
     }
     return out;
@@ -88,7 +93,11 @@ namespace {
 std::vector<int64_t> end_tokens_of(const Path& folder) {
   std::vector<int64_t> out;
   const auto take = [&](const Value& id) {
-    if (const auto* number = id.as<int64_t>(); number && *number >= 0) out.push_back(*number);
+    const auto* const number = id.as<int64_t>();
+    check(number && *number >= -1 && *number <= kLargestEndToken, "generation", "expected ",
+          kEndTokens, " for eos_token_id of the model in '", folder.string(), "', got ",
+          id.text().substr(0, 80), ". Correct its config.json.");
+    if (*number >= 0) out.push_back(*number);
   };
   const Table tokens = models::read_origin(folder).tokens;
   const Value* const named = tokens.find("eos_token_id");
@@ -100,11 +109,10 @@ std::vector<int64_t> end_tokens_of(const Path& folder) {
   return out;
 }
 
-/// What the file at `path` says.
-GenerationConfig parse_generation_config(const Path& path) {
-  const std::string source = concat('\'', path.string(), '\'');
-  const json document = formats::parse_strict_json(
-      read_file(real_files(), path, kLargestGenerationConfig), "generation", source);
+}  // namespace
+
+GenerationConfig parse_generation_config(std::string_view text, const std::string& source) {
+  const json document = formats::parse_strict_json(text, "generation", source);
   const GenerationConfigReader in(document, source);
   return {.do_sample = in.flag("do_sample"),
           .temperature = in.number("temperature", 0, 1e6),
@@ -116,12 +124,12 @@ GenerationConfig parse_generation_config(const Path& path) {
           .end_tokens = in.ids("eos_token_id")};
 }
 
-}  // namespace
-
 GenerationConfig read_generation_config(const Path& folder) {
   const Path path = folder / "generation_config.json";
   GenerationConfig out;
-  if (real_files().exists(path)) out = parse_generation_config(path);
+  if (real_files().exists(path))
+    out = parse_generation_config(read_file(real_files(), path, kLargestGenerationConfig),
+                                  concat('\'', path.string(), '\''));
   if (out.end_tokens.empty()) out.end_tokens = end_tokens_of(folder);
   return out;
 }

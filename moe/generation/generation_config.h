@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include <moe/base/files.h>
@@ -21,10 +23,14 @@ struct GenerationConfig {
   void apply(GenerateOptions& options, const std::vector<std::string>& given) const;
 };
 
+/// Of the text of a generation_config.json, which `source` names in messages. Keys that have no
+/// meaning here are passed over. Throws Error for a text that is no JSON, for values that a key
+/// cannot have, and for ids above 2^31.
+GenerationConfig parse_generation_config(std::string_view text, const std::string& source);
+
 /// Of the generation_config.json in `folder`, a Hugging Face directory or a checkpoint of ours,
 /// which carries it; nothing where there is none. Where it names no end of a text, the eos_token_id
-/// of config.json ends it. Keys that have no meaning here are passed over. Throws Error for a file
-/// that is no JSON and for values that a key cannot have.
+/// of config.json ends it. Throws Error as parse_generation_config does, for either file.
 GenerationConfig read_generation_config(const Path& folder);
 
 }  // namespace moe::generation

@@ -68,5 +68,23 @@ TEST_F(GenerationConfigs, NeedNotBeThereAndRefuseWhatAKeyCannotHave) {
     EXPECT_PRED2(test::contains, test::message_of([&] { read(text); }), "generation") << text;
 }
 
+// Above 2^63 an id became a negative one.
+TEST_F(GenerationConfigs, RefuseEndTokensThatNoVocabularyHas) {
+  const auto message = [&](const std::string& text) {
+    return test::message_of([&] { read(text); });
+  };
+  constexpr const char* kExpected = "expected an id from 0 to 2^31 or a list of ids";
+  EXPECT_EQ(read(R"({"eos_token_id": [2147483648, -1]})").end_tokens,
+            std::vector<int64_t>{2147483648});
+  for (const char* id : {"2147483649", "9223372036854775808", "18446744073709551615", "[1, 1e3]"})
+    EXPECT_PRED2(test::contains, message(concat(R"({"eos_token_id": )", id, '}')), kExpected) << id;
+  // Those of config.json too.
+  for (const char* id : {"2147483649", "[0, 9223372036854775807]", "\"</s>\"", "-2"}) {
+    std::ofstream(folder_.path() / "config.json")
+        << R"({"model_type": "llama", "eos_token_id": )" << id << '}';
+    EXPECT_PRED2(test::contains, message("{}"), kExpected) << id;
+  }
+}
+
 }  // namespace
 }  // namespace moe::generation
