@@ -47,10 +47,11 @@ class GenerationConfigReader {
     const json& value = find(key);
     const json list = value.is_null() ? json::array() : value.is_array() ? value : json{value};
     for (const auto& id : list) {
-      // -1 stands for none. Both are compared as JSON: a number above 2^63 must not become
-      // negative.
-      if (!id.is_number_integer() || id < -1 || id > kLargestEndToken) refuse(key, kEndTokens);
-      if (id >= 0) out.push_back(id.get<int64_t>());
+      // -1 stands for none. A number above 2^63 is of another type, which compares as negative.
+      const bool fits = id.is_number_unsigned() ? id.get<uint64_t>() <= uint64_t{kLargestEndToken}
+                                                : id.is_number_integer() && id.get<int64_t>() >= -1;
+      if (!fits) refuse(key, kEndTokens);
+      if (id.get<int64_t>() >= 0) out.push_back(id.get<int64_t>());
     }
     return out;
   }
@@ -74,11 +75,13 @@ class GenerationConfigReader {
 
 void GenerationConfig::apply(GenerateOptions& options,
                              const std::vector<std::string>& given) const {
+  const auto is_given = [&](const char* name) { return std::ranges::count(given, name) > 0; };
   const auto set = [&](const char* name, auto& field, const auto& value) {
-    if (value && std::ranges::find(given, name) == given.end()) field = *value;
+    if (value && !is_given(name)) field = *value;
   };
   set("temperature", options.temperature, temperature);
-  if (do_sample && !*do_sample) set("temperature", options.temperature, std::optional<double>(0));
+  const char* const of_draws[] = {"temperature", "top_k", "top_p", "min_p"};
+  if (do_sample && !*do_sample && std::ranges::none_of(of_draws, is_given)) options.temperature = 0;
   set("top_k", options.top_k, top_k);
   set("top_p", options.top_p, top_p);
   set("min_p", options.min_p, min_p);
@@ -114,7 +117,7 @@ std::vector<int64_t> end_tokens_of(const Path& folder) {
 GenerationConfig parse_generation_config(std::string_view text, const std::string& source) {
   const json document = formats::parse_strict_json(text, "generation", source);
   const GenerationConfigReader in(document, source);
-  return {.do_sample = in.flag("do_sample"),
+  return {.do_sample = in.flag("do_sample").value_or(false),
           .temperature = in.number("temperature", 0, 1e6),
           .top_p = in.number("top_p", 1e-9, 1),
           .min_p = in.number("min_p", 0, 1),

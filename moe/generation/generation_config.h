@@ -14,12 +14,16 @@ namespace moe::generation {
 
 /// What the file says; everything else is left as it is.
 struct GenerationConfig {
-  std::optional<bool> do_sample;  // false: always the likeliest token
+  /// Whether to draw; false: always the likeliest token, as transformers does where a file says
+  /// nothing of it. None without a file.
+  std::optional<bool> do_sample;
   std::optional<double> temperature, top_p, min_p, repetition_penalty;
   std::optional<int64_t> top_k, max_tokens;
   std::vector<int64_t> end_tokens;
 
   /// Sets those fields of `options` whose names `given` does not hold; the ends of a text always.
+  /// Where do_sample is false the temperature becomes 0, unless `given` holds a field that means
+  /// draws: temperature, top_k, top_p or min_p.
   void apply(GenerateOptions& options, const std::vector<std::string>& given) const;
 };
 

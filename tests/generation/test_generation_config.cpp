@@ -36,13 +36,27 @@ TEST_F(GenerationConfigs, SetWhatWasNotGiven) {
   EXPECT_EQ(options.end_tokens, (std::vector<int64_t>{151645, 151643}));
 }
 
-TEST_F(GenerationConfigs, AreGreedyWhereTheySaySo) {
+TEST_F(GenerationConfigs, AreGreedyUnlessTheySayOtherwise) {
+  const auto temperature = [&](const std::string& text, const std::vector<std::string>& given) {
+    GenerateOptions options;
+    options.temperature = 0.5;  // given, or to be replaced
+    read(text).apply(options, given);
+    return options.temperature;
+  };
+  for (const char* text :
+       {R"({"do_sample": false, "temperature": 0.6})", R"({"temperature": 0.6, "top_k": 20})"}) {
+    EXPECT_EQ(temperature(text, {}), 0);
+    EXPECT_EQ(temperature(text, {"max_tokens", "repetition_penalty"}), 0);
+    EXPECT_EQ(temperature(text, {"temperature"}), 0.5);
+    for (const char* of_draws : {"top_k", "top_p", "min_p"})
+      EXPECT_EQ(temperature(text, {of_draws}), 0.6) << of_draws;
+  }
+  EXPECT_EQ(temperature("{}", {}), 0);
+  EXPECT_EQ(temperature(R"({"do_sample": true})", {}), 0.5);
+  // Without a file nothing is said.
+  std::filesystem::remove(folder_ / "generation_config.json");
   GenerateOptions options;
-  read(R"({"do_sample": false, "temperature": 0.6, "eos_token_id": 2})").apply(options, {});
-  EXPECT_EQ(options.temperature, 0);
-  EXPECT_EQ(options.end_tokens, std::vector<int64_t>{2});
-  options = {};
-  read("{}").apply(options, {});
+  read_generation_config(folder_.path()).apply(options, {});
   EXPECT_EQ(options.temperature, 1);
 }
 
