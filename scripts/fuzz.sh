@@ -21,6 +21,7 @@ for target in "${targets[@]}"; do
   [ ! -d "tests/fuzz/found/$target" ] || inputs+=("tests/fuzz/found/$target")
   case $target in
     toml | run_options) dictionary=toml ;;
+    hf_config) dictionary=hf_config ;;
     *) dictionary=json ;;
   esac
   # One allocation may be 64 MiB and all together 2 GiB (a sanitized libtorch takes half of one to load): the inputs

@@ -6,6 +6,7 @@
 #include <moe/base/error.h>
 #include <moe/formats/safetensors_shards.h>
 #include <moe/formats/strict_json.h>
+#include <moe/formats/vendor_layouts.h>
 
 namespace moe::formats {
 
@@ -50,22 +51,10 @@ std::vector<size_t> shard_ends(const std::vector<TensorSource>& tensors, uint64_
 }
 
 [[noreturn]] void refuse_without_weights(const Path& folder) {
-  for (const auto& name : real_files().list(folder)) {
-    const auto ending = Path(name).extension();
-    if (ending == ".bin" || ending == ".pt" || ending == ".pth")
-      fail(kPlaceOfShards, "expected weights in the safetensors format in '", folder.string(),
-           "', found PyTorch's (", in_quotes(name),
-           "), which can run code when they are read. Write them anew: python3 -c \"from "
-           "transformers import AutoModelForCausalLM as M; M.from_pretrained('",
-           folder.string(), "', dtype='auto').save_pretrained('NEW_DIR')\".");
-    if (name.starts_with("consolidated") && ending == ".safetensors")
-      fail(kPlaceOfShards, "expected ", kSingleShard, " or ", kShardIndex, " in '", folder.string(),
-           "', found the layout of the model's authors (", in_quotes(name),
-           "), whose tensors have other names. Fetch the files model*.safetensors of its Hugging "
-           "Face form.");
-  }
+  const auto layout = unread_layout_in(folder);
   fail(kPlaceOfShards, "expected ", kSingleShard, " or ", kShardIndex, " in '", folder.string(),
-       "', found neither. Fetch the model's weights in the safetensors format.");
+       "', found ", layout ? layout->found : "neither", ". ",
+       layout ? layout->remedy : "Fetch the model's weights in the safetensors format.");
 }
 
 // What other programs look for before they read a file.

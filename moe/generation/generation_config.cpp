@@ -12,6 +12,9 @@ namespace {
 using nlohmann::json;
 
 constexpr uint64_t kLargestGenerationConfig = 1u << 20;
+/// As of every size in config.json: no vocabulary has more.
+constexpr int64_t kLargestEndToken = int64_t{1} << 31;
+constexpr const char* kEndTokens = "an id from 0 to 2^31 or a list of ids";
 
 class GenerationConfigReader {
  public:
@@ -44,8 +47,11 @@ class GenerationConfigReader {
     const json& value = find(key);
     const json list = value.is_null() ? json::array() : value.is_array() ? value : json{value};
     for (const auto& id : list) {
-      if (!id.is_number_integer() || id < -1) refuse(key, "an id or a list of ids");
-      if (id >= 0) out.push_back(id.get<int64_t>());
+      // -1 stands for none. A number above 2^63 is of another type, which compares as negative.
+      const bool fits = id.is_number_unsigned() ? id.get<uint64_t>() <= uint64_t{kLargestEndToken}
+                                                : id.is_number_integer() && id.get<int64_t>() >= -1;
+      if (!fits) refuse(key, kEndTokens);
+      if (id.get<int64_t>() >= 0) out.push_back(id.get<int64_t>());
     }
     return out;
   }
@@ -69,11 +75,13 @@ class GenerationConfigReader {
 
 void GenerationConfig::apply(GenerateOptions& options,
                              const std::vector<std::string>& given) const {
+  const auto is_given = [&](const char* name) { return std::ranges::count(given, name) > 0; };
   const auto set = [&](const char* name, auto& field, const auto& value) {
-    if (value && std::ranges::find(given, name) == given.end()) field = *value;
+    if (value && !is_given(name)) field = *value;
   };
   set("temperature", options.temperature, temperature);
-  if (do_sample && !*do_sample) set("temperature", options.temperature, std::optional<double>(0));
+  const char* const of_draws[] = {"temperature", "top_k", "top_p", "min_p"};
+  if (do_sample && !*do_sample && std::ranges::none_of(of_draws, is_given)) options.temperature = 0;
   set("top_k", options.top_k, top_k);
   set("top_p", options.top_p, top_p);
   set("min_p", options.min_p, min_p);
@@ -88,7 +96,11 @@ namespace {
 std::vector<int64_t> end_tokens_of(const Path& folder) {
   std::vector<int64_t> out;
   const auto take = [&](const Value& id) {
-    if (const auto* number = id.as<int64_t>(); number && *number >= 0) out.push_back(*number);
+    const auto* const number = id.as<int64_t>();
+    check(number && *number >= -1 && *number <= kLargestEndToken, "generation", "expected ",
+          kEndTokens, " for eos_token_id of the model in '", folder.string(), "', got ",
+          id.text().substr(0, 80), ". Correct its config.json.");
+    if (*number >= 0) out.push_back(*number);
   };
   const Table tokens = models::read_origin(folder).tokens;
   const Value* const named = tokens.find("eos_token_id");
@@ -100,13 +112,12 @@ std::vector<int64_t> end_tokens_of(const Path& folder) {
   return out;
 }
 
-/// What the file at `path` says.
-GenerationConfig parse_generation_config(const Path& path) {
-  const std::string source = concat('\'', path.string(), '\'');
-  const json document = formats::parse_strict_json(
-      read_file(real_files(), path, kLargestGenerationConfig), "generation", source);
+}  // namespace
+
+GenerationConfig parse_generation_config(std::string_view text, const std::string& source) {
+  const json document = formats::parse_strict_json(text, "generation", source);
   const GenerationConfigReader in(document, source);
-  return {.do_sample = in.flag("do_sample"),
+  return {.do_sample = in.flag("do_sample").value_or(false),
           .temperature = in.number("temperature", 0, 1e6),
           .top_p = in.number("top_p", 1e-9, 1),
           .min_p = in.number("min_p", 0, 1),
@@ -116,12 +127,12 @@ GenerationConfig parse_generation_config(const Path& path) {
           .end_tokens = in.ids("eos_token_id")};
 }
 
-}  // namespace
-
 GenerationConfig read_generation_config(const Path& folder) {
   const Path path = folder / "generation_config.json";
   GenerationConfig out;
-  if (real_files().exists(path)) out = parse_generation_config(path);
+  if (real_files().exists(path))
+    out = parse_generation_config(read_file(real_files(), path, kLargestGenerationConfig),
+                                  concat('\'', path.string(), '\''));
   if (out.end_tokens.empty()) out.end_tokens = end_tokens_of(folder);
   return out;
 }

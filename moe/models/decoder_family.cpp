@@ -131,8 +131,12 @@ Attention llama_attention(const HfConfig& c, double rope_theta, int64_t kv_heads
 
 int64_t context_length_of(const HfConfig& c, const Rope& rope, int64_t otherwise) {
   const int64_t positions = c.size("max_position_embeddings", otherwise);
-  if (rope.scaling != "dynamic") return positions;
+  if (rope.scaling != "dynamic" || rope.alpha > 0) return positions;
   return static_cast<int64_t>(static_cast<double>(positions) * std::max(1.0, rope.factor));
+}
+
+int64_t positions_in_config(const Rope& rope, int64_t context_length) {
+  return rope.scaling == "dynamic" && rope.alpha == 0 ? rope.original_length : context_length;
 }
 
 DecoderOptions llama_decoder(const HfConfig& c, const layers::BlockSpec& block) {
@@ -178,9 +182,7 @@ Table llama_config(const DecoderOptions& options, const char* architecture,
        {"head_dim",
         attention.head_dim > 0 ? attention.head_dim : options.d_model / attention.heads},
        {"rms_norm_eps", blocks.front().norm_epsilon},
-       {"max_position_embeddings", attention.rope.scaling == "dynamic" && attention.rope.alpha == 0
-                                       ? attention.rope.original_length
-                                       : options.context_length},
+       {"max_position_embeddings", positions_in_config(attention.rope, options.context_length)},
        {"tie_word_embeddings", options.tied_embeddings}});
   write_rope(out, attention.rope);
   return out;

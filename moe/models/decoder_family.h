@@ -28,8 +28,10 @@ std::vector<config::Difference> differences(const DecoderOptions& was, const Dec
 /// has none.
 Attention llama_attention(const HfConfig& c, double rope_theta, int64_t kv_heads = 0);
 /// max_position_embeddings, `otherwise` where it is absent; dynamic scaling makes that factor times
-/// as many.
+/// as many, unless it is Hunyuan's, whose alpha does not depend on the length.
 int64_t context_length_of(const HfConfig& c, const Rope& rope, int64_t otherwise);
+/// The max_position_embeddings of a model with that context length.
+int64_t positions_in_config(const Rope& rope, int64_t context_length);
 /// As many of `block` as config.json says; its norm_epsilon is the final norm's too. Leaves the
 /// context length at its default.
 DecoderOptions llama_decoder(const HfConfig& c, const layers::BlockSpec& block);

@@ -26,7 +26,7 @@ DecoderOptions granite_decoder(const HfConfig& c, int64_t shared) {
   block.norm_epsilon = c.number("rms_norm_eps", 1e-6);
   block.mixer_scale = block.feed_forward_scale = c.number("residual_multiplier", 1);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 2048);
+  o.context_length = context_length_of(c, attention.rope, 2048);
   o.embedding_scale = c.number("embedding_multiplier", 1);
   o.logit_scale = 1 / c.number("logits_scaling", 1);
   return o;

@@ -62,17 +62,18 @@ Table hybrid_config(const DecoderOptions& o, const char* architecture, const cha
                     const char* epsilon) {
   const auto blocks = o.block_specs();
   const auto attention = first_mixer<Attention>(o);
-  Table out = table_of({{"architectures", Array{architecture}},
-                        {"model_type", model_type},
-                        {"vocab_size", o.vocabulary},
-                        {"hidden_size", o.d_model},
-                        {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
-                        {"num_attention_heads", attention.heads},
-                        {"num_key_value_heads", attention.kv_heads},
-                        {"head_dim", attention.head_dim},
-                        {epsilon, blocks.front().norm_epsilon},
-                        {"max_position_embeddings", o.context_length},
-                        {"tie_word_embeddings", o.tied_embeddings}});
+  Table out =
+      table_of({{"architectures", Array{architecture}},
+                {"model_type", model_type},
+                {"vocab_size", o.vocabulary},
+                {"hidden_size", o.d_model},
+                {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
+                {"num_attention_heads", attention.heads},
+                {"num_key_value_heads", attention.kv_heads},
+                {"head_dim", attention.head_dim},
+                {epsilon, blocks.front().norm_epsilon},
+                {"max_position_embeddings", positions_in_config(attention.rope, o.context_length)},
+                {"tie_word_embeddings", o.tied_embeddings}});
   const bool turns = !blocks_of(blocks, "attention").empty() && attention.rope.kind != "none";
   if (turns) write_rope(out, attention.rope);
   return out;

@@ -42,8 +42,8 @@ LatentAttention latent_attention_of(const HfConfig& c, double theta) {
   return out;
 }
 
-layers::MoELayerOptions sigmoid_mixture_of(const HfConfig& c) {
-  if (c.has("n_routed_experts")) return mixture_of(c, sigmoid_router_of(c, true), 1);
+layers::MoELayerOptions sigmoid_mixture_of(const HfConfig& c, const SigmoidDefaults& absent) {
+  if (c.has("n_routed_experts")) return mixture_of(c, sigmoid_router_of(c, absent), 1);
   c.ignore({"moe_intermediate_size", "n_group", "n_shared_experts", "norm_topk_prob",
             "num_experts_per_tok", "routed_scaling_factor", "scoring_func", "topk_group",
             "topk_method"});
@@ -81,7 +81,7 @@ DecoderOptions latent_decoder(const HfConfig& c, const LatentAttention& attentio
   block.feed_forward = mixture;
   block.norm_epsilon = c.number("rms_norm_eps", epsilon);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", o.context_length);
+  o.context_length = context_length_of(c, attention.rope, o.context_length);
   const auto layers = static_cast<int64_t>(o.blocks.size());
   const auto kinds = c.texts("mlp_layer_types", layers, {kDenseLayer, kSparseLayer});
   const int64_t first = c.count("first_k_dense_replace", dense),
@@ -118,15 +118,17 @@ void write_indexer(Table& out, const Indexer& indexer) {
 
 Table latent_config(const DecoderOptions& o, const char* architecture, const char* model_type) {
   const auto blocks = o.block_specs();
-  Table out = table_of({{"architectures", Array{architecture}},
-                        {"model_type", model_type},
-                        {"vocab_size", o.vocabulary},
-                        {"hidden_size", o.d_model},
-                        {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
-                        {"rms_norm_eps", blocks.front().norm_epsilon},
-                        {"max_position_embeddings", o.context_length},
-                        {"tie_word_embeddings", o.tied_embeddings}});
-  write_latent_attention(out, kind_options<LatentAttention>(blocks.front().mixer));
+  const auto attention = kind_options<LatentAttention>(blocks.front().mixer);
+  Table out =
+      table_of({{"architectures", Array{architecture}},
+                {"model_type", model_type},
+                {"vocab_size", o.vocabulary},
+                {"hidden_size", o.d_model},
+                {"num_hidden_layers", static_cast<int64_t>(blocks.size())},
+                {"rms_norm_eps", blocks.front().norm_epsilon},
+                {"max_position_embeddings", positions_in_config(attention.rope, o.context_length)},
+                {"tie_word_embeddings", o.tied_embeddings}});
+  write_latent_attention(out, attention);
   return out;
 }
 

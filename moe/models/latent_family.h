@@ -22,7 +22,7 @@ LatentAttention sparse_attention_of(const HfConfig& c);
 Indexer indexer_of(const HfConfig& c, bool interleaved);
 /// DeepSeek-V3's experts with a shared one where n_shared_experts is absent; none where
 /// n_routed_experts is.
-layers::MoELayerOptions sigmoid_mixture_of(const HfConfig& c);
+layers::MoELayerOptions sigmoid_mixture_of(const HfConfig& c, const SigmoidDefaults& absent);
 /// Blocks of `attention` with `mixture`, or with a dense feed-forward of intermediate_size where
 /// mlp_layer_types says so, or else in the first first_k_dense_replace layers (`dense` where
 /// absent) and between every moe_layer_freq-th. `epsilon`: rms_norm_eps where absent.

@@ -2,7 +2,6 @@
 #include <cstdlib>
 #include <set>
 
-#include <moe/base/glob.h>
 #include <moe/checkpoint/manifest.h>
 #include <moe/checkpoint/steps.h>
 #include <moe/checkpoint/tensors.h>
@@ -10,6 +9,7 @@
 #include <moe/data/tokenizer.h>
 #include <moe/formats/safetensors.h>
 #include <moe/formats/safetensors_shards.h>
+#include <moe/formats/vendor_layouts.h>
 #include <moe/models/companions.h>
 #include <moe/models/configured.h>
 #include <moe/models/hugging_face.h>
@@ -62,26 +62,6 @@ std::string what_is_missing(const Path& folder) {
   return "found none of them. Check the path.";
 }
 
-/// Refuses what the authors of a model gave out before anybody had converted it.
-void refuse_vendor_layout(const Path& path) {
-  auto& files = real_files();
-  const auto refuse = [&](const char* found, const char* remedy) {
-    fail("models/load", "expected a Hugging Face model (with config.json and *.safetensors) in '",
-         path.string(), "', found ", found, ". ", remedy);
-  };
-  const bool inside = files.exists(path / "ckpt-0");
-  for (const auto& name : files.list(inside ? path / "ckpt-0" : path))
-    if (glob_match("tensor?????_???", name))
-      refuse("the JAX checkpoint of grok-1 (pickled tensors)",
-             "Fetch its Hugging Face conversion, hpcai-tech/grok-1.");
-  if (!files.exists(path / "params.json")) return;
-  for (const auto& name : files.list(path))
-    if (glob_match("consolidated*", name))
-      refuse("Mistral's or Meta's own layout (params.json, consolidated.*)",
-             "Fetch the Hugging Face form of the model, such as mistralai/Mixtral-8x7B-v0.1, or "
-             "convert it: convert_mixtral_weights_to_hf.py and its like come with transformers 4.");
-}
-
 /// The checkpoint folder that `path` means.
 Path find_checkpoint(const Path& path, bool verify) {
   auto& files = real_files();
@@ -104,7 +84,9 @@ Path find_checkpoint(const Path& path, bool verify) {
     if (files.exists(path / name / "checkpoints")) runs.push_back((path / name).string());
   check<ConfigError>(runs.empty(), "models/load", "expected one run, found several in ",
                      path.string(), ". Name one of them.", indented_list(runs));
-  refuse_vendor_layout(path);
+  if (const auto layout = formats::vendor_layout_in(path))
+    fail("models/load", "expected a Hugging Face model (with config.json and *.safetensors) in '",
+         path.string(), "', found ", layout->found, ". ", layout->remedy);
   fail<ConfigError>(
       "models/load",
       "expected a run (with checkpoints/), a checkpoint (with manifest.json) or a Hugging Face "

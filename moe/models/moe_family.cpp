@@ -46,14 +46,14 @@ std::vector<BalanceSpec> balance_of(const HfConfig& c) {
   return {loss};
 }
 
-SigmoidRouter sigmoid_router_of(const HfConfig& c, bool renormalise) {
+SigmoidRouter sigmoid_router_of(const HfConfig& c, const SigmoidDefaults& absent) {
   c.only("scoring_func", {"sigmoid", "noaux_tc"}, "another rule of selection");
   c.only("topk_method", {"noaux_tc"}, "another rule of selection");
   SigmoidRouter out;
-  out.renormalise = c.flag("norm_topk_prob", renormalise);
-  out.scale = c.number("routed_scaling_factor", 1);
-  out.groups = c.size("n_group", 1);
-  out.kept_groups = c.size("topk_group", 1);
+  out.renormalise = c.flag("norm_topk_prob", absent.renormalise);
+  out.scale = c.number("routed_scaling_factor", absent.scale);
+  out.groups = c.size("n_group", absent.groups);
+  out.kept_groups = c.size("topk_group", absent.kept_groups);
   if (out.groups == 1) out.kept_groups = 0;
   out.bias_rate = 0;
   return out;

@@ -31,10 +31,16 @@ Dense dense_of(const HfConfig& c, int64_t d_ff);
 GatedExpert expert_of(const HfConfig& c, int64_t d_ff);
 /// The losses on the routing that router_aux_loss_coef asks for.
 std::vector<BalanceSpec> balance_of(const HfConfig& c);
+/// What a config.json means that lacks the keys: differs between families.
+struct SigmoidDefaults {
+  bool renormalise = true;              // norm_topk_prob
+  double scale = 1;                     // routed_scaling_factor
+  int64_t groups = 1, kept_groups = 1;  // n_group, topk_group
+};
 /// DeepSeek-V3's rule: sigmoid scores, a selection bias, groups scored by their best two. Reads
-/// norm_topk_prob (`renormalise` where absent), routed_scaling_factor, n_group and topk_group;
-/// refuses other values of scoring_func and topk_method.
-SigmoidRouter sigmoid_router_of(const HfConfig& c, bool renormalise);
+/// norm_topk_prob, routed_scaling_factor, n_group and topk_group; refuses other values of
+/// scoring_func and topk_method.
+SigmoidRouter sigmoid_router_of(const HfConfig& c, const SigmoidDefaults& absent = {});
 /// n_routed_experts of moe_intermediate_size, of which num_experts_per_tok are chosen, and beside
 /// them a shared block as wide as n_shared_experts (`shared` where absent, null: none).
 layers::MoELayerOptions mixture_of(const HfConfig& c, const RouterSpec& router, int64_t shared);

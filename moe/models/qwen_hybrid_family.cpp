@@ -32,7 +32,7 @@ DecoderOptions qwen_hybrid_decoder(const HfConfig& c) {
   block.norm_epsilon = c.number("rms_norm_eps", 1e-6);
   DecoderOptions o = llama_decoder(c, block);
   o.uniform.norm = block.norm;
-  o.context_length = c.size("max_position_embeddings", 32768);
+  o.context_length = context_length_of(c, attention.rope, 32768);
   const int64_t interval = c.size("full_attention_interval", 4);
   const auto full = full_attention_layers(c, {kLinearAttention},
                                           [&](int64_t i) { return (i + 1) % interval == 0; });

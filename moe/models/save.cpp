@@ -163,7 +163,10 @@ void add_text_files(Table& config, std::map<std::string, Fill>& others, const Lo
   // That of the published vocabulary may lie outside of this one.
   if (!config.find("pad_token_id")) config.set("pad_token_id", Value());
   for (const auto& [key, id] : ids) config.set(key, id);
-  others["generation_config.json"] = text_of(formats::format_json_table(ids));
+  Table generation = ids;
+  // A model made here is drawn from; of another's, who say nothing mean the likeliest token.
+  if (model.converted_from.empty()) generation.set("do_sample", true);
+  others["generation_config.json"] = text_of(formats::format_json_table(generation));
   if (model.tokenizer) {
     const auto files = model.tokenizer->published_files();
     for (const auto& [name, content] : files) others[name] = text_of(content);

@@ -36,13 +36,27 @@ TEST_F(GenerationConfigs, SetWhatWasNotGiven) {
   EXPECT_EQ(options.end_tokens, (std::vector<int64_t>{151645, 151643}));
 }
 
-TEST_F(GenerationConfigs, AreGreedyWhereTheySaySo) {
+TEST_F(GenerationConfigs, AreGreedyUnlessTheySayOtherwise) {
+  const auto temperature = [&](const std::string& text, const std::vector<std::string>& given) {
+    GenerateOptions options;
+    options.temperature = 0.5;  // given, or to be replaced
+    read(text).apply(options, given);
+    return options.temperature;
+  };
+  for (const char* text :
+       {R"({"do_sample": false, "temperature": 0.6})", R"({"temperature": 0.6, "top_k": 20})"}) {
+    EXPECT_EQ(temperature(text, {}), 0);
+    EXPECT_EQ(temperature(text, {"max_tokens", "repetition_penalty"}), 0);
+    EXPECT_EQ(temperature(text, {"temperature"}), 0.5);
+    for (const char* of_draws : {"top_k", "top_p", "min_p"})
+      EXPECT_EQ(temperature(text, {of_draws}), 0.6) << of_draws;
+  }
+  EXPECT_EQ(temperature("{}", {}), 0);
+  EXPECT_EQ(temperature(R"({"do_sample": true})", {}), 0.5);
+  // Without a file nothing is said.
+  std::filesystem::remove(folder_ / "generation_config.json");
   GenerateOptions options;
-  read(R"({"do_sample": false, "temperature": 0.6, "eos_token_id": 2})").apply(options, {});
-  EXPECT_EQ(options.temperature, 0);
-  EXPECT_EQ(options.end_tokens, std::vector<int64_t>{2});
-  options = {};
-  read("{}").apply(options, {});
+  read_generation_config(folder_.path()).apply(options, {});
   EXPECT_EQ(options.temperature, 1);
 }
 
@@ -66,6 +80,24 @@ TEST_F(GenerationConfigs, NeedNotBeThereAndRefuseWhatAKeyCannotHave) {
   for (const char* text : {R"({"temperature": -1})", R"({"top_p": 2})", R"({"top_k": "many"})",
                            R"({"eos_token_id": "</s>"})", R"({"do_sample": 1})", "[]", "{"})
     EXPECT_PRED2(test::contains, test::message_of([&] { read(text); }), "generation") << text;
+}
+
+// Above 2^63 an id became a negative one.
+TEST_F(GenerationConfigs, RefuseEndTokensThatNoVocabularyHas) {
+  const auto message = [&](const std::string& text) {
+    return test::message_of([&] { read(text); });
+  };
+  constexpr const char* kExpected = "expected an id from 0 to 2^31 or a list of ids";
+  EXPECT_EQ(read(R"({"eos_token_id": [2147483648, -1]})").end_tokens,
+            std::vector<int64_t>{2147483648});
+  for (const char* id : {"2147483649", "9223372036854775808", "18446744073709551615", "[1, 1e3]"})
+    EXPECT_PRED2(test::contains, message(concat(R"({"eos_token_id": )", id, '}')), kExpected) << id;
+  // Those of config.json too.
+  for (const char* id : {"2147483649", "[0, 9223372036854775807]", "\"</s>\"", "-2"}) {
+    std::ofstream(folder_.path() / "config.json")
+        << R"({"model_type": "llama", "eos_token_id": )" << id << '}';
+    EXPECT_PRED2(test::contains, message("{}"), kExpected) << id;
+  }
 }
 
 }  // namespace

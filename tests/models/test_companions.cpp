@@ -79,11 +79,24 @@ TEST(Companions, NameTokensOfAModelWithoutThem) {
   for (const auto& [name, text] : kTexts) std::filesystem::remove(folder / "source" / name);
   save_native(load(folder / "source"), folder / "native");
   save_hugging_face(load(folder / "native"), folder / "back", "mixtral");
-  EXPECT_EQ(formats::parse_json_table(text_in(folder / "back" / "generation_config.json"), "", "")
-                .find("eos_token_id")
-                ->text(),
-            "[7, 8]");
+  const auto generation =
+      formats::parse_json_table(text_in(folder / "back" / "generation_config.json"), "", "");
+  EXPECT_EQ(generation.find("eos_token_id")->text(), "[7, 8]");
+  EXPECT_EQ(generation.find("do_sample"), nullptr);
   EXPECT_EQ(tokens_in_config(folder / "back").find("bos_token_id")->text(), "5");
+}
+
+TEST(Companions, SayThatModelsMadeHereAreDrawnFrom) {
+  const TemporaryFolder folder;
+  LoadedModel own = load(kMixtral);
+  own.names = nullptr;
+  own.family = "";
+  own.folder = "";
+  save_hugging_face(own, folder / "out", "mixtral");
+  const auto generation =
+      formats::parse_json_table(text_in(folder / "out" / "generation_config.json"), "", "");
+  ASSERT_TRUE(generation.find("do_sample"));
+  EXPECT_EQ(generation.find("do_sample")->text(), "true");
 }
 
 TEST(Companions, OfARunAreThoseOfItsVocabulary) {

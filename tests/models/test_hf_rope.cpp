@@ -4,7 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <moe/base/fields.h>
+#include <moe/base/files.h>
 #include <moe/formats/json_table.h>
+#include <moe/models/decoder_family.h>
 #include <moe/models/hf_rope.h>
 
 namespace moe::models::hf_rope_test {
@@ -158,6 +160,32 @@ TEST(HfRope, WhatIsWrittenIsReadAgain) {
       again.ignore({"max_position_embeddings"});
       again.refuse_unread();
     }
+}
+
+// Some families took max_position_embeddings itself, so that no text could grow into the scaling.
+TEST(HfRope, DynamicScalingMakesRoomInEveryFamily) {
+  for (const std::string family :
+       {"afmoe", "cohere2_moe", "deepseek", "deepseek_v3", "dots1", "ernie4_5_moe", "glm4_moe",
+        "glm4_moe_lite", "granitemoe", "granitemoeshared", "hunyuan_v1_moe", "lfm2_moe", "llama",
+        "minimax", "mixtral", "qwen3_next", "solar_open"}) {
+    SCOPED_TRACE(family);
+    const Path seed = Path(MOE_SOURCE_DIR) / "tests/fuzz/seeds/hf_config" / family;
+    Table settings;
+    for (const auto& [key, value] : config_of(read_file(real_files(), seed, 1 << 20)).settings())
+      if (key != "rope_parameters") settings.set(key, value);
+    settings.set("max_position_embeddings", int64_t{64});
+    settings.set("rope_theta", 1e4);
+    settings.set("rope_scaling", table_of({{"type", "dynamic"}, {"factor", 4.0}}));
+    const auto context_length = [&](const Table& config) {
+      return options_of<DecoderOptions>(family_of(family)->options(HfConfig(config, "'c'")))
+          .context_length;
+    };
+    EXPECT_EQ(context_length(settings), 256);
+    const auto written =
+        family_of(family)->config(family_of(family)->options(HfConfig(settings, "'c'")));
+    EXPECT_EQ(written.find("max_position_embeddings")->text(), "64");
+    EXPECT_EQ(context_length(written), 256);
+  }
 }
 
 }  // namespace

@@ -261,6 +261,69 @@ TEST(HostileDirectories, AFolderThatIsNoModelSaysWhatIsMissing) {
   EXPECT_THROW(load(folder / "x"), ConfigError);
 }
 
+/// Empty files, which nothing may read: a pickle can run code.
+void put_empty(const Path& folder, const std::vector<std::string>& names) {
+  for (const auto& name : names) {
+    std::filesystem::create_directories((folder / name).parent_path());
+    std::ofstream(folder / name).flush();
+  }
+}
+
+TEST(HostileDirectories, WhatMistralAndMetaGaveOut) {
+  const TemporaryFolder folder;
+  int64_t number = 0;
+  for (const auto& [shard, config] : {std::pair{"consolidated.00.pth", false},
+                                      {"consolidated.00.pt", false},
+                                      {"consolidated.safetensors", false},
+                                      {"consolidated.00.pth", true},
+                                      {"consolidated-00001-of-00002.safetensors", true}}) {
+    SCOPED_TRACE(shard);
+    const Path model = folder / std::to_string(number++);
+    if (config) {
+      ChangedDirectory(kSource).write(model);
+      std::filesystem::remove(model / formats::kSingleShard);
+    }
+    put_empty(model, {"params.json", "tokenizer.model", shard});
+    EXPECT_REFUSAL(model, concat("found Mistral's or Meta's own layout ('", shard,
+                                 "'). Fetch the "
+                                 "Hugging Face form of the model, such as "
+                                 "mistralai/Mixtral-8x7B-v0.1, or convert it"));
+  }
+}
+
+TEST(HostileDirectories, TheTensorsOfGrok1) {
+  const TemporaryFolder folder;
+  for (const std::string part : {"", "ckpt-0/", "ckpt/", "checkpoints/ckpt-0/"}) {
+    SCOPED_TRACE(part);
+    const Path model = folder / concat("grok-", part.size());
+    put_empty(model, {"README.md", part + "tensor00000_000", part + "tensor00001_000"});
+    EXPECT_REFUSAL(model,
+                   "found the JAX checkpoint of grok-1 (pickled tensors). Fetch its Hugging "
+                   "Face conversion, hpcai-tech/grok-1.");
+    ChangedDirectory(kSource).write(folder / "beside");
+    std::filesystem::copy(folder / "beside" / kHfConfigName, model);
+    std::filesystem::remove_all(folder / "beside");
+    EXPECT_REFUSAL(model, "found the JAX checkpoint of grok-1");
+  }
+}
+
+TEST(HostileDirectories, WeightsOfPyTorchAlone) {
+  const TemporaryFolder folder;
+  for (const std::string name : {"pytorch_model.bin", "model.pt", "weights.pth"}) {
+    const Path model = folder / name;
+    ChangedDirectory(kSource).write(model);
+    std::filesystem::remove(model / formats::kSingleShard);
+    put_empty(model, {name});
+    EXPECT_REFUSAL(model, concat("found PyTorch's ('", name,
+                                 "'), which can run code when they are "
+                                 "read. Write them anew: python3 -c "));
+    std::filesystem::remove(model / kHfConfigName);
+    if (name.ends_with(".bin")) {
+      EXPECT_REFUSAL(model, "found weights without config.json. Fetch it too.");
+    }
+  }
+}
+
 TEST(HostileDirectories, AConfigurationThatIsNone) {
   const TemporaryFolder folder;
   ChangedDirectory(kSource).write(folder / "model");

@@ -158,7 +158,8 @@ void setup_generate(CLI::App& app, GenerateCommand& o) {
 void add_generate(CLI::App& program, Session& session) {
   add_command<GenerateCommand>(
       program, session,
-      {"generate", "Writes on after a prompt.",
+      {"generate",
+       "Writes on after a prompt. What is not given is as the model's generation_config.json says.",
        "moe generate out/demo/moe --prompt \"Once upon a time\" --temperature 0.8 --seed 1   "
        "# after make demo",
        setup_generate, run_generate});

@@ -37,7 +37,7 @@ DecoderOptions options(const HfConfig& c) {
   block.norm_position = "both";
   block.norm_epsilon = c.number("rms_norm_eps", 1e-5);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 16384);
+  o.context_length = context_length_of(c, attention.rope, 16384);
   if (c.flag("mup_enabled", false)) o.embedding_scale = std::sqrt(static_cast<double>(o.d_model));
   const int64_t step = c.size("global_attn_every_n_layers", 4),
                 window = c.size("sliding_window", 1024);

@@ -62,7 +62,7 @@ DecoderOptions options(const HfConfig& c) {
   block.norm_epsilon = c.number("rms_norm_eps", c.number("layer_norm_eps", 1e-5));
   DecoderOptions o = llama_decoder(c, block);
   o.uniform.norm = block.norm;
-  o.context_length = c.size("max_position_embeddings", 8192);
+  o.context_length = context_length_of(c, attention.rope, 8192);
   o.tied_embeddings = c.flag("tie_word_embeddings", true);
   o.logit_scale = c.number("logit_scale", 0.0625);
   const int64_t prefix = c.count("first_k_dense_replace", 0),

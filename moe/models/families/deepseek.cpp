@@ -16,7 +16,7 @@ DecoderOptions options(const HfConfig& c) {
   block.norm_epsilon = c.number("rms_norm_eps", 1e-6);
   block.feed_forward = dense_of(c, c.size("intermediate_size"));
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 2048);
+  o.context_length = context_length_of(c, attention.rope, 2048);
   if (!c.has("n_routed_experts")) {
     c.ignore({"n_shared_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob",
               "first_k_dense_replace", "moe_layer_freq"});

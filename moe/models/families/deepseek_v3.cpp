@@ -7,7 +7,7 @@ namespace moe::models {
 namespace deepseek_v3 {
 
 DecoderOptions options(const HfConfig& c) {
-  const auto mixture = sigmoid_mixture_of(c);
+  const auto mixture = sigmoid_mixture_of(c, {.scale = 2.5, .groups = 8, .kept_groups = 4});
   return latent_decoder(c, latent_attention_of(c, 10000), mixture, 3, 1e-6);
 }
 

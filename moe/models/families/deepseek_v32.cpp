@@ -8,7 +8,7 @@ namespace deepseek_v32 {
 DecoderOptions options(const HfConfig& c) {
   LatentAttention attention = sparse_attention_of(c);
   attention.indexer = indexer_of(c, /*interleaved=*/false);
-  const auto mixture = sigmoid_mixture_of(c);
+  const auto mixture = sigmoid_mixture_of(c, {.scale = 2.5, .groups = 8, .kept_groups = 4});
   return latent_decoder(c, attention, mixture, 3, 1e-6);
 }
 

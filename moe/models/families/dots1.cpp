@@ -16,8 +16,9 @@ DecoderOptions options(const HfConfig& c) {
   block.mixer = attention;
   block.norm_epsilon = c.number("rms_norm_eps", 1e-6);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 2048);
-  const layers::FeedForwardSpec mixture = mixture_of(c, sigmoid_router_of(c, false), 0);
+  o.context_length = context_length_of(c, attention.rope, 2048);
+  const layers::FeedForwardSpec mixture =
+      mixture_of(c, sigmoid_router_of(c, {.renormalise = false}), 0);
   const layers::FeedForwardSpec dense = dense_of(c, c.size("intermediate_size"));
   const int64_t first_sparse = c.count("first_k_dense_replace", 0);
   const bool windows = c.flag("use_sliding_window", true) && c.has("sliding_window");

@@ -38,7 +38,7 @@ DecoderOptions options(const HfConfig& c) {
   block.feed_forward = dense;
   block.norm_epsilon = c.number("rms_norm_eps", 1e-5);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 131072);
+  o.context_length = context_length_of(c, attention.rope, 131072);
   o.tied_embeddings = c.flag("tie_word_embeddings", true);
   o.head_bias = bias;
   const auto layers = static_cast<int64_t>(o.blocks.size());

@@ -18,10 +18,10 @@ DecoderOptions options(const HfConfig& c) {
   if (c.flag("use_qk_norm", false)) attention.qk_norm = "head";
   layers::BlockSpec block;
   block.mixer = attention;
-  block.feed_forward = mixture_of(c, sigmoid_router_of(c, true), 1);
+  block.feed_forward = mixture_of(c, sigmoid_router_of(c), 1);
   block.norm_epsilon = c.number("rms_norm_eps", 1e-5);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 131072);
+  o.context_length = context_length_of(c, attention.rope, 131072);
   const auto dense = static_cast<size_t>(c.count("first_k_dense_replace", 1));
   for (size_t i = 0; i < std::min(dense, o.blocks.size()); ++i)
     o.blocks[i].feed_forward = dense_of(c, c.size("intermediate_size"));

@@ -7,7 +7,7 @@ namespace moe::models {
 namespace glm4_moe_lite {
 
 DecoderOptions options(const HfConfig& c) {
-  const auto mixture = sigmoid_mixture_of(c);
+  const auto mixture = sigmoid_mixture_of(c, {.scale = 1.8});
   return latent_decoder(c, latent_attention_of(c, 10000), mixture, 1, 1e-5);
 }
 

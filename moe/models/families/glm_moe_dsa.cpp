@@ -45,7 +45,7 @@ DecoderOptions options(const HfConfig& c) {
   sharing.indexer = {};
   sharing.indexer.top_k = attention.indexer.top_k;
   sharing.indexer.shared = true;
-  const auto mixture = sigmoid_mixture_of(c);
+  const auto mixture = sigmoid_mixture_of(c, {.scale = 2.5});
   DecoderOptions o = latent_decoder(c, attention, mixture, 3, 1e-5);
   const auto shared = shared_layers(c);
   for (size_t i = 0; i < o.blocks.size(); ++i)

@@ -101,7 +101,7 @@ DecoderOptions options(const HfConfig& c) {
     block.feed_forward = shared;
   }
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 2048);
+  o.context_length = context_length_of(c, attention.rope, 2048);
   o.embedding_scale = c.number("embedding_multiplier", 1);
   o.logit_scale = 1 / c.number("logits_scaling", 1);
   const auto attends = attention_layers(c);

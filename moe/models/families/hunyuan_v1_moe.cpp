@@ -79,7 +79,7 @@ DecoderOptions options(const HfConfig& c) {
   block.feed_forward = dense_of(c, d_ff);
   block.norm_epsilon = c.number("rms_norm_eps", 1e-5);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 2048);
+  o.context_length = context_length_of(c, attention.rope, 2048);
   const auto experts = by_layer(c, "num_experts", 1), choices = by_layer(c, "moe_topk", 1),
              widths = by_layer(c, "moe_intermediate_size", d_ff),
              shared = by_layer(c, "num_shared_expert", 1);

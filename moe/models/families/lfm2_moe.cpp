@@ -32,7 +32,7 @@ DecoderOptions options(const HfConfig& c) {
   block.feed_forward = mixture;
   block.norm_epsilon = c.number("norm_eps", 1e-5);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 128000);
+  o.context_length = context_length_of(c, attention.rope, 128000);
   o.tied_embeddings = c.flag("tie_embedding", c.flag("tie_word_embeddings", true));
   const auto dense = static_cast<size_t>(c.count("num_dense_layers", 2));
   const auto full = full_attention_layers(c, {kConv}, [](int64_t) { return true; });

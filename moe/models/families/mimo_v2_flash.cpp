@@ -79,7 +79,7 @@ DecoderOptions options(const HfConfig& c) {
   o.context_length = c.size("max_position_embeddings", 131072);
   const auto sliding = sliding_layers(c), sparse = sparse_layers(c);
   const layers::MixerSpec narrow = sliding_attention(c), wide = full_attention(c);
-  const layers::FeedForwardSpec mixture = mixture_of(c, sigmoid_router_of(c, true), 0);
+  const layers::FeedForwardSpec mixture = mixture_of(c, sigmoid_router_of(c), 0);
   const layers::FeedForwardSpec dense = dense_of(c, c.size("intermediate_size"));
   for (size_t i = 0; i < o.blocks.size(); ++i) {
     o.blocks[i].mixer = sliding[i] ? narrow : wide;

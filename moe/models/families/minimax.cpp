@@ -39,7 +39,7 @@ DecoderOptions options(const HfConfig& c) {
   block.feed_forward_residual = c.number("mlp_alpha_factor", 1);
   block.feed_forward_scale = c.number("mlp_beta_factor", 1);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 131072);
+  o.context_length = context_length_of(c, attention.rope, 131072);
   const auto full =
       full_attention_layers(c, {kLinearAttention}, [](int64_t i) { return (i + 1) % 2 == 1; });
   for (size_t i = 0; i < o.blocks.size(); ++i) {

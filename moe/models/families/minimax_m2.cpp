@@ -40,7 +40,7 @@ DecoderOptions options(const HfConfig& c) {
   block.feed_forward = mixture;
   block.norm_epsilon = c.number("rms_norm_eps", 1e-6);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 196608);
+  o.context_length = context_length_of(c, attention.rope, 196608);
   return o;
 }
 

@@ -18,10 +18,10 @@ DecoderOptions options(const HfConfig& c) {
   attention.bias = c.flag("attention_bias", false);
   layers::BlockSpec block;
   block.mixer = attention;
-  block.feed_forward = mixture_of(c, sigmoid_router_of(c, true), 1);
+  block.feed_forward = mixture_of(c, sigmoid_router_of(c), 1);
   block.norm_epsilon = c.number("rms_norm_eps", 1e-5);
   DecoderOptions o = llama_decoder(c, block);
-  o.context_length = c.size("max_position_embeddings", 131072);
+  o.context_length = context_length_of(c, attention.rope, 131072);
   return o;
 }
 

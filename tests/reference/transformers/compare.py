@@ -1,12 +1,13 @@
 """Holds `moe` against transformers on random settings of each family: forward, routing, gradients, export and back.
 
-    python3 compare.py [--moe build/release/moe] [--count 10] [--first 0] [--keep DIR] [FAMILY…]
+    python3 compare.py [--moe build/release/moe] [--count 10] [--first 0] [--keep DIR] [--generation] [--bfloat16] [--table FILE] [FAMILY…]
 
 Needs torch, transformers and safetensors. Case N of a family is the same every time: `--first N --count 1 --keep DIR` leaves
 its directory behind. For each case a tiny model of transformers gets random weights, is saved, and is read by `moe forward`:
 logits within 2e-5 of the largest, chosen experts and their weights, gradients within 1e-4 of the largest of their tensor. Then
 `moe convert` writes it again, as it was and through a checkpoint of ours; transformers must read both without a new warning,
-as the same bits, and compute the same.
+as the same bits, and compute the same. --generation: `moe generate` writes what transformers writes greedily (generation.py).
+--bfloat16: how far logits of bfloat16 runs are from those of float32, here and in transformers. --table: the figures by family.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import logging
 import pathlib
 import random
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,37 +26,17 @@ import warnings
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
-from torch.overrides import TorchFunctionMode
+from safetensors.torch import load_file
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from draws import ROWS  # noqa: E402
-from families import FIRST  # noqa: E402
-from faults import PLAIN, mended, mended_files, reference, same_tables  # noqa: E402
-from later_families import LATER  # noqa: E402
-from spellings import SELECTION, published, rounded, thinned  # noqa: E402
-
-CASES = FIRST | LATER
+from faults import PLAIN, mended, mended_files, reference  # noqa: E402
+from generation import compare_generation  # noqa: E402
+from random_models import CASES, ENCODER_DECODERS, fill_apart, forget_lengths  # noqa: E402
+from spellings import published, saved_narrow, thinned  # noqa: E402
 
 LENGTHS = (ROWS, 17, 6, 1)
-ENCODER_DECODERS = ("nllb_moe", "switch_transformers")
-
-
-def fill(model, generator):
-    """All weights random, also norms and biases, so that a forgotten term shows."""
-    with torch.no_grad():
-        for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-            if name in dict(model.named_buffers()) and not name.endswith(SELECTION):
-                continue
-            noise = torch.randn(tensor.shape, generator=generator)
-            last = name.rsplit(".", 1)[-1]
-            if tensor.dim() == 1 and last in ("weight", "layer_scalar", "per_expert_scale"):
-                tensor.copy_(1 + 0.2 * noise)
-            elif tensor.dim() == 1 or last in ("A_log", "e_score_correction_bias", "expert_bias") or last.endswith("_bias"):
-                tensor.copy_(0.3 * noise)
-            else:
-                tensor.copy_(noise * (1.2 if "router" in name or "gate.weight" in name else 1.0) / tensor.shape[-1]**0.5 * 1.3)
 
 
 def tokens_of(r, V, avoid, family, together=False):
@@ -76,33 +58,6 @@ def tokens_of(r, V, avoid, family, together=False):
             decoder[decoder == avoid] = (avoid + 3) % V
         out["decoder_input_ids"] = decoder
     return out
-
-
-def forget_lengths(model):
-    """Positions of dynamic scaling turn as they did for the longest text so far, otherwise."""
-    for rotary in model.modules():
-        if hasattr(rotary, "original_max_seq_len") and hasattr(rotary, "original_inv_freq"):
-            rotary.max_seq_len_cached = rotary.original_max_seq_len
-            rotary.inv_freq = rotary.original_inv_freq.clone()
-
-
-class Ties(TorchFunctionMode):
-    """How close choices of the largest come to a tie."""
-
-    def __init__(self):
-        super().__init__()
-        self.margin = float("inf")
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if func in (torch.topk, torch.Tensor.topk):
-            scores, k = args[0].detach(), args[1] if len(args) > 1 else kwargs["k"]
-            if k < scores.shape[-1]:
-                best = scores.reshape(-1, scores.shape[-1]).topk(k + 1).values
-                best = best[best[:, k] > -1e30]  # what masks leave to choose from
-                if len(best):
-                    self.margin = min(self.margin, (best[:, k - 1] - best[:, k]).min().item())
-        return func(*args, **kwargs)
 
 
 class Routers:
@@ -140,10 +95,10 @@ def compute(model, tokens, gradients=True):
             row = ids[b][valid[b]]
             if decoder is not None:
                 out = model(input_ids=row[None], decoder_input_ids=decoder[b][None], use_cache=False).logits[0]
-                logits[b], row = out.detach(), decoder[b]
+                logits[b], row = out.detach().float(), decoder[b]
             else:
                 out = model(row[None], use_cache=False).logits[0]
-                logits[b, valid[b]] = out.detach()
+                logits[b, valid[b]] = out.detach().float()
             said.append(list(routers.calls))
             total = total + torch.nn.functional.cross_entropy(out[:-1], row[1:], reduction="sum")
             targets += len(row) - 1
@@ -232,6 +187,14 @@ def compare_routing(said, tokens, ours, name, problems):
                     return
 
 
+def drifts(program, model, tokens, source, work, logits):
+    """How far the logits of a run in bfloat16 are from `logits`, here and in transformers, of the largest."""
+    moe(program, "forward", source, "--tokens", work / "tokens.json", "--out", work / "narrow.safetensors", "--dtype", "bfloat16")
+    ours = load_file(work / "narrow.safetensors")["logits"].float()
+    theirs = compute(copy.deepcopy(model).bfloat16(), tokens, gradients=False)[0]
+    return apart(ours, logits), apart(theirs, logits)
+
+
 class Listener(logging.Handler):
     def __init__(self):
         super().__init__(logging.WARNING)
@@ -280,7 +243,7 @@ def compare_exports(program, source, work, cls, name, tokens, logits, listener, 
             problems.append(f"{folder.name}: transformers computes other logits: {worst:.2g}")
 
 
-def one_case(program, name, number, work, listener, exports):
+def one_case(o, name, number, work, listener):
     r = random.Random(f"{name}/{number}")
     kind, options = CASES[name](r)
     config = CONFIG_MAPPING[kind](**copy.deepcopy(options))
@@ -289,21 +252,18 @@ def one_case(program, name, number, work, listener, exports):
     pad = getattr(config, "pad_token_id", None)
     together = getattr(config, "moe_eval_capacity_token_fraction", 1) < 1  # rows that are read together depend on each other
     tokens = tokens_of(r, config.vocab_size, pad, name, together)
-    for salt in range(40):
-        fill(model, torch.Generator().manual_seed(100 * number + salt))
-        same_tables(name, model)
-        with Ties() as ties:
-            compute(model, tokens, gradients=False)
-        if ties.margin > 1e-4:
-            break
-    else:
-        return 0.0, 0.0, []  # nothing to compare: with every salt some choice is too close to a tie
+    def use():
+        compute(model, tokens, gradients=False)
+
+    narrow = r.random() < 0.3
+    if not fill_apart(name, model, number, use, 1e-4, narrow):
+        return {}, []  # nothing to compare
     source = work / "model"
     model.save_pretrained(source)
     (source / "generation_config.json").unlink(missing_ok=True)
     mended_files(name, source, model)
-    if r.random() < 0.3:
-        rounded(model, source / "model.safetensors")
+    if narrow:
+        saved_narrow(source / "model.safetensors")
     settings = json.loads((source / "config.json").read_text())
     if r.random() < 0.5:
         settings = thinned(r, settings, type(config))
@@ -311,13 +271,28 @@ def one_case(program, name, number, work, listener, exports):
         settings = published(settings)
     (source / "config.json").write_text(json.dumps(settings, indent=1))
     (work / "tokens.json").write_text(json.dumps({k: v.long().tolist() for k, v in tokens.items()}))
-    moe(program, "forward", source, "--tokens", work / "tokens.json", "--out", work / "out.safetensors", "--routing", "--grads", "--dtype", "float32")
-    problems = []
+    moe(o.moe, "forward", source, "--tokens", work / "tokens.json", "--out", work / "out.safetensors", "--routing", "--grads", "--dtype", "float32")
+    problems, figures = [], {}
     ours = load_file(work / "out.safetensors")
-    logits, worst, gradient = compare_forward(model, tokens, work / "gradients", ours, name, problems)
-    if exports:
-        compare_exports(program, source, work, type(model), name, tokens, logits, listener, problems)
-    return worst, gradient, problems
+    logits, figures["logits"], figures["gradients"] = compare_forward(model, tokens, work / "gradients", ours, name, problems)
+    if o.bfloat16:
+        figures["bfloat16"], figures["theirs"] = drifts(o.moe, model, tokens, source, work, logits)
+    if not o.forward:
+        compare_exports(o.moe, source, work, type(model), name, tokens, logits, listener, problems)
+    if o.generation:
+        figures["generation"] = compare_generation(o.moe, name, number, work / "generation", problems)
+    return figures, problems
+
+
+def row_of(name, count, bad, figures):
+    """A row of the table: worst logits and gradients, tokens written alike, median drifts of bfloat16."""
+    def of(key):
+        return [f[key] for f in figures if key in f]
+    def shown(values, how, form):
+        return form.format(how(values)) if values else "-"
+    return (f"| {name} | {count} | {bad} | {shown(of('logits'), max, '{:.1e}')} | {shown(of('gradients'), max, '{:.1e}')} "
+            f"| {shown(of('generation'), sum, '{}')} | {shown(of('bfloat16'), statistics.median, '{:.1e}')} "
+            f"| {shown(of('theirs'), statistics.median, '{:.1e}')} |")
 
 
 def main():
@@ -327,6 +302,9 @@ def main():
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--forward", action="store_true", help="leave the exports out")
     parser.add_argument("--keep", type=pathlib.Path)
+    parser.add_argument("--generation", action="store_true")
+    parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--table", type=pathlib.Path)
     parser.add_argument("families", nargs="*")
     o = parser.parse_args()
     transformers.utils.logging.set_verbosity_warning()
@@ -338,14 +316,14 @@ def main():
     root.addHandler(listener)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    wrong = 0
+    wrong, rows = 0, ["| family | cases | wrong | logits | gradients | tokens written alike | bfloat16 | transformers' bfloat16 |", "|---|---|---|---|---|---|---|---|"]
     for name in o.families or CASES:
-        worst, gradient, bad = 0.0, 0.0, 0
+        all_figures, bad = [], 0
         for number in range(o.first, o.first + o.count):
             work = pathlib.Path(tempfile.mkdtemp())
             try:
-                a, b, problems = one_case(o.moe, name, number, work, listener, not o.forward)
-                worst, gradient = max(worst, a), max(gradient, b)
+                figures, problems = one_case(o, name, number, work, listener)
+                all_figures.append(figures)
             except Exception as error:  # noqa: BLE001
                 problems = [str(error) if isinstance(error, RuntimeError) else traceback.format_exc(limit=-4)]
             if problems:
@@ -355,7 +333,10 @@ def main():
                 shutil.copytree(work, o.keep / f"{name}_{number}", dirs_exist_ok=True)
             shutil.rmtree(work)
         wrong += bad
-        print(f"{name}: {o.count} cases, {bad} wrong, logits {worst:.1e}, gradients {gradient:.1e}", flush=True)
+        rows.append(row_of(name, o.count, bad, all_figures))
+        print(rows[-1], flush=True)
+        if o.table:
+            o.table.write_text("\n".join(rows) + "\n")
     sys.exit(1 if wrong else 0)
 
 

@@ -12,14 +12,18 @@ SIZES = ("architectures", "model_type", "vocab_size", "hidden_size", "intermedia
          "num_attention_heads", "num_experts_per_tok", "num_experts", "num_local_experts", "n_routed_experts", "moe_topk")
 
 
-def rounded(model, saved):
-    """The model's weights and those in the file `saved` as bfloat16; selection biases stay as they are."""
+def narrowed(model):
+    """Rounds the model's weights to bfloat16; selection biases stay as they are."""
     with torch.no_grad():
         for name, tensor in model.named_parameters():
             if not name.endswith(SELECTION):
                 tensor.copy_(tensor.bfloat16().float())
-    tensors = {key: value if key.endswith(SELECTION) else value.bfloat16() for key, value in load_file(saved).items()}
-    save_file(tensors, saved, metadata={"format": "pt"})
+
+
+def saved_narrow(path):
+    """Writes the weights of a file, which are narrowed ones, as bfloat16; selection biases stay as they are."""
+    tensors = {key: value if key.endswith(SELECTION) else value.bfloat16() for key, value in load_file(path).items()}
+    save_file(tensors, path, metadata={"format": "pt"})
 
 
 def published(config):
