@@ -9,6 +9,7 @@
 #include <moe/checkpoint/together.h>
 #include <moe/parallel/threads.h>
 
+#include "tests/checkpoint/saved_layers.h"
 #include "tests/support/message_of.h"
 #include "tests/support/temporary_folder.h"
 
@@ -36,35 +37,19 @@ Parameters zeros_like(Parameters tensors) {
   return tensors;
 }
 
-/// Groups of `experts` ranks share the experts.
-void save(const Path& folder, int64_t ranks, int64_t experts = 0) {
-  parallel::run_ranks(ranks, [&](const Group& group) {
-    const auto layout = parallel::Layout::of(group, experts);
-    checkpoint::publish_together(folder, *group,
-                                 [&](checkpoint::FolderWriter& writer) {
-                                   checkpoint::add_tensors(writer, "model", single_experts_of(layout),
-                                                           layout);
-                                 },
-                                 {});
-  });
-}
-
-std::map<std::string, std::string> files_of(const Path& folder) {
-  std::map<std::string, std::string> out;
-  for (const auto& [name, file] : checkpoint::verify_manifest(folder).files)
-    out[name] = read_file(real_files(), folder / name, 1u << 20);
-  return out;
+void save_singles(const Path& folder, int64_t ranks, int64_t experts = 0) {
+  save_layer(single_experts_of, folder, ranks, experts);
 }
 
 TEST(SingleExperts, GoIntoAFileOfEachRankThatIsTheFirstToHaveSome) {
   const TemporaryFolder folder;
-  save(folder.path() / "1", 1);
+  save_singles(folder.path() / "1", 1);
   const auto of_one = files_of(folder.path() / "1");
   EXPECT_EQ(of_one.size(), 2);
   EXPECT_TRUE(of_one.contains("model.experts.safetensors"));
-  save(folder.path() / "1x2", 2, 1);
+  save_singles(folder.path() / "1x2", 2, 1);
   EXPECT_EQ(files_of(folder.path() / "1x2"), of_one);
-  save(folder.path() / "2x3", 6, 2);
+  save_singles(folder.path() / "2x3", 6, 2);
   const auto of_six = files_of(folder.path() / "2x3");
   EXPECT_EQ(of_six.size(), 3);
   EXPECT_TRUE(of_six.contains("model.experts-0000.safetensors"));
@@ -73,8 +58,8 @@ TEST(SingleExperts, GoIntoAFileOfEachRankThatIsTheFirstToHaveSome) {
 
 TEST(SingleExperts, AreReadBackInAnyLayout) {
   const TemporaryFolder folder;
-  save(folder.path() / "1", 1);
-  save(folder.path() / "3", 3);
+  save_singles(folder.path() / "1", 1);
+  save_singles(folder.path() / "3", 3);
   for (const char* saved : {"1", "3"})
     for (const auto& [ranks, experts] : {std::pair{1, 0}, {2, 0}, {6, 0}, {6, 3}, {2, 1}})
       parallel::run_ranks(ranks, [&, experts = experts](const Group& group) {
@@ -88,7 +73,7 @@ TEST(SingleExperts, AreReadBackInAnyLayout) {
 
 TEST(SingleExperts, OfAnotherShapeOrMissingAreRefused) {
   const TemporaryFolder folder;
-  save(folder.path() / "saved", 1);
+  save_singles(folder.path() / "saved", 1);
   const auto group = parallel::local();
   const auto load = [&](const Parameters& tensors) {
     return message_of(

@@ -10,6 +10,7 @@
 #include <moe/checkpoint/together.h>
 #include <moe/parallel/threads.h>
 
+#include "tests/checkpoint/saved_layers.h"
 #include "tests/support/message_of.h"
 #include "tests/support/temporary_folder.h"
 
@@ -37,24 +38,8 @@ Parameters layer_of(const parallel::Layout& layout) {
           {"experts.c", at::full({2}, 5, at::kDouble), {}}};
 }
 
-/// Groups of `experts` ranks share the experts.
 void save(const Path& folder, int64_t ranks, int64_t experts = 0) {
-  parallel::run_ranks(ranks, [&](const Group& group) {
-    const auto layout = parallel::Layout::of(group, experts);
-    checkpoint::publish_together(folder, *group,
-                                 [&](checkpoint::FolderWriter& writer) {
-                                   checkpoint::add_tensors(writer, "model", layer_of(layout),
-                                                           layout);
-                                 },
-                                 {});
-  });
-}
-
-std::map<std::string, std::string> files_of(const Path& folder) {
-  std::map<std::string, std::string> out;
-  for (const auto& [name, file] : checkpoint::verify_manifest(folder).files)
-    out[name] = read_file(real_files(), folder / name, 1u << 20);
-  return out;
+  save_layer(layer_of, folder, ranks, experts);
 }
 
 std::vector<std::string> names_of(const std::map<std::string, std::string>& files) {
