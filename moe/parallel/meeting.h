@@ -40,10 +40,11 @@ struct Offer {
 };
 
 /// A group of ranks that are threads: each lays down an offer, reads those of all, and goes on when
-/// all have read.
+/// all have read. A rank may lay down several before it reads the first: they meet in the order
+/// they were laid.
 ///
-/// Nobody spins and nobody waits for ever: `hold` throws on every rank when one has failed or left,
-/// or when all wait for each other in different groups.
+/// Nobody spins and nobody waits for ever: `hold` and `join` throw on every rank when one has
+/// failed or left, or when all wait for each other in different groups.
 class Meeting {
  public:
   using Read = std::function<void(const std::vector<Offer>&)>;
@@ -58,26 +59,43 @@ class Meeting {
   /// stays usable if all ranks' reads throw. Offers of different calls throw on every rank.
   void hold(int64_t rank, Offer offer, const Read& read);
 
+  /// The same in two steps: lays down an offer, whose tensor nobody may change any more, and
+  /// returns without waiting. `join` or `drop` follows, once, on the same rank.
+  int64_t lay(int64_t rank, Offer offer);
+  /// Runs `read` on all offers to what `lay` returned the number of; does not wait for the others
+  /// to have read too.
+  void join(int64_t rank, int64_t number, const Read& read);
+  /// Does without reading.
+  void drop(int64_t number);
+
   /// Within a read: the meeting of the ranks `members` of this group; the same one for all of equal
   /// `color`.
-  std::shared_ptr<Meeting> subgroup(int64_t color, const std::vector<int64_t>& members);
+  std::shared_ptr<Meeting> subgroup(int64_t number, int64_t color,
+                                    const std::vector<int64_t>& members);
 
  private:
-  void arrive(std::unique_lock<std::mutex>& lock, int64_t rank, Offer offer);
-  void depart(std::unique_lock<std::mutex>& lock);
-  /// Under the lock: why this meeting cannot complete, or "".
-  std::string obstacle() const;
-  void check_same_call() const;
+  /// One collective.
+  struct Round {
+    std::vector<Offer> offers;  // read without the lock between the last arrival and departure
+    std::vector<bool> present;
+    int64_t arrived = 0, departed = 0, blocked = 0;
+    std::map<int64_t, std::shared_ptr<Meeting>> subgroups = {};
+  };
+
+  std::shared_ptr<Round> round(int64_t number);
+  /// Under the lock: waits until all ranks have come to a round.
+  void await(std::unique_lock<std::mutex>& lock, Round& round, int64_t rank);
+  /// Under the lock: one more has read.
+  void depart(int64_t number, Round& round);
+  /// Under the lock: why this round cannot complete, or "".
+  std::string obstacle(const Round& round) const;
+  void check_same_call(const Round& round) const;
 
   const std::shared_ptr<World> world_;
   const std::vector<int64_t> members_;
-  // Written under the world's lock; offers_ is read without it between the last arrival and the
-  // last departure.
-  std::vector<Offer> offers_;
-  std::vector<bool> present_;
-  std::map<int64_t, std::shared_ptr<Meeting>> subgroups_;
-  int64_t arrived_ = 0, departed_ = 0;
-  int64_t opened_ = 0, closed_ = 0;  // meetings so far
+  // Under the world's lock.
+  std::map<int64_t, std::shared_ptr<Round>> rounds_;  // that not all have read
+  std::vector<int64_t> laid_;                         // offers so far, by rank
 };
 
 }  // namespace moe::parallel

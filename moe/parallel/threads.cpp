@@ -10,11 +10,11 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/maximum.h>
 
 #include <moe/base/error.h>
 #include <moe/parallel/arguments.h>
 #include <moe/parallel/meeting.h>
+#include <moe/parallel/reduced.h>
 #include <moe/parallel/threads.h>
 
 #if __has_include(<omp.h>)
@@ -37,23 +37,15 @@ std::string place_of(size_t rank) {
 }
 
 /// Tensors of one dtype whose sizes agree from dimension `first` on.
-void check_alike(const Offers& offers, int64_t first) {
-  const Tensor& model = offers[0].tensor;
-  for (size_t w = 1; w < offers.size(); ++w) {
-    const Tensor& tensor = offers[w].tensor;
-    const bool alike = tensor.scalar_type() == model.scalar_type() && tensor.dim() == model.dim() &&
-                       tensor.sizes().slice(first) == model.sizes().slice(first);
-    if (alike) continue;
-    fail(place_of(w), "expected ", offers[0].call, " of ",
-         first > 0 ? "rows with the trailing sizes and dtype" : "the sizes and dtype",
-         " of rank 0, ", model.scalar_type(), ' ', model.sizes(), ", got ", tensor.scalar_type(),
-         ' ', tensor.sizes(), ". Give all ranks tensors of one kind.");
-  }
+void check_all_alike(const Offers& offers, size_t first) {
+  const auto model = TensorKind::of(offers[0].tensor);
+  for (size_t w = 1; w < offers.size(); ++w)
+    check_alike(place_of(w), offers[0].call, model, TensorKind::of(offers[w].tensor), first);
 }
 
 void check_all_values(const Offers& offers) {
   for (size_t w = 0; w < offers.size(); ++w) check_values(place_of(w), offers[w].tensor);
-  check_alike(offers, 0);
+  check_all_alike(offers, 0);
 }
 
 void check_exchange(const Offers& offers) {
@@ -63,14 +55,12 @@ void check_exchange(const Offers& offers) {
     check_rows(place, offers[w].tensor);
     check_counts(place, "send", offers[w].send, W);
     check_counts(place, "receive", offers[w].receive, W);
-    check_sum(place, offers[w].send, offers[w].tensor.size(0));
+    check_sum(place, "send", offers[w].send, offers[w].tensor.size(0));
   }
-  check_alike(offers, 1);
+  check_all_alike(offers, 1);
   for (int64_t w = 0; w < W; ++w)
     for (int64_t from = 0; from < W; ++from)
-      if (offers[w].receive[from] != offers[from].send[w])
-        fail(place_of(w), "expected to receive ", offers[w].receive[from], " rows from rank ", from,
-             ", got ", offers[from].send[w], ". Make the counts to send and to receive agree.");
+      check_received(place_of(w), offers[w].receive[from], from, offers[from].send[w]);
 }
 
 void check_gather(const Offers& offers) {
@@ -80,41 +70,77 @@ void check_gather(const Offers& offers) {
     check_rows(place, offers[w].tensor);
     check_counts(place, "gather", offers[w].receive, W);
   }
-  check_alike(offers, 1);
+  check_all_alike(offers, 1);
   for (int64_t w = 0; w < W; ++w)
     for (int64_t from = 0; from < W; ++from)
-      if (offers[w].receive[from] != offers[from].tensor.size(0))
-        fail(place_of(w), "expected ", offers[w].receive[from], " rows from rank ", from, ", got ",
-             offers[from].tensor.size(0), ". Make the counts and the rows agree.");
+      check_gathered(place_of(w), offers[w].receive[from], from, offers[from].tensor.size(0));
 }
 
-void check_same_root(const Offers& offers) {
+void check_scatter(const Offers& offers) {
   const auto W = static_cast<int64_t>(offers.size());
   for (int64_t w = 0; w < W; ++w) {
     const std::string place = place_of(w);
-    check_root(place, offers[w].root, W);
-    check(offers[w].root == offers[0].root, place, "expected the root of rank 0, ", offers[0].root,
-          ", got ", offers[w].root, ". Name the same root on all ranks.");
+    check_rows(place, offers[w].tensor);
+    check_counts(place, "scatter", offers[w].send, W);
+    check_sum(place, "scatter", offers[w].send, offers[w].tensor.size(0));
+  }
+  check_all_alike(offers, 0);
+  for (int64_t w = 0; w < W; ++w)
+    check_same_counts(place_of(w), offers[0].send, offers[w].send);
+}
+
+void check_roots(const Offers& offers) {
+  const auto W = static_cast<int64_t>(offers.size());
+  for (int64_t w = 0; w < W; ++w) {
+    check_root(place_of(w), offers[w].root, W);
+    check_same_root(place_of(w), offers[0].root, offers[w].root);
   }
 }
 
-/// The reduction in rank order, so that every rank gets the same bits. Every rank computes all of
-/// it: that costs W reads instead of 2, and saves a third meeting.
-Tensor reduced(const Offers& offers, Reduce reduce) {
-  const auto dtype = offers[0].tensor.scalar_type();
-  check(dtype != at::kBool || reduce == Reduce::kMax, "parallel/threads",
-        "expected numbers to add, got bool. Convert to an integer type, or reduce by maximum.");
-  Tensor total = offers[0].tensor.to(c10::isReducedFloatingType(dtype) ? at::kFloat : dtype,
-                                     /*non_blocking=*/false, /*copy=*/true);
-  for (size_t w = 1; w < offers.size(); ++w) {
-    if (reduce == Reduce::kSum) {
-      total.add_(offers[w].tensor);
-    } else {
-      total = at::maximum(total, offers[w].tensor.to(total.scalar_type()));
-    }
-  }
-  return total.to(dtype);
+std::vector<Tensor> tensors_of(const Offers& offers) {
+  std::vector<Tensor> out;
+  for (const Offer& offer : offers) out.push_back(offer.tensor);
+  return out;
 }
+
+int64_t sum_before(const std::vector<int64_t>& counts, int64_t rank) {
+  return std::accumulate(counts.begin(), counts.begin() + rank, int64_t{0});
+}
+
+/// What a rank makes of all offers.
+using Result = std::function<Tensor(const Offers&)>;
+
+/// A collective that a rank has laid down its part of.
+class Laid final : public Started::Work {
+ public:
+  Laid(std::shared_ptr<Meeting> meeting, int64_t rank, Offer offer, Result result)
+      : meeting_(std::move(meeting)), rank_(rank), result_(std::move(result)) {
+    // A copy: the other ranks read it when they get to it, which may be after this rank's wait.
+    const at::NoGradGuard no_grad;
+    if (offer.tensor.defined()) offer.tensor = offer.tensor.detach().clone();
+    number_ = meeting_->lay(rank_, std::move(offer));
+  }
+  Laid(const Laid&) = delete;
+  Laid& operator=(const Laid&) = delete;
+  ~Laid() override {
+    if (!waited_) meeting_->drop(number_);
+  }
+
+  Tensor wait() override {
+    const at::NoGradGuard no_grad;
+    waited_ = true;
+    Tensor out;
+    meeting_->join(rank_, number_, [&](const Offers& offers) { out = result_(offers); });
+    return out;
+  }
+
+ private:
+  const std::shared_ptr<Meeting> meeting_;
+  const int64_t rank_;
+  const Result result_;
+  int64_t number_ = 0;
+  bool waited_ = false;
+};
 
 class ThreadCommunicator final : public Communicator {
  public:
@@ -125,78 +151,136 @@ class ThreadCommunicator final : public Communicator {
   int64_t size() const override { return meeting_->size(); }
 
   void all_reduce(Tensor& values, Reduce reduce) override {
+    const char* const call = reduce == Reduce::kSum ? "all_reduce (sum)" : "all_reduce (max)";
+    const Tensor result = now({.call = call, .tensor = values}, all_reduced(reduce));
     const at::NoGradGuard no_grad;
-    Tensor result;
-    const auto* call = reduce == Reduce::kSum ? "all_reduce (sum)" : "all_reduce (max)";
-    meeting_->hold(rank_, {.call = call, .tensor = values}, [&](const Offers& offers) {
-      check_all_values(offers);
-      result = reduced(offers, reduce);
-    });
     values.copy_(result);
+  }
+
+  Tensor reduce_scatter_v(const Tensor& rows, const std::vector<int64_t>& counts,
+                          Reduce reduce) override {
+    const char* const call =
+        reduce == Reduce::kSum ? "reduce_scatter_v (sum)" : "reduce_scatter_v (max)";
+    return now({.call = call, .tensor = rows, .send = counts}, scattered(reduce));
   }
 
   Tensor all_to_all_v(const Tensor& rows, const std::vector<int64_t>& send,
                       const std::vector<int64_t>& receive) override {
-    const at::NoGradGuard no_grad;
-    Tensor result;
-    Offer offer{.call = "all_to_all_v", .tensor = rows, .send = send, .receive = receive};
-    meeting_->hold(rank_, std::move(offer), [&](const Offers& offers) {
-      check_exchange(offers);
-      std::vector<Tensor> parts;
-      for (const Offer& from : offers) {
-        const auto begin =
-            std::accumulate(from.send.begin(), from.send.begin() + rank_, int64_t{0});
-        parts.push_back(from.tensor.narrow(0, begin, from.send[rank_]));
-      }
-      result = at::cat(parts);
-    });
-    return result;
+    return now({.call = "all_to_all_v", .tensor = rows, .send = send, .receive = receive},
+               exchanged());
   }
 
   Tensor all_gather_v(const Tensor& rows, const std::vector<int64_t>& counts) override {
-    const at::NoGradGuard no_grad;
-    Tensor result;
-    Offer offer{.call = "all_gather_v", .tensor = rows, .receive = counts};
-    meeting_->hold(rank_, std::move(offer), [&](const Offers& offers) {
-      check_gather(offers);
-      std::vector<Tensor> parts;
-      for (const Offer& from : offers) parts.push_back(from.tensor);
-      result = at::cat(parts);
-    });
-    return result;
+    return now({.call = "all_gather_v", .tensor = rows, .receive = counts}, gathered());
   }
 
   void broadcast(Tensor& values, int64_t root) override {
+    const Tensor received =
+        now({.call = "broadcast", .tensor = values, .root = root}, [&](const Offers& offers) {
+          check_roots(offers);
+          check_all_values(offers);
+          return rank_ == root ? Tensor() : offers[root].tensor.clone();
+        });
     const at::NoGradGuard no_grad;
-    Tensor received;
-    meeting_->hold(rank_, {.call = "broadcast", .tensor = values, .root = root},
-                   [&](const Offers& offers) {
-                     check_same_root(offers);
-                     check_all_values(offers);
-                     if (rank_ != root) received = offers[root].tensor.clone();
-                   });
     if (received.defined()) values.copy_(received);
   }
 
   void barrier() override {
-    meeting_->hold(rank_, {.call = "barrier"}, [](const Offers&) {});
+    now({.call = "barrier"}, [](const Offers&) { return Tensor(); });
   }
 
   std::shared_ptr<Communicator> split(int64_t color, int64_t key) override {
     std::shared_ptr<Communicator> result;
-    meeting_->hold(rank_, {.call = "split", .color = color, .key = key}, [&](const Offers& offers) {
+    const int64_t number = meeting_->lay(rank_, {.call = "split", .color = color, .key = key});
+    meeting_->join(rank_, number, [&](const Offers& offers) {
       std::vector<int64_t> members;
       for (int64_t w = 0; w < size(); ++w)
         if (offers[w].color == color) members.push_back(w);
       std::stable_sort(members.begin(), members.end(),
                        [&](int64_t a, int64_t b) { return offers[a].key < offers[b].key; });
       const auto mine = std::find(members.begin(), members.end(), rank_) - members.begin();
-      result = std::make_shared<ThreadCommunicator>(meeting_->subgroup(color, members), mine);
+      result = std::make_shared<ThreadCommunicator>(meeting_->subgroup(number, color, members),
+                                                    mine);
     });
     return result;
   }
 
+  Started start_all_reduce(Tensor values, Reduce reduce) override {
+    const char* const call =
+        reduce == Reduce::kSum ? "start_all_reduce (sum)" : "start_all_reduce (max)";
+    return later({.call = call, .tensor = values},
+                 [values, result = all_reduced(reduce)](const Offers& offers) {
+                   Tensor in_place = values;
+                   return in_place.copy_(result(offers));
+                 });
+  }
+
+  Started start_reduce_scatter_v(const Tensor& rows, const std::vector<int64_t>& counts,
+                                 Reduce reduce) override {
+    const char* const call =
+        reduce == Reduce::kSum ? "start_reduce_scatter_v (sum)" : "start_reduce_scatter_v (max)";
+    return later({.call = call, .tensor = rows, .send = counts}, scattered(reduce));
+  }
+
+  Started start_all_to_all_v(const Tensor& rows, const std::vector<int64_t>& send,
+                             const std::vector<int64_t>& receive) override {
+    return later({.call = "start_all_to_all_v", .tensor = rows, .send = send, .receive = receive},
+                 exchanged());
+  }
+
+  Started start_all_gather_v(const Tensor& rows, const std::vector<int64_t>& counts) override {
+    return later({.call = "start_all_gather_v", .tensor = rows, .receive = counts}, gathered());
+  }
+
  private:
+  Tensor now(Offer offer, const Result& result) {
+    const at::NoGradGuard no_grad;
+    Tensor out;
+    meeting_->hold(rank_, std::move(offer), [&](const Offers& offers) { out = result(offers); });
+    return out;
+  }
+
+  Started later(Offer offer, Result result) {
+    return Started(
+        std::make_unique<Laid>(meeting_, rank_, std::move(offer), std::move(result)));
+  }
+
+  /// Every rank computes all of it: that costs W reads instead of 2, and saves a third meeting.
+  static Result all_reduced(Reduce reduce) {
+    return [reduce](const Offers& offers) {
+      check_all_values(offers);
+      return reduced("parallel/threads", tensors_of(offers), reduce);
+    };
+  }
+
+  Result scattered(Reduce reduce) const {
+    return [reduce, rank = rank_](const Offers& offers) {
+      check_scatter(offers);
+      const auto& counts = offers[rank].send;
+      std::vector<Tensor> parts;
+      for (const Tensor& rows : tensors_of(offers))
+        parts.push_back(rows.narrow(0, sum_before(counts, rank), counts[rank]));
+      return reduced("parallel/threads", parts, reduce);
+    };
+  }
+
+  Result exchanged() const {
+    return [rank = rank_](const Offers& offers) {
+      check_exchange(offers);
+      std::vector<Tensor> parts;
+      for (const Offer& from : offers)
+        parts.push_back(from.tensor.narrow(0, sum_before(from.send, rank), from.send[rank]));
+      return at::cat(parts);
+    };
+  }
+
+  static Result gathered() {
+    return [](const Offers& offers) {
+      check_gather(offers);
+      return at::cat(tensors_of(offers));
+    };
+  }
+
   const std::shared_ptr<Meeting> meeting_;
   const int64_t rank_;
 };

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <tuple>
 #include <type_traits>
@@ -96,20 +95,6 @@ void TrainOptions::validate(const std::string& place) const {
   check<ConfigError>(eval_batches >= 1 || eval_batches == -1, "config", "expected '", place,
                      ".eval_batches' to be at least 1, or -1 for all, got ", eval_batches,
                      ". Use eval_every = 0 for no evaluation but the last.");
-}
-
-void ParallelOptions::validate(const std::string& place) const {
-  at_least(place, "experts", experts, int64_t{0});
-  check<ConfigError>(data == "rest" || copies() > 0, "config", "expected '", place,
-                     ".data' to be \"rest\" or a number of at least 1 as text, got \"", data,
-                     "\". Correct it.");
-}
-
-int64_t ParallelOptions::copies() const {
-  int64_t out = 0;
-  const auto end = data.data() + data.size();
-  const auto [stop, problem] = std::from_chars(data.data(), end, out);
-  return problem == std::errc() && stop == end ? out : 0;
 }
 
 void RunOptions::validate(const std::string&) const {

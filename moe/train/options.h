@@ -3,6 +3,7 @@
 #include <moe/base/registry.h>
 #include <moe/data/options.h>
 #include <moe/objectives/objective.h>
+#include <moe/parallel/options.h>
 
 namespace moe::train {
 
@@ -205,46 +206,19 @@ struct TrainOptions {
   void validate(const std::string& place) const;
 };
 
-/// How the ranks of a run, if it has several, share its work (parallel/layout.h). The results are
-/// the same.
-struct ParallelOptions {
-  int64_t experts = 0;
-  std::string data = "rest";
-  bool shard_optimizer = false;
-
-  template <class Visitor>
-  void fields(Visitor& v) {
-    v("experts", experts,
-      "ranks that share the experts of a layer, neighbours of one another; 0: all ranks, or with a "
-      "number "
-      "as data those that it leaves");
-    v("data", data,
-      "copies of all experts, whose ranks train on other rows and add the experts' gradients: "
-      "\"rest\", the "
-      "ranks over experts, or their number as text");
-    v("shard_optimizer", shard_optimizer,
-      "keep the optimizer's state of a parameter on one of the ranks that have the parameter, each "
-      "on another "
-      "(ZeRO stage 1); false: on each of them");
-  }
-  void validate(const std::string& place) const;
-  /// data as a number; 0: the rest.
-  int64_t copies() const;
-};
-
 /// A whole run, as a TOML file describes it.
 struct RunOptions {
   models::ModelSpec model = {};
   data::DataOptions data = {};
   TrainOptions train = {};
-  ParallelOptions parallel = {};
+  parallel::ParallelOptions parallel = {};
 
   template <class Visitor>
   void fields(Visitor& v) {
     v("model", model, "what to train");
     v("data", data, "what on");
     v("train", train, "how");
-    v("parallel", parallel, "on which ranks");
+    v("parallel", parallel, "how ranks work together, where there are several");
   }
   void validate(const std::string& place) const;
 };

@@ -45,7 +45,7 @@ ListedRegistry sections() {
   return {"section",
           {{"data", "what a run reads", describe_fields<data::DataOptions>()},
            {"train", "how it trains", describe_fields<train::TrainOptions>()},
-           {"parallel", "on which ranks", describe_fields<train::ParallelOptions>()}}};
+           {"parallel", "on which ranks", describe_fields<parallel::ParallelOptions>()}}};
 }
 
 /// Models by name, which `moe inspect NAME` describes.
