@@ -5,8 +5,8 @@
 
 namespace moe::parallel {
 
-/// How the ranks of a run, if it has several, share its work (layout.h) and watch over one another.
-/// The results are the same.
+/// How the ranks of a run work together: who holds what (layout.h; results are the same), and what
+/// they do about each other's failures.
 struct ParallelOptions {
   int64_t experts = 0;
   std::string data = "rest";

@@ -218,7 +218,7 @@ struct RunOptions {
     v("model", model, "what to train");
     v("data", data, "what on");
     v("train", train, "how");
-    v("parallel", parallel, "how its ranks, where there are several, share the work");
+    v("parallel", parallel, "how ranks work together, where there are several");
   }
   void validate(const std::string& place) const;
 };

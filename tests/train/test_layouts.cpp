@@ -8,6 +8,7 @@
 
 #include <moe/balance/kinds/expert_l2.h>
 #include <moe/balance/kinds/orthogonality.h>
+#include <moe/config/toml.h>
 #include <moe/experts/modules.h>
 #include <moe/train/optimizer.h>
 
@@ -235,9 +236,30 @@ class CountingGroup final : public parallel::Communicator {
     if (values.numel() > 500) ++large;
     group_->all_reduce(values, reduce);
   }
+  at::Tensor reduce_scatter_v(const at::Tensor& rows, const std::vector<int64_t>& counts,
+                              parallel::Reduce reduce) override {
+    return group_->reduce_scatter_v(rows, counts, reduce);
+  }
   at::Tensor all_to_all_v(const at::Tensor& rows, const std::vector<int64_t>& send,
                           const std::vector<int64_t>& receive) override {
     return group_->all_to_all_v(rows, send, receive);
+  }
+  parallel::Started start_all_reduce(at::Tensor values, parallel::Reduce reduce) override {
+    if (values.numel() > 500) ++large;
+    return group_->start_all_reduce(std::move(values), reduce);
+  }
+  parallel::Started start_reduce_scatter_v(const at::Tensor& rows,
+                                           const std::vector<int64_t>& counts,
+                                           parallel::Reduce reduce) override {
+    return group_->start_reduce_scatter_v(rows, counts, reduce);
+  }
+  parallel::Started start_all_to_all_v(const at::Tensor& rows, const std::vector<int64_t>& send,
+                                       const std::vector<int64_t>& receive) override {
+    return group_->start_all_to_all_v(rows, send, receive);
+  }
+  parallel::Started start_all_gather_v(const at::Tensor& rows,
+                                       const std::vector<int64_t>& counts) override {
+    return group_->start_all_gather_v(rows, counts);
   }
   at::Tensor all_gather_v(const at::Tensor& rows, const std::vector<int64_t>& counts) override {
     return group_->all_gather_v(rows, counts);
@@ -276,6 +298,20 @@ TEST(Layout, SendsGradientsOnceAStepHoweverManyMicroBatches) {
     EXPECT_GT(large[0], 0);
     EXPECT_EQ(large[0], large[1]);
   });
+}
+
+TEST(Layout, OfThePageIsOneThatRunsTake) {
+  const std::string page =
+      read_file(real_files(), Path(MOE_SOURCE_DIR) / "docs" / "parallel.md", 1u << 20);
+  const size_t begin = page.find("```toml\n") + 8, end = page.find("```", begin);
+  ASSERT_NE(page.find("```toml\n"), std::string::npos);
+  const TemporaryFolder folder;
+  std::ofstream(folder.path() / "page.toml") << page.substr(begin, end - begin);
+  train::RunOptions options;
+  read_fields(options, config::read_toml(folder.path() / "page.toml"), "");
+  EXPECT_EQ(options.parallel.experts, 4);
+  EXPECT_EQ(options.parallel.copies(), 0);
+  EXPECT_TRUE(options.parallel.shard_optimizer);
 }
 
 TEST(Layout, ThatTheRanksDoNotFillIsRefusedOnAllOfThem) {

@@ -42,11 +42,10 @@ ListedRegistry listed(const Registry<Interface, Shape>& registry) {
 
 /// The tables of a configuration beside [model], whose keys are those of its architecture.
 ListedRegistry sections() {
-  return {
-      "section",
-      {{"data", "what a run reads", describe_fields<data::DataOptions>()},
-       {"train", "how it trains", describe_fields<train::TrainOptions>()},
-       {"parallel", "how its ranks work together", describe_fields<parallel::ParallelOptions>()}}};
+  return {"section",
+          {{"data", "what a run reads", describe_fields<data::DataOptions>()},
+           {"train", "how it trains", describe_fields<train::TrainOptions>()},
+           {"parallel", "on which ranks", describe_fields<parallel::ParallelOptions>()}}};
 }
 
 /// Models by name, which `moe inspect NAME` describes.
