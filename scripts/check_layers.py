@@ -6,9 +6,9 @@ import re
 import sys
 
 ORDER = [
-    ["base"], ["config"], ["formats"], ["ops"], ["flow"], ["parameters"], ["parallel"],
+    ["base"], ["config"], ["formats"], ["cluster"], ["ops"], ["flow"], ["parameters"], ["parallel"],
     ["routing", "capacity", "dispatch", "experts", "balance"], ["layers"], ["checkpoint", "data"], ["models"],
-    ["objectives", "generation", "analyze"], ["train"], ["study"], ["mpi"], ["report", "corpora"], ["tools"],
+    ["objectives", "generation", "analyze"], ["train"], ["planning", "study"], ["mpi"], ["report", "corpora"], ["tools"],
 ]
 RANK = {folder: rank for rank, group in enumerate(ORDER) for folder in group}
 BESIDE = {"report", "corpora", "tools"}  # these stand beside moe/, all others in it

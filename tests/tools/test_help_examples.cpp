@@ -45,6 +45,7 @@ std::string shortened(const std::string& path, std::string example) {
   if (path == "study") more = " --steps 2 --kinds hash --seeds 1";
   if (path == "generate") more = " --max-tokens 4";
   if (path == "analyze") more = " --batches 1 --permutations 10";
+  if (path == "place") more = " --batches 1";
   return example.insert(std::min(example.find("   # "), example.size()), more);
 }
 

@@ -62,6 +62,8 @@ void add_data(CLI::App& program, Session& session);
 void add_bench(CLI::App& program, Session& session);
 void add_analyze(CLI::App& program, Session& session);
 void add_diff(CLI::App& program, Session& session);
+void add_plan(CLI::App& program, Session& session);
+void add_place(CLI::App& program, Session& session);
 void add_study(CLI::App& program, Session& session);
 void add_completion(CLI::App& program, Session& session);
 

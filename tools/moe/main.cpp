@@ -58,6 +58,8 @@ int run_program(int argc, char** argv) {
   add_bench(program, session);
   add_analyze(program, session);
   add_diff(program, session);
+  add_plan(program, session);
+  add_place(program, session);
   add_study(program, session);
   add_completion(program, session);
 
