@@ -240,7 +240,7 @@ TEST_P(DispatcherContract, RanksEqualOneRankForwardAndGradient) {
 TEST_P(DispatcherContract, RanksHoldAllExpertsBetweenThem) {
   const std::string kind = GetParam();
   if (!takes_ranks(kind)) GTEST_SKIP() << kind << " is for one rank only, and says so";
-  for (const int64_t W : {3, 5, kExperts + 2}) {
+  for (const int64_t W : {int64_t{3}, int64_t{5}, kExperts + 2}) {
     std::vector<std::pair<int64_t, int64_t>> held(static_cast<size_t>(W));
     run_ranks(
         W, [&](const Group& group) { held[group->rank()] = make(kind, group)->local_experts(); });

@@ -210,8 +210,7 @@ TEST_F(Convert, ASentencePieceTokenizerIsWrittenAsTheModelThatItWas) {
       publication.add("config.toml",
                       [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
       publication.add("tokenizer.json", [&](OutputFile& out) { out.write(bytes_of(kept)); });
-      checkpoint::add_tensors(&publication, "model", tensors_of(*tiny_model(options)),
-                              *parallel::local());
+      checkpoint::add_tensors(publication, "model", tensors_of(*tiny_model(options)));
       publication.finish({});
     }
     output({"convert", ours, theirs});
@@ -234,8 +233,7 @@ TEST_F(Convert, SaysThatTokensThatAreBytesComeWithoutATokenizer) {
     checkpoint::Publication publication(folder_ / "ours");
     publication.add("config.toml",
                     [&](OutputFile& out) { out.write(bytes_of(config::write_toml(config))); });
-    checkpoint::add_tensors(&publication, "model", tensors_of(*tiny_model(options)),
-                            *parallel::local());
+    checkpoint::add_tensors(publication, "model", tensors_of(*tiny_model(options)));
     publication.finish({});
   }
   const auto converted = run_program({"convert", path("ours"), path("llama")});
