@@ -253,9 +253,13 @@ void MpiWorld::leave() {
         {
           const std::lock_guard lock(mutex);
           if (failure_) break;
-          progress();
-          receive_notes();
-          if (done()) return;
+          try {
+            progress();
+            receive_notes();
+            if (done()) return;
+          } catch (const std::exception& error) {
+            note_failure(concat(name_of(rank_), ": ", error.what()), true);
+          }
         }
         std::this_thread::sleep_for(1ms);
       }
