@@ -20,8 +20,9 @@ struct FittedLink {
 };
 
 /// The link that fits best, by least squares of relative errors, so that short messages count as
-/// much as long ones; neither number is below 0. Throws moe::Error for fewer than two measurements
-/// of different size, and for times that are not above 0 or do not rise with the bytes at all.
+/// much as long ones. Where noise makes the best line fall or begin below 0, the best one without
+/// latency. Throws moe::Error for fewer than two measurements of different size, and for times that
+/// are not above 0.
 FittedLink fit_link(const std::vector<Timed>& measured);
 
 }  // namespace moe::cluster
