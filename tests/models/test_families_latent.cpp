@@ -90,7 +90,8 @@ TEST(LatentFamilies, TakeWhatTheirClassesTakeForAbsentKeys) {
     Table thin;
     const std::set<std::string> left_out = {"routed_scaling_factor", "n_group", "topk_group",
                                             "norm_topk_prob"};
-    for (const auto& [key, value] : HfConfig::read(folder).settings())
+    const auto settings = HfConfig::read(folder);
+    for (const auto& [key, value] : settings.settings())
       if (!left_out.contains(key)) thin.set(key, value);
     thin.set("n_routed_experts", int64_t{16});
     thin.set("num_experts_per_tok", int64_t{2});
