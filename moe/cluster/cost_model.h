@@ -64,10 +64,11 @@ Cost all_to_all(const Cluster& cluster, const Group& group, double bytes);
 ///   t = 2 (P - 1) a + 2 bytes (P - 1) / P / b
 ///
 /// where a group lies on several nodes with the latency a between nodes, and the slower of a rank's
-/// link and its node's: `crossing` ranks of a node send out of it at once, of consecutive groups that
-/// cover whole nodes one, of strided ones up to all.
+/// link and its node's: `crossing` ranks of a node send out of it at once, of consecutive groups
+/// that cover whole nodes one, of strided ones up to all.
 ///
-/// In halves (Rabenseifner 2004), first with near ranks, then with far ones, m of a group in a node:
+/// In halves (Rabenseifner 2004), first with near ranks, then with far ones, m of a group in a
+/// node:
 ///
 ///   t = 2 (log2 m a_in + log2(P / m) a_out) + 2 bytes (m - 1) / m / b_in
 ///         + 2 crossing bytes (P - m) / P / b_out

@@ -29,7 +29,8 @@ FittedLink fit_link(const std::vector<Timed>& measured) {
   const double determinant = uu * vv - uv * uv;
   double x = determinant > 1e-12 * uu * vv ? (u1 * vv - v1 * uv) / determinant : 0;
   double y = determinant > 1e-12 * uu * vv ? (v1 * uu - u1 * uv) / determinant : v1 / vv;
-  // Noise may make a line fall, or begin below nothing: then all is bandwidth, and `worst` is large.
+  // Noise may make a line fall, or begin below nothing: then all is bandwidth, and `worst` is
+  // large.
   if (x < 0 || !(y > 0)) x = 0, y = v1 / vv;
   FittedLink out{.latency = x, .bandwidth = 1 / y};
   for (const auto& [latencies, bytes, seconds] : measured)

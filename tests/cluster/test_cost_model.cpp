@@ -137,8 +137,8 @@ TEST(CostModel, SumsByHand) {
   EXPECT_NEAR(cluster::all_reduce(even, Group::consecutive(even, 8), 8e6).seconds,
               2 * 7.0 / 8 * 8e6 / 1e10, 1e-9);
   // Four pairs of ranks, each in both nodes: all send over the node's link at once, in one round.
-  EXPECT_NEAR(cluster::all_reduce(two, Group::strided(two, 2), 8e6).seconds,
-              1e-5 + 4 * 8e6 / 1e9, 1e-9);
+  EXPECT_NEAR(cluster::all_reduce(two, Group::strided(two, 2), 8e6).seconds, 1e-5 + 4 * 8e6 / 1e9,
+              1e-9);
   // Sums may have links of their own.
   auto slow = one;
   slow.inside.reduce_bandwidth = 1e9, slow.inside.reduce_latency = 1e-5;

@@ -1,6 +1,6 @@
-// Steps of ranks that are threads against what the plan says of them, with the links and rates that moe bench
-// exchange finds at the same time: docs/planning.md shows the table that this prints with MOE_MEASURE set,
-// for up to 8 ranks. No time is asserted.
+// Steps of ranks that are threads against what the plan says of them, with the links and rates that
+// moe bench exchange finds at the same time: docs/planning.md shows the table that this prints with
+// MOE_MEASURE set, for up to 8 ranks. No time is asserted.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -77,8 +77,8 @@ TEST(MeasuredSteps, OfThreadsStandBesideTheirPlan) {
     const auto bench = run_program({"bench", "exchange", "--ranks", std::to_string(ranks),
                                     "--repeat", "3", "--warmup", "1", "--out", file});
     ASSERT_EQ(bench.status, 0) << bench.err;
-    const auto plan = planning::evaluate(work, cluster::read_cluster(file),
-                                         {.experts = ranks, .data = 1});
+    const auto plan =
+        planning::evaluate(work, cluster::read_cluster(file), {.experts = ranks, .data = 1});
     const double predicted = plan.time.total(), measured = measured_seconds(run, ranks);
     EXPECT_TRUE(std::isfinite(predicted) && predicted > 0);
     EXPECT_GT(measured, 0);

@@ -78,9 +78,9 @@ TEST(Plan, FourRanksByHand) {
                counts = 1e-6 + 8 * 8 / 2 / 1e10;
   EXPECT_NEAR(plan.time.exchange / (2 * 2 * (counts + numbers + 4 * rows)), 1, 1e-12);
   EXPECT_NEAR(plan.time.experts / (2 * 2 * 3 * pairs * 1.5e6 / 1e11), 1, 1e-12);
-  // 36 MB in three buckets: half of each inside a node, there and back, then half of the rest to the
-  // other node; 24 MB of experts between two pairs of ranks in two buckets, both over the node's
-  // link, in one round.
+  // 36 MB in three buckets: half of each inside a node, there and back, then half of the rest to
+  // the other node; 24 MB of experts between two pairs of ranks in two buckets, both over the
+  // node's link, in one round.
   const double dense = 3 * (2 * (1e-6 + 1e-5) + 12e6 / 1e10 + 12e6 / 1e9),
                experts = 2 * (1e-5 + 2 * 12e6 / 1e9);
   EXPECT_NEAR(plan.time.gradients / (dense + experts), 1, 1e-12);

@@ -268,8 +268,7 @@ TEST(PlaceCommand, RefusesWhatItCannotUse) {
   expect_refused(place({"--model", run, "--ranks", "2", "--capacity", "3"}),
                  "holds 8 experts on 2 ranks");
   expect_refused(place({"--model", run, "--replicas", "-1"}), "--replicas");
-  expect_refused(place({"--model", "olmoe-1b-7b"}),
-                 "expected a model with 8 experts in layer 1");
+  expect_refused(place({"--model", "olmoe-1b-7b"}), "expected a model with 8 experts in layer 1");
   expect_refused(place({}), "out/run/checkpoints/step-000100");
   EXPECT_FALSE(std::filesystem::exists(folder / "out.json"));
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <vector>
 
 #include <moe/analyze/traffic.h>
 #include <moe/base/files.h>
@@ -203,26 +204,29 @@ int run_place(const PlaceCommand& o) {
 
   cluster::PlacementFile file{.ranks = cluster.ranks(), .ranks_per_node = cluster.ranks_per_node};
   Json layers = Json::array();
-  if (!o.json)
-    std::printf("%s, step %s, on %lld ranks of %lld nodes\n", source.info.model.c_str(),
-                grouped(source.info.step).c_str(), static_cast<long long>(cluster.ranks()),
-                static_cast<long long>(cluster.nodes));
+  std::vector<Placed> placed;
   for (const auto& layer : traffic) {
-    const auto placed = place_layer(layer, cluster, o);
-    file.layers.push_back({layer.layer, placed.found.rank_E, placed.replication.replicas});
-    layers.push_back(layer_json(layer, placed));
-    if (!o.json) print_layer(layer, placed);
+    placed.push_back(place_layer(layer, cluster, o));
+    file.layers.push_back(
+        {layer.layer, placed.back().found.rank_E, placed.back().replication.replicas});
+    layers.push_back(layer_json(layer, placed.back()));
   }
   const std::string text = cluster::write_placement(file);
   write_file_atomically(real_files(), o.out, [&](OutputFile& out) { out.write(bytes_of(text)); });
   log::info(concat("placement: ", o.out));
-  if (o.json)
+  if (!o.json) {
+    std::printf("%s, step %s, on %lld ranks of %lld nodes\n", source.info.model.c_str(),
+                grouped(source.info.step).c_str(), static_cast<long long>(cluster.ranks()),
+                static_cast<long long>(cluster.nodes));
+    for (size_t l = 0; l < traffic.size(); ++l) print_layer(traffic[l], placed[l]);
+  } else {
     print_json({{"checkpoint", source.info.model},
                 {"step", source.info.step},
                 {"ranks", cluster.ranks()},
                 {"nodes", cluster.nodes},
                 {"rows", o.rows},
                 {"layers", layers}});
+  }
   return 0;
 }
 
