@@ -108,7 +108,7 @@ def main():
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--ranks", default="2")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
     draw = random.Random(options.seed)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="moe-test-kills-"))
