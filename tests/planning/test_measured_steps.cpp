@@ -42,7 +42,7 @@ double measured_seconds(const train::RunOptions& run, int64_t ranks) {
   parallel::run_ranks(ranks, [&](const std::shared_ptr<parallel::Communicator>& group) {
     const auto dataset = data::open_data(run.data, 1);
     const auto source = dataset->training(run.train.batch, 1);
-    const auto model = models::make_model(run.model, 1, {.group = group}, at::kCPU, at::kFloat);
+    const auto model = models::make_model(run.model, 1, {.layout = group}, at::kCPU, at::kFloat);
     const auto objective = run.train.objective.make(
         objectives::ObjectiveShape{.model = model->traits(), .data = dataset->traits()});
     const auto parameters = parameters_of(*model);
@@ -53,7 +53,7 @@ double measured_seconds(const train::RunOptions& run, int64_t ranks) {
       group->barrier();
       const auto start = std::chrono::steady_clock::now();
       train::forward_backward(
-          {.model = *model, .objective = *objective, .group = *group, .seed = 1}, {batch}, step,
+          {.model = *model, .objective = *objective, .layout = group, .seed = 1}, {batch}, step,
           parameters);
       optimizer->step(1e-3, step);
       optimizer->zero_gradients();
