@@ -64,7 +64,7 @@ std::vector<WorkloadCase> workload_cases(const Path& folder) {
 /// What one rank of `group` holds.
 StateBytes held_by(const train::RunOptions& run,
                    const std::shared_ptr<parallel::Communicator>& group) {
-  const auto model = models::make_model(run.model, {.group = group});
+  const auto model = models::make_model(run.model, {.layout = group});
   const auto type = run.train.dtype == "float64" ? at::kDouble : at::kFloat;
   materialise(*model, at::kCPU, type);
   train::freeze(tensors_of(*model), run.train.optimizer.groups, *group);
