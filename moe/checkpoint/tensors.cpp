@@ -47,14 +47,19 @@ struct Stored {
   bool of_single_expert = false;  // it stands where single experts' tensors go
 };
 
+/// What the files of single experts are called, before the number of the rank that wrote one.
+std::string single_stem(const std::string& prefix) {
+  return prefix + ".experts";
+}
+
 /// Where the tensors of this rank's single experts go: of one rank that has all, or of several.
 std::string single_file(const std::string& prefix, const parallel::Layout& layout, bool of_one) {
-  return concat(prefix, ".experts", of_one ? "" : "-" + digits(layout.world->rank()), kSuffix);
+  return concat(single_stem(prefix), of_one ? "" : "-" + digits(layout.world->rank()), kSuffix);
 }
 
 bool is_single_file(const std::string& prefix, const std::string& file) {
-  return file == concat(prefix, ".experts", kSuffix) ||
-         file.starts_with(concat(prefix, ".experts-"));
+  const std::string stem = single_stem(prefix);
+  return file == concat(stem, kSuffix) || file.starts_with(stem + '-');
 }
 
 std::map<std::string, Stored> read_pieces(const Path& folder, const std::string& prefix) {

@@ -52,8 +52,12 @@ SigmoidRouter sigmoid_router_of(const HfConfig& c, const SigmoidDefaults& absent
   SigmoidRouter out;
   out.renormalise = c.flag("norm_topk_prob", absent.renormalise);
   out.scale = c.number("routed_scaling_factor", absent.scale);
-  out.groups = c.size("n_group", absent.groups);
-  out.kept_groups = c.size("topk_group", absent.kept_groups);
+  const auto groups = [&](const char* key, int64_t fallback) {
+    const bool none = c.names(key) && !c.has(key);  // null: without groups
+    return none ? 1 : c.size(key, fallback);
+  };
+  out.groups = groups("n_group", absent.groups);
+  out.kept_groups = groups("topk_group", absent.kept_groups);
   if (out.groups == 1) out.kept_groups = 0;
   out.bias_rate = 0;
   return out;
