@@ -110,17 +110,25 @@ def newest_checkpoint(folder):
 
 
 def tensors(checkpoint):
-    """Every tensor of a checkpoint by file and name: its type, its sizes and its bytes."""
-    out = {}
+    """Every tensor of a checkpoint by the part that it is of (model, optimizer) and its name: its type, its sizes and its bytes.
+    Experts that ranks wrote into files of their own stand together, in the order of their numbers."""
+    pieces = {}
     for path in sorted(checkpoint.rglob("*.safetensors")):
         data = path.read_bytes()
         size = struct.unpack("<Q", data[:8])[0]
-        for name, entry in json.loads(data[8:8 + size]).items():
-            if name == "__metadata__":
-                continue
+        header = json.loads(data[8:8 + size])
+        first = int(header.pop("__metadata__", {}).get("first_expert", 0))
+        for name, entry in header.items():
             begin, end = entry["data_offsets"]
-            kind = (entry["dtype"], tuple(entry["shape"]))
-            out[name if name not in out else f"{path.name} {name}"] = (kind, data[8 + size + begin:8 + size + end])
+            piece = (first, entry["dtype"], entry["shape"], data[8 + size + begin:8 + size + end])
+            pieces.setdefault((path.name.split(".")[0], name), []).append(piece)
+    out = {}
+    for key, parts in pieces.items():
+        parts.sort(key=lambda part: part[0])
+        shape = list(parts[0][2])
+        if len(parts) > 1:
+            shape[0] = sum(part[2][0] for part in parts)
+        out[key] = ((parts[0][1], tuple(shape)), b"".join(part[3] for part in parts))
     return out
 
 
