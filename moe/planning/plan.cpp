@@ -271,7 +271,7 @@ Plan make_plan(const Workload& workload, const Cluster& cluster, const PlanOptio
   for (const auto& layout : layouts_of(workload, cluster, options)) {
     auto plan = evaluate(workload, cluster, layout, options);
     auto& list = plan.memory.total() <= cluster.rank.memory ? out.fits : out.too_large;
-    list.push_back(std::move(plan));
+    list.push_back(plan);
   }
   std::ranges::stable_sort(out.fits, [](const LayoutPlan& a, const LayoutPlan& b) {
     return std::tuple(a.time.total(), a.memory.total()) <
