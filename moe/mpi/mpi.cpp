@@ -82,7 +82,7 @@ int64_t Mpi::take_processors(bool pin) {
     if (w == world_->rank()) mine = masks.size();
     masks.push_back(world_->members()[static_cast<size_t>(w)].processors);
   }
-  const auto share = share_of(masks, mine, processors_by_core());
+  const auto share = share_of_processors(masks, mine, processors_by_core());
   if (pin && !share.bind.empty()) {
     cpu_set_t set;
     CPU_ZERO(&set);

@@ -8,8 +8,8 @@
 
 namespace moe::parallel {
 
-ProcessorShare share_of(const std::vector<cpu_set_t>& masks, size_t mine,
-                        const std::vector<int>& order) {
+ProcessorShare share_of_processors(const std::vector<cpu_set_t>& masks, size_t mine,
+                                   const std::vector<int>& order) {
   ProcessorShare out;
   const cpu_set_t& mask = masks[mine];
   std::vector<int> usable;

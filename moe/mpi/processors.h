@@ -17,8 +17,8 @@ struct ProcessorShare {
 /// Ranks that all may use the same ones get neighbours of them each, if they are enough; `order` is
 /// all processors of the machine, such that neighbours share the most (cores, caches). Where the
 /// launcher gave a rank processors of its own it keeps them.
-ProcessorShare share_of(const std::vector<cpu_set_t>& masks, size_t mine,
-                        const std::vector<int>& order);
+ProcessorShare share_of_processors(const std::vector<cpu_set_t>& masks, size_t mine,
+                                   const std::vector<int>& order);
 
 /// The processors of this machine by package and core.
 std::vector<int> processors_by_core();

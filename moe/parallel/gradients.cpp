@@ -10,8 +10,6 @@ namespace moe::parallel {
 
 namespace {
 
-constexpr int64_t kBucketBytes = int64_t{16} << 20;
-
 /// The parameters that learn, of experts or the others, each once.
 std::vector<Tensor> learning(const Parameters& parameters, bool of_experts) {
   std::vector<Tensor> result;

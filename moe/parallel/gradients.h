@@ -6,6 +6,10 @@
 
 namespace moe::parallel {
 
+/// What replicated values are put behind one another to, so that many small ones travel as one
+/// message: bytes.
+inline constexpr int64_t kBucketBytes = int64_t{16} << 20;
+
 /// Adds the gradients of the replicated parameters over the world, and those of the experts
 /// (ParameterInfo::is_local) over the ranks that hold the same ones, in rank order, so that all
 /// ranks that have a parameter hold the same bits. Where no other rank holds this rank's experts

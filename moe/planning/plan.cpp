@@ -3,6 +3,7 @@
 #include <cmath>
 #include <tuple>
 
+#include <moe/parallel/gradients.h>
 #include <moe/planning/plan.h>
 
 namespace moe::planning {
@@ -14,8 +15,8 @@ using cluster::Cost;
 using cluster::Group;
 
 constexpr const char* kPlaceOfPlan = "planning/plan";
-/// What gradients are added in (parallel/gradients.cpp).
-constexpr double kBucketBytes = 16 << 20;
+/// What gradients are added in.
+constexpr auto kBucketBytes = static_cast<double>(parallel::kBucketBytes);
 /// A number of int64: counts of rows, numbers of tokens.
 constexpr double kIndexBytes = 8;
 
@@ -23,8 +24,9 @@ double of(int64_t number) {
   return static_cast<double>(number);
 }
 
+/// Experts on the rank that has most.
 int64_t held(int64_t experts, int64_t ranks) {
-  return (experts + ranks - 1) / ranks;
+  return parallel::share_of(experts, ranks, 0).count;
 }
 
 /// One layout, part by part.

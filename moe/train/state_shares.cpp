@@ -8,15 +8,10 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/base/error.h>
+#include <moe/parallel/gradients.h>
 #include <moe/train/state_shares.h>
 
 namespace moe::train {
-
-namespace {
-
-constexpr int64_t kBucketBytes = int64_t{16} << 20;
-
-}  // namespace
 
 Rows Rows::within(const Rows& others) const {
   if (all() || others.none()) return others;
@@ -133,7 +128,7 @@ void StateShares::hand_out(const std::vector<size_t>& changed) const {
       const auto& [name, tensor, info] = parameters_.at(i);
       if (info.is_local() != of_experts || shares_[i].how == Share::kEverywhere) continue;
       const auto size = static_cast<int64_t>(tensor.nbytes());
-      if (!bucket.empty() && (bytes + size > kBucketBytes ||
+      if (!bucket.empty() && (bytes + size > parallel::kBucketBytes ||
                               tensor.scalar_type() != parameters_[bucket[0]].tensor.scalar_type()))
         send();
       bucket.push_back(i);
