@@ -4,7 +4,9 @@
 #include <vector>
 
 #include <moe/base/error.h>
+#include <moe/parallel/by_machine.h>
 #include <moe/parallel/layout.h>
+#include <moe/parallel/options.h>
 
 namespace moe::parallel {
 
@@ -61,6 +63,14 @@ Layout Layout::of(std::shared_ptr<Communicator> world, int64_t experts, int64_t 
   const int64_t rank = out.world->rank();
   out.experts = out.world->split(rank / X, rank % X);
   out.data = out.world->split(rank % X, rank / X);
+  return out;
+}
+
+Layout Layout::of(std::shared_ptr<Communicator> world, const ParallelOptions& options) {
+  Layout out = of(std::move(world), options.experts, options.copies());
+  out.exchange = {.format = parse_row_format(options.exchange, "parallel.exchange"),
+                  .chunks = std::make_shared<Chunks>(options.chunks)};
+  if (options.route == "machines") out.experts = by_machine(out.experts);
   return out;
 }
 

@@ -3,8 +3,11 @@
 // experts.
 
 #include <moe/parallel/communicator.h>
+#include <moe/parallel/exchange.h>
 
 namespace moe::parallel {
+
+struct ParallelOptions;
 
 /// Numbers [first, first + count).
 struct Range {
@@ -43,10 +46,13 @@ struct Layout {
   /// number leaves, all ranks share the experts where neither is given. All ranks of `world` call
   /// it. Throws ConfigError unless experts · data = W.
   static Layout of(std::shared_ptr<Communicator> world, int64_t experts, int64_t data = 0);
+  /// The same, and how rows are exchanged.
+  static Layout of(std::shared_ptr<Communicator> world, const ParallelOptions& options);
 
   std::shared_ptr<Communicator> world = local();
   std::shared_ptr<Communicator> experts = local();
   std::shared_ptr<Communicator> data = local();
+  ExchangeSettings exchange = {};
 
   /// This rank's of `count` experts.
   Range experts_of(int64_t count) const {

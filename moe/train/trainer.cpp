@@ -62,8 +62,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
     : options_(options),
       folder_(folder),
       controls_(controls),
-      layout_(parallel::Layout::of(controls.group, options.parallel.experts,
-                                   options.parallel.copies())),
+      layout_(parallel::Layout::of(controls.group, options.parallel)),
       warnings_(options.train.monitor.every, /*speaks=*/leads()),
       monitor_(options.train.monitor, &warnings_) {
   const auto& o = options.train;
@@ -97,6 +96,8 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   for (const auto& why : untrained_routers(*model_)) warn(why);
   optimizer_ = make_optimizer(parameters, optimizer,
                               {.layout = layout_, .shared_out = options.parallel.shard_optimizer});
+  if (options.parallel.overlap_gradients)
+    gradients_ = std::make_unique<parallel::GradientSums>(optimizer_->parameters(), layout_);
   if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
   if (!from && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
     warn(concat("train.schedule.warmup = ", o.schedule.warmup, " takes all ",
@@ -219,7 +220,8 @@ void Trainer::step(bool last) {
                           .recompute = models::parse_recompute(o.recompute, "train.recompute"),
                           .frozen = &frozen_,
                           .count_tokens = expert_tokens_.has_value(),
-                          .consistency = o.consistency.coefficient};
+                          .consistency = o.consistency.coefficient,
+                          .gradients = gradients_.get()};
   // Routers, terms and modules of users move their state themselves.
   const auto frozen_state = frozen_.copies();
   const StepResult result =

@@ -19,6 +19,9 @@ class LocalDispatcher final : public Dispatcher {
                        "expected a group of one rank, got ",
                        shape.group ? concat(shape.group->size(), " ranks") : "no group",
                        ". Use dispatcher 'all_to_all' for more ranks, or pass parallel::local().");
+    check<ConfigError>(shape.exchange.format == parallel::RowFormat::kFull, kLocal,
+                       "expected rows in full, since none travel, got parallel.exchange with fewer "
+                       "bits. Use dispatcher 'all_to_all', or leave it out.");
   }
 
   DispatchPlan plan(const Routing& routing) const override {
