@@ -76,6 +76,9 @@ class Term : public Module {
   virtual bool over_step() const { return false; }
   /// True for terms on weights: only they are handed `BalanceInputs::weights`.
   virtual bool wants_weights() const { return false; }
+  /// Whether it drives how many experts a token gets towards top_k, which says nothing beside a
+  /// router that gives every token top_k.
+  virtual bool drives_choices() const { return false; }
   /// Called once after an optimizer step, with counts over all ranks and micro-batches.
   virtual void end_step(const StepStatistics& statistics);
 };

@@ -138,6 +138,13 @@ TEST(LayerBalance, MeasuresWhatTheRouterChoseWhenExpertsSitOut) {
                    whole->forward_tokens(x_TD, LayerContext()).hidden_TD, "evaluation");
 }
 
+TEST(LayerBalance, RefusesATermOnTheNumberOfChoicesBesideARouterThatFixesIt) {
+  auto o = options({{"relu_l1", 1}});
+  EXPECT_ERROR(make(o), "router whose rule says how many experts a token gets, got 'topk'");
+  o.router.kind = "relu";
+  EXPECT_TRUE(make(o)->named_buffers().contains("balance_relu_l1.lambda"));
+}
+
 TEST(LayerBalance, RefusesADropoutOfAllExperts) {
   auto o = options({});
   o.expert_dropout = 1;

@@ -46,7 +46,7 @@ MoELayer skewed_layer(const Size& size, const std::string& router, const std::st
   for (const auto& kind : balance::terms().names())
     // Some need a router that has what they look at, or cannot be added up in any order.
     if (kind != "orthogonality" && kind != "domain_classifier" && kind != "gate_diversity" &&
-        kind != "similarity")
+        kind != "similarity" && kind != "relu_l1")
       o.balance.push_back({kind, 0.1, {}});
   MoELayer layer(o);
   randomise(*layer, 1, 0.1);

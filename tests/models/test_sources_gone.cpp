@@ -76,6 +76,7 @@ DecoderOptions options_with(const RouterSpec& router) {
   for (const auto& term : balance::terms().names()) {
     // These look at a router's matrix, which not every one has, and have no state.
     if (term == "gate_diversity" || term == "similarity") continue;
+    if (term == "relu_l1" && router.kind != "relu") continue;
     options.uniform.moe.balance.push_back({term, 0.1, {}});
     // Not every router has a matrix.
     if (term == "orthogonality") options.uniform.moe.balance.back().options.set("of", "experts");

@@ -69,6 +69,7 @@ class ReluL1Term final : public Term {
     return (load_E * mean_E).sum() * lambda;
   }
 
+  bool drives_choices() const override { return true; }
   double value_at_balance() const override { return std::numeric_limits<double>::quiet_NaN(); }
 
   void end_step(const StepStatistics& statistics) override {

@@ -183,8 +183,13 @@ void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
   const auto taken = [&](const auto& other) { return other.name == name; };
   for (int64_t number = 2; std::any_of(balance_.begin(), balance_.end(), taken); ++number)
     name = concat(spec.kind, '_', number);
-  balance_.push_back({name, spec.own_coefficient(term_shape(), routing_blocks_),
-                      register_module("balance_" + name, spec.make(term_shape()))});
+  const auto term = register_module("balance_" + name, spec.make(term_shape()));
+  check<ConfigError>(!term->drives_choices() || !router_->takes_top_k(), "layers/moe",
+                     "expected beside the balance term '", spec.kind,
+                     "' a router whose rule says how many experts a token gets, got '",
+                     options_.router.kind, "', which gives each top_k. Set router.kind = \"relu\", "
+                     "or leave the term out.");
+  balance_.push_back({name, spec.own_coefficient(term_shape(), routing_blocks_), term});
 }
 
 void MoELayerImpl::among(int64_t routing_blocks) {
