@@ -3,12 +3,14 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include <moe/base/registry.h>
 #include <moe/flow/plan.h>
 #include <moe/flow/routing.h>
 #include <moe/ops/rows.h>
 #include <moe/parallel/communicator.h>
+#include <moe/parameters/expert_placement.h>
 
 namespace moe::dispatch {
 
@@ -17,6 +19,8 @@ struct DispatcherShape {
   int64_t num_experts = 0;
   /// The ranks that share the experts.
   std::shared_ptr<parallel::Communicator> group;
+  /// Who holds which; null: rank w share_of(num_experts, ranks, w).
+  std::shared_ptr<const ExpertPlacement> placement = {};
 };
 
 /// Token order <-> expert order, across ranks if need be. Extension point: one file in kinds/ and
@@ -41,8 +45,9 @@ class Dispatcher {
                                                       const DispatchPlan& plan) const {
     return std::nullopt;
   }
-  /// Experts first .. first + count of this rank; it may have none.
-  virtual std::pair<int64_t, int64_t> local_experts() const = 0;
+  /// The numbers of this rank's experts in the order in which plans have their rows; it may have
+  /// none.
+  virtual std::vector<int64_t> local_experts() const = 0;
 };
 
 using DispatcherRegistry = Registry<Dispatcher, DispatcherShape>;

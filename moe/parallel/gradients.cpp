@@ -4,6 +4,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/parallel/copies.h>
 #include <moe/parallel/gradients.h>
 
 namespace moe::parallel {
@@ -74,6 +75,7 @@ void reduce_all(const std::vector<Tensor>& parameters, Communicator& group) {
 void reduce_gradients(const Parameters& parameters, const Layout& layout) {
   const at::NoGradGuard no_grad;
   reduce_all(learning(parameters, /*of_experts=*/false), *layout.world);
+  collect_gradients_of_copies(parameters, *layout.experts);
   reduce_all(learning(parameters, /*of_experts=*/true), *layout.data);
 }
 

@@ -64,4 +64,11 @@ Layout Layout::of(std::shared_ptr<Communicator> world, int64_t experts, int64_t 
   return out;
 }
 
+Layout Layout::for_block(int64_t block) const {
+  Layout out = *this;
+  const auto found = placements ? placements->find(block) : Placements::const_iterator();
+  out.placement = placements && found != placements->end() ? found->second : nullptr;
+  return out;
+}
+
 }  // namespace moe::parallel

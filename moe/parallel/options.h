@@ -11,6 +11,7 @@ struct ParallelOptions {
   int64_t experts = 0;
   std::string data = "rest";
   bool shard_optimizer = false;
+  std::string placement = "";
   double timeout = 1800;
   double silence = 12;
   bool pin = true;
@@ -26,6 +27,9 @@ struct ParallelOptions {
     v("shard_optimizer", shard_optimizer,
       "keep the optimizer's state of a parameter on one of the ranks that have the parameter, each "
       "on another (ZeRO stage 1); false: on each of them");
+    v("placement", placement,
+      "a file of moe place that says which of the ranks that share experts holds which, and which "
+      "hold copies of hot ones; \"\": in the order of their numbers, as many on each");
     v("timeout", timeout,
       "seconds that a rank waits in an exchange for another that runs but does not come to it; "
       "then the run ends and names it");

@@ -23,6 +23,8 @@ struct LayerLoad {
   double tokens = 0;
   /// (R,) float64 what its router recorded; undefined: nothing.
   Tensor record_R = {};
+  /// BalanceReport::rows_X2; undefined where one rank holds all experts.
+  Tensor rows_X2 = {};
 
   double max_over_mean() const;
   /// Of the load's distribution, in nats over ln E: 1 when even; NaN without pairs.

@@ -1,5 +1,5 @@
-// W ranks, T tokens, N pairs, M of them kept, E experts, L experts on this rank, R rows for them, D
-// width, O output width.
+// W ranks, T tokens, N pairs, M of them kept, E experts, S slots of experts on ranks, L experts on
+// this rank, R rows for them, D width, O output width.
 
 #include <numeric>
 
@@ -11,11 +11,11 @@
 
 #include <moe/base/error.h>
 #include <moe/dispatch/dispatcher.h>
+#include <moe/dispatch/expert_slots.h>
 #include <moe/dispatch/sorted_pairs.h>
 #include <moe/ops/order.h>
 #include <moe/ops/rows.h>
 #include <moe/parallel/collectives.h>
-#include <moe/parallel/layout.h>
 
 namespace moe::dispatch {
 
@@ -29,38 +29,31 @@ std::vector<int64_t> numbers_of(const Tensor& values) {
   return {data, data + here.numel()};
 }
 
-/// Rank w holds experts parallel::share_of(E, W, w). Sorted pairs lie behind one another by rank,
-/// so each rank's part is sent as it is. Rows arrive by source rank, then expert; experts read them
-/// through an index, so that they are not moved again. The order within an expert is (rank, token):
-/// that of one rank that has all tokens.
+/// ExpertSlots says which rank holds which experts: by the order of their numbers, or as a
+/// placement has them. Sorted pairs lie behind one another by rank, so each rank's part is sent as
+/// it is. Rows arrive by source rank, then expert; experts read them through an index, so that they
+/// are not moved again. The order within an expert is (rank, token): that of one rank that has all
+/// tokens.
 ///
 /// Two collectives in plan (counts, token numbers), one each in dispatch and combine and in their
 /// backward passes; rows of dropped pairs stay at home.
 class AllToAllDispatcher final : public Dispatcher {
  public:
   AllToAllDispatcher(const DispatcherShape& shape, const NoOptions&)
-      : experts_(shape.num_experts), group_(shape.group) {
-    check<ConfigError>(group_ != nullptr, kAllToAll,
-                       "expected a group, got none. Pass parallel::local() for one rank.");
-    const int64_t W = group_->size();
-    mine_ = parallel::share_of(experts_, W, group_->rank());
-    for (int64_t w = 0; w < W; ++w) {
-      held_W_.push_back(parallel::share_of(experts_, W, w).count);
-      begin_W1_.push_back(begin_W1_.back() + held_W_.back());
-    }
-  }
+      : group_(checked(shape.group)),
+        slots_(shape.num_experts, *group_, shape.placement, kAllToAll) {}
 
   DispatchPlan plan(const Routing& routing) const override {
-    DispatchPlan plan = sort_pairs(routing, experts_, kAllToAll);
-    const int64_t W = group_->size(), L = mine_.count;
-    const Tensor sent_E = plan.offsets_E.slice(0, 1) - plan.offsets_E.slice(0, 0, -1);
-    const Tensor received_WL =
-        group_->all_to_all_v(sent_E, held_W_, std::vector<int64_t>(static_cast<size_t>(W), L));
+    DispatchPlan plan = sort_pairs(slots_.by_slot(routing, kAllToAll), slots_.slots(), kAllToAll);
+    const int64_t W = group_->size(), L = slots_.held_W()[static_cast<size_t>(group_->rank())];
+    const Tensor sent_S = plan.offsets_E.slice(0, 1) - plan.offsets_E.slice(0, 0, -1);
+    const Tensor received_WL = group_->all_to_all_v(
+        sent_S, slots_.held_W(), std::vector<int64_t>(static_cast<size_t>(W), L));
 
     auto exchange = std::make_shared<Exchange>();
     // The only wait for the device: sizes have to be known before rows can travel.
     const Tensor begin_W1 =
-        plan.offsets_E.index_select(0, at::tensor(begin_W1_, plan.offsets_E.options()));
+        plan.offsets_E.index_select(0, at::tensor(slots_.begin_W1(), plan.offsets_E.options()));
     const std::vector<int64_t> sizes = numbers_of(
         at::cat({begin_W1.slice(0, 1) - begin_W1.slice(0, 0, -1), received_WL.view({W, L}).sum(1)})
             .to(at::kCPU));
@@ -101,18 +94,21 @@ class AllToAllDispatcher final : public Dispatcher {
     return ops::combine_rows(back_MO, combination_of(routing, plan));
   }
 
-  std::pair<int64_t, int64_t> local_experts() const override { return {mine_.first, mine_.count}; }
+  std::vector<int64_t> local_experts() const override { return slots_.experts_of(group_->rank()); }
 
  private:
+  static std::shared_ptr<parallel::Communicator> checked(
+      std::shared_ptr<parallel::Communicator> group) {
+    check<ConfigError>(group != nullptr, kAllToAll,
+                       "expected a group, got none. Pass parallel::local() for one rank.");
+    return group;
+  }
   static int64_t total(const std::vector<int64_t>& counts) {
     return std::accumulate(counts.begin(), counts.end(), int64_t{0});
   }
 
-  const int64_t experts_;
   const std::shared_ptr<parallel::Communicator> group_;
-  parallel::Range mine_;
-  std::vector<int64_t> held_W_;          // experts of each rank
-  std::vector<int64_t> begin_W1_ = {0};  // the first of each
+  const ExpertSlots slots_;
 };
 
 }  // namespace
