@@ -16,6 +16,7 @@ using at::Tensor;
 
 struct BalanceValue;
 class EarlierLogits;
+class ExchangeErrors;
 class KeyChoices;
 
 /// What cross attention reads: sequence n of the memory for sequence n of the call.
@@ -44,6 +45,9 @@ struct PassContext {
   double budget = 1;
   /// Of decoders that read an encoder's output; null: there is none.
   std::shared_ptr<const Memory> memory = {};
+  /// Takes what rows lose that travel between ranks in fewer bits, in the pass and in the one back
+  /// (flow/exchange_errors.h); null: nobody asks.
+  std::shared_ptr<ExchangeErrors> exchange_errors = {};
 
   at::ScalarType compute_type(const Tensor& x) const {
     return compute == at::ScalarType::Undefined ? x.scalar_type() : compute;

@@ -11,12 +11,23 @@ namespace moe {
 
 using at::Tensor;
 
-/// How rows travel between ranks; made by the all-to-all dispatcher.
-struct Exchange {
+/// The rows for some experts of each rank, which travel together.
+struct ExchangedChunk {
   /// Rows to and from each rank.
   std::vector<int64_t> send, receive;
   /// (R,) int64: position in the receive buffer of each expert-ordered row, and the inverse.
   Tensor expert_order_R, arrival_order_R;
+  /// (L+1,) int64: where the chunk's rows of each expert of this rank begin; experts of other
+  /// chunks have none.
+  Tensor offsets_L;
+  /// (R,) int64: global token number of each row.
+  Tensor token_R;
+};
+
+/// How rows travel between ranks, chunk by chunk; made by the all-to-all dispatcher. Every expert
+/// is in one chunk, with all of its rows.
+struct Exchange {
+  std::vector<ExchangedChunk> chunks;
 };
 
 /// Token order <-> expert order. The dispatcher sorts; nobody else does.

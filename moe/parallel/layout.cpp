@@ -4,7 +4,9 @@
 #include <vector>
 
 #include <moe/base/error.h>
+#include <moe/parallel/by_machine.h>
 #include <moe/parallel/layout.h>
+#include <moe/parallel/options.h>
 
 namespace moe::parallel {
 
@@ -68,6 +70,14 @@ Layout Layout::for_block(int64_t block) const {
   Layout out = *this;
   const auto found = placements ? placements->find(block) : Placements::const_iterator();
   out.placement = placements && found != placements->end() ? found->second : nullptr;
+  return out;
+}
+
+Layout Layout::of(std::shared_ptr<Communicator> world, const ParallelOptions& options) {
+  Layout out = of(std::move(world), options.experts, options.copies());
+  out.exchange = {.format = parse_row_format(options.exchange, "parallel.exchange"),
+                  .chunks = std::make_shared<Chunks>(options.chunks)};
+  if (options.route == "machines") out.experts = by_machine(out.experts);
   return out;
 }
 

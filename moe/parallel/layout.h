@@ -6,9 +6,12 @@
 #include <memory>
 
 #include <moe/parallel/communicator.h>
+#include <moe/parallel/exchange.h>
 #include <moe/parameters/expert_placement.h>
 
 namespace moe::parallel {
+
+struct ParallelOptions;
 
 /// Numbers [first, first + count).
 struct Range {
@@ -51,6 +54,8 @@ struct Layout {
   /// number leaves, all ranks share the experts where neither is given. All ranks of `world` call
   /// it. Throws ConfigError unless experts · data = W.
   static Layout of(std::shared_ptr<Communicator> world, int64_t experts, int64_t data = 0);
+  /// The same, and how rows are exchanged.
+  static Layout of(std::shared_ptr<Communicator> world, const ParallelOptions& options);
 
   std::shared_ptr<Communicator> world = local();
   std::shared_ptr<Communicator> experts = local();
@@ -59,6 +64,7 @@ struct Layout {
   std::shared_ptr<const Placements> placements = {};
   /// Of the block that the layout was handed to (for_block); null: share_of.
   std::shared_ptr<const ExpertPlacement> placement = {};
+  ExchangeSettings exchange = {};
 
   /// This layout for what a block holds.
   Layout for_block(int64_t block) const;

@@ -2,7 +2,9 @@
 #include <cmath>
 
 #include <moe/base/error.h>
+#include <moe/parallel/chunks.h>
 #include <moe/parallel/options.h>
+#include <moe/parallel/row_format.h>
 
 namespace moe::parallel {
 
@@ -12,6 +14,9 @@ void ParallelOptions::validate(const std::string& place) const {
   check<ConfigError>(data == "rest" || copies() > 0, "config", "expected '", place,
                      ".data' to be \"rest\" or a number of at least 1 as text, got \"", data,
                      "\". Correct it.");
+  parse_row_format(exchange, place + ".exchange");
+  Chunks(chunks, place + ".chunks");
+  check_one_of("config", place + ".route", route, {"direct", "machines"});
   check<ConfigError>(std::isfinite(timeout) && timeout > 0, "config", "expected '", place,
                      ".timeout' to be a number of seconds above 0, got ", timeout, ". Correct it.");
   // Below a few signs of life a busy machine looks like a dead one.

@@ -12,6 +12,10 @@ struct ParallelOptions {
   std::string data = "rest";
   bool shard_optimizer = false;
   std::string placement = "";
+  std::string exchange = "full";
+  int64_t chunks = 1;
+  std::string route = "direct";
+  bool overlap_gradients = false;
   double timeout = 1800;
   double silence = 12;
   bool pin = true;
@@ -30,6 +34,22 @@ struct ParallelOptions {
     v("placement", placement,
       "a file of moe place that says which of the ranks that share experts holds which, and which "
       "hold copies of hot ones; \"\": in the order of their numbers, as many on each");
+    v("exchange", exchange,
+      "how the numbers of rows (and of their gradients) travel to experts and back: full, as the "
+      "products have them; bfloat16; or in 8 bits and a scale a row, float8 (e4m3) or int8; what "
+      "that loses is in metrics.jsonl");
+    v("chunks", chunks,
+      "parts in which rows travel while experts compute on those that are there, each with some of "
+      "a rank's experts (so at most these); 0: measured in the first steps, 1 where more do not "
+      "pay; results are the same");
+    v("route", route,
+      "how rows reach ranks on other machines: direct, from rank to rank; machines, inside the "
+      "machine first and then between machines in fewer, larger messages, with as many ranks on "
+      "each; results are the same");
+    v("overlap_gradients", overlap_gradients,
+      "send sums of gradients while the backward pass of a step's last micro-batch makes the "
+      "others, instead of behind it; takes memory for the gradients once more; results are the "
+      "same");
     v("timeout", timeout,
       "seconds that a rank waits in an exchange for another that runs but does not come to it; "
       "then the run ends and names it");

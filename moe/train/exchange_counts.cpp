@@ -19,13 +19,14 @@ LayerExchange& entry_of(std::vector<LayerExchange>& layers, int64_t layer) {
 }  // namespace
 
 ExchangeCounts::ExchangeCounts(const models::Model& model, at::ScalarType type,
+                               parallel::RowFormat format,
                                std::map<int64_t, cluster::PredictedRows> predicted)
     : predicted_(std::move(predicted)) {
   const auto blocks = model.blocks();
   for (size_t i = 0; i < blocks.size(); ++i)
     if (const auto* mixture = blocks[i]->feed_forward().mixture())
       row_bytes_[static_cast<int64_t>(i)] =
-          mixture->options().d_model * static_cast<int64_t>(c10::elementSize(type));
+          parallel::row_bytes(mixture->options().d_model, type, format);
 }
 
 void ExchangeCounts::add(int64_t step, const std::vector<LayerLoad>& layers) {

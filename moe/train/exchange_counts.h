@@ -4,6 +4,7 @@
 #include <map>
 #include <vector>
 
+#include <moe/parallel/row_format.h>
 #include <moe/train/exchange.h>
 #include <moe/train/step.h>
 
@@ -12,8 +13,8 @@ namespace moe::train {
 /// Adds up what the steps of a run report.
 class ExchangeCounts {
  public:
-  /// `type`: what rows are sent as; `predicted`: by layer.
-  ExchangeCounts(const models::Model& model, at::ScalarType type,
+  /// `type`: of the numbers of rows; `format`: what they travel as; `predicted`: by layer.
+  ExchangeCounts(const models::Model& model, at::ScalarType type, parallel::RowFormat format,
                  std::map<int64_t, cluster::PredictedRows> predicted);
 
   void begin(int64_t step) { summary_ = {step, step, {}}; }

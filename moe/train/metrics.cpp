@@ -31,10 +31,16 @@ using Numbers = std::vector<std::pair<std::string, double>>;
 
 Numbers numbers_of(const LayerLoad& layer) {
   const bool is_empty = layer.load_E.sum().item<double>() == 0;
-  return {{"max_over_mean", is_empty ? std::nan("") : layer.max_over_mean()},
-          {"entropy", layer.entropy()},
-          {"dropped", layer.dropped},
-          {"unused", static_cast<double>(layer.unused())}};
+  Numbers out = {{"max_over_mean", is_empty ? std::nan("") : layer.max_over_mean()},
+                 {"entropy", layer.entropy()},
+                 {"dropped", layer.dropped},
+                 {"unused", static_cast<double>(layer.unused())}};
+  if (const auto& exchange = layer.exchange)
+    out.insert(out.end(), {{"exchange_cosine", exchange->forward.cosine},
+                           {"exchange_error", exchange->forward.relative},
+                           {"exchange_cosine_backward", exchange->backward.cosine},
+                           {"exchange_error_backward", exchange->backward.relative}});
+  return out;
 }
 
 Json layer_json(const LayerLoad& layer, const ExpertNews& news) {

@@ -1,12 +1,15 @@
 // E experts.
 #include <algorithm>
+#include <chrono>
 #include <cmath>
+#include <cstdio>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/xlogy.h>
 #include <ATen/ops/zeros.h>
 
+#include <moe/base/log.h>
 #include <moe/base/random.h>
 #include <moe/objectives/evaluate.h>
 #include <moe/objectives/policy_loss.h>
@@ -92,6 +95,34 @@ class Totals {
   std::vector<Term> terms_;
 };
 
+/// What the rows of each layer lost on their way, over all ranks.
+void add_exchange_errors(std::vector<LayerLoad>& layers, const ExchangeErrors& errors,
+                         parallel::Communicator& world) {
+  if (errors.empty()) return;
+  Tensor sums_n4 = errors.sums();
+  world.all_reduce(sums_n4);
+  const auto by_layer = errors.by_layer(sums_n4);
+  for (auto& layer : layers)
+    if (const auto found = by_layer.find(layer.layer); found != by_layer.end())
+      layer.exchange = found->second;
+}
+
+using Clock = std::chrono::steady_clock;
+
+/// Lets the number of chunks follow from what a step took.
+void measure_chunks(const parallel::Layout& layout, Clock::time_point began) {
+  if (!layout.exchange.chunks) return;
+  const double seconds = std::chrono::duration<double>(Clock::now() - began).count();
+  const auto choice = layout.exchange.chunks->end_step(seconds, *layout.world);
+  if (!choice || !layout.leads()) return;
+  char times[64];
+  std::snprintf(times, sizeof times, "%.3g s a step, %.3g s", choice->seconds,
+                choice->seconds_of_one);
+  log::info(concat("rows travel in ", choice->chunks,
+                   choice->chunks == 1 ? " chunk, as measured: " : " chunks, as measured: ", times,
+                   " with 1"));
+}
+
 /// The first pass is the one that a step without consistency has.
 uint64_t seed_of_pass(uint64_t seed, int64_t pass) {
   return pass == 0 ? seed : hash_name(concat("pass ", pass, " of ", seed));
@@ -119,6 +150,7 @@ int64_t LayerLoad::unused() const {
 
 StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Batch>& read,
                             int64_t step, const Parameters& parameters) {
+  const auto began = Clock::now();
   const RandomKey random = {inputs.seed, static_cast<uint64_t>(step), 0};
   std::vector<data::Batch> micro_batches;
   for (const auto& batch : read) micro_batches.push_back(inputs.objective.prepared(batch, random));
@@ -134,6 +166,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   const double count = std::max(1.0, over_all_ranks(static_cast<double>(targets)));
 
   Totals totals;
+  const auto exchange_errors = std::make_shared<ExchangeErrors>();
   double task_loss = 0, balance_loss = 0;  // of this rank; of all ranks
   double divergence = 0;                   // of this rank
   const int64_t number_of_passes = inputs.consistency > 0 ? 2 : 1;
@@ -147,6 +180,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
     context.recompute = inputs.recompute;
     context.counts_so_far = totals.counts();
     context.sums_so_far = totals.layer_sums_;
+    context.exchange_errors = exchange_errors;
     std::vector<models::ModelOutput> passes;
     Tensor loss = at::zeros({}, at::TensorOptions(at::kDouble).device(device));
     for (int64_t pass = 0; pass < number_of_passes; ++pass) {
@@ -174,10 +208,15 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
       loss = loss + apart * inputs.consistency;
       divergence += apart.item<double>();
     }
+    if (inputs.gradients && &on_host == &micro_batches.back()) inputs.gradients->begin();
     loss.backward();
   }
-  parallel::reduce_gradients(parameters, inputs.layout);
+  if (inputs.gradients)
+    inputs.gradients->finish();
+  else
+    parallel::reduce_gradients(parameters, inputs.layout);
   if (inputs.frozen) inputs.frozen->clear_gradients();
+  add_exchange_errors(totals.layers_, *exchange_errors, *inputs.layout.world);
   for (Tensor& tokens_E : totals.tokens_) inputs.layout.world->all_reduce(tokens_E);
 
   StepResult result;
@@ -192,6 +231,7 @@ StepResult forward_backward(const StepInputs& inputs, const std::vector<data::Ba
   result.expert_tokens = totals.tokens_;
   result.gradient_norm = gradient_norm(parameters, inputs.layout);
   result.finite = std::isfinite(result.loss) && std::isfinite(result.gradient_norm);
+  measure_chunks(inputs.layout, began);
   return result;
 }
 

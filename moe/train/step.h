@@ -1,13 +1,16 @@
 #pragma once
 // E experts.
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include <moe/data/batch.h>
+#include <moe/flow/exchange_errors.h>
 #include <moe/models/model.h>
 #include <moe/objectives/objective.h>
+#include <moe/parallel/gradients.h>
 #include <moe/parameters/list.h>
 
 namespace moe::train {
@@ -25,6 +28,8 @@ struct LayerLoad {
   Tensor record_R = {};
   /// BalanceReport::rows_X2; undefined where one rank holds all experts.
   Tensor rows_X2 = {};
+  /// What its rows lost on their way, where they travel in fewer bits.
+  std::optional<ExchangeError> exchange = {};
 
   double max_over_mean() const;
   /// Of the load's distribution, in nats over ln E: 1 when even; NaN without pairs.
@@ -61,6 +66,8 @@ struct StepInputs {
   bool count_tokens = false;
   /// ConsistencyOptions::coefficient; above 0 every micro-batch is run twice.
   double consistency = 0;
+  /// Adds the gradients while the last backward pass makes them; null: behind it.
+  parallel::GradientSums* gradients = nullptr;
 };
 
 /// Forward and backward over this rank's rows of the micro-batches of optimizer step `step`; leaves

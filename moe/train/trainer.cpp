@@ -51,8 +51,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
     : options_(options),
       folder_(folder),
       controls_(controls),
-      layout_(parallel::Layout::of(controls.group, options.parallel.experts,
-                                   options.parallel.copies())),
+      layout_(parallel::Layout::of(controls.group, options.parallel)),
       warnings_(options.train.monitor.every, /*speaks=*/leads()),
       monitor_(options.train.monitor, &warnings_) {
   const auto& o = options.train;
@@ -70,7 +69,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   layout_.placements = placement.layers;
   model_ = models::make_model(options.model, {.layout = layout_});
   exchange_.emplace(*model_, o.dtype == "bfloat16" ? compute_type(o) : parameter_type(o),
-                    std::move(placement.predicted));
+                    layout_.exchange.format, std::move(placement.predicted));
   const auto traits = model_->traits();
   check_reads(traits, *dataset_, o.init);
   objective_ =
@@ -90,6 +89,8 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   for (const auto& why : untrained_routers(*model_)) warn(why);
   optimizer_ = make_optimizer(parameters, optimizer,
                               {.layout = layout_, .shared_out = options.parallel.shard_optimizer});
+  if (options.parallel.overlap_gradients)
+    gradients_ = std::make_unique<parallel::GradientSums>(optimizer_->parameters(), layout_);
   if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
   if (!from && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
     warn(concat("train.schedule.warmup = ", o.schedule.warmup, " takes all ",
@@ -212,7 +213,8 @@ void Trainer::step(bool last) {
                           .recompute = models::parse_recompute(o.recompute, "train.recompute"),
                           .frozen = &frozen_,
                           .count_tokens = expert_tokens_.has_value(),
-                          .consistency = o.consistency.coefficient};
+                          .consistency = o.consistency.coefficient,
+                          .gradients = gradients_.get()};
   // Routers, terms and modules of users move their state themselves.
   const auto frozen_state = frozen_.copies();
   const StepResult result =

@@ -85,6 +85,7 @@ class Trainer {
   std::shared_ptr<models::Model> model_;
   std::shared_ptr<const objectives::Objective> objective_;
   std::shared_ptr<Optimizer> optimizer_;
+  std::unique_ptr<parallel::GradientSums> gradients_;  // where they travel during backward passes
   FrozenState frozen_;
   std::optional<ExpertTokenCounts> expert_tokens_;  // where idle experts do not decay
   PeriodicWarnings warnings_;

@@ -270,8 +270,9 @@ TEST(AllToAllDispatcher, SendsNoDroppedPair) {
   const auto dispatcher = make("all_to_all", moe::parallel::local());
   const DispatchPlan plan = dispatcher->plan(routing);
   ASSERT_TRUE(plan.exchange);
-  EXPECT_EQ(plan.exchange->send, std::vector<int64_t>{kept});
-  EXPECT_EQ(plan.exchange->receive, std::vector<int64_t>{kept});
+  ASSERT_EQ(plan.exchange->chunks.size(), 1);
+  EXPECT_EQ(plan.exchange->chunks[0].send, std::vector<int64_t>{kept});
+  EXPECT_EQ(plan.exchange->chunks[0].receive, std::vector<int64_t>{kept});
   EXPECT_EQ(plan.token_R.size(0), kept);
 }
 
@@ -279,7 +280,8 @@ TEST(AllToAllDispatcher, OrdersAreInverse) {
   run_ranks(3, [](const Group& group) {
     const auto dispatcher = make("all_to_all", group);
     const DispatchPlan plan = dispatcher->plan(ragged(7 * (group->rank() + 1)));
-    const Tensor there = plan.exchange->expert_order_R, back = plan.exchange->arrival_order_R;
+    const Tensor there = plan.exchange->chunks[0].expert_order_R,
+                 back = plan.exchange->chunks[0].arrival_order_R;
     EXPECT_TRUE(there.index_select(0, back).equal(at::arange(there.size(0), at::kLong)));
     EXPECT_EQ(plan.offsets_L[kExperts / 3].item<int64_t>(), there.size(0));
   });

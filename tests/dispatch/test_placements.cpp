@@ -72,7 +72,9 @@ TEST_P(Placements, EqualTheNaiveLoopForwardAndGradient) {
           dispatching::differentiate(x_TD, routing, w_EOD, coefficient_TO, dispatching::naive);
       run_ranks(W, [&](const Group& group) {
         const auto dispatcher =
-            dispatch::dispatchers().at("all_to_all").make({kExperts, group, placement}, {});
+            dispatch::dispatchers()
+                .at("all_to_all")
+                .make({.num_experts = kExperts, .group = group, .placement = placement}, {});
         const int64_t begin = T * group->rank() / W, end = T * (group->rank() + 1) / W;
         const Tensor held_L = at::tensor(dispatcher->local_experts(), at::kLong);
         const Routing mine = dispatching::part_of(routing, begin, end);
@@ -109,7 +111,9 @@ TEST_P(Placements, SendEachRankItsExpertsRowsAndCopiesAsMany) {
   const Tensor load_E = routing.counts_E();
   run_ranks(W, [&](const Group& group) {
     const auto dispatcher =
-        dispatch::dispatchers().at("all_to_all").make({kExperts, group, placement}, {});
+        dispatch::dispatchers()
+            .at("all_to_all")
+            .make({.num_experts = kExperts, .group = group, .placement = placement}, {});
     const int64_t begin = 60 * group->rank() / W, end = 60 * (group->rank() + 1) / W;
     const DispatchPlan plan = dispatcher->plan(dispatching::part_of(routing, begin, end));
     const auto held = dispatcher->local_experts();
@@ -128,7 +132,7 @@ TEST_P(Placements, SendEachRankItsExpertsRowsAndCopiesAsMany) {
     }
     Tensor rows_X2 = dispatch::rows_sent(plan, *group);
     int64_t arrived = 0;
-    for (const int64_t rows : plan.exchange->receive) arrived += rows;
+    for (const int64_t rows : plan.exchange->chunks.at(0).receive) arrived += rows;
     const int64_t others =
         rows_X2.slice(0, 0, W).sum().item<int64_t>() - rows_X2[group->rank()].item<int64_t>();
     EXPECT_EQ(rows_X2[W].item<int64_t>(), others);
@@ -170,7 +174,9 @@ TEST(ExpertSlots, RefuseAPlacementOfOthers) {
     const auto placement = std::make_shared<const ExpertPlacement>(
         Ranks(static_cast<size_t>(experts), std::vector<int64_t>{0}), ranks);
     return message_of([&] {
-      dispatch::dispatchers().at("all_to_all").make({kExperts, group, placement}, {});
+      dispatch::dispatchers()
+          .at("all_to_all")
+          .make({.num_experts = kExperts, .group = group, .placement = placement}, {});
     });
   };
   EXPECT_PRED2(contains, message(kExperts + 1, 1), "expected a placement of 12 experts on 1 ranks");

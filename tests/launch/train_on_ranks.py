@@ -51,6 +51,30 @@ class TrainOnRanks(unittest.TestCase):
                 self.assertEqual(result.stderr.count("training "), 1, result.stderr)
                 self.assertIn(f"{ranks} ranks on 1 machine", result.stderr)
 
+    def test_exchange_in_other_ways_with_the_same_results(self):
+        self.trained(1, "one")
+        ways = {"chunks": ["parallel.chunks=2", "parallel.overlap_gradients=true"],
+                "measured": ["parallel.chunks=0", "parallel.route=machines"]}
+        for name, settings in ways.items():
+            words = [word for setting in settings for word in ("--set", setting)]
+            for ranks in (1, 2, 3, 4):
+                with self.subTest(way=name, ranks=ranks):
+                    self.trained(ranks, f"{name}{ranks}", *words)
+                    self.expect_same(f"{name}{ranks}", "one")
+
+    def test_exchange_in_fewer_bits_and_say_what_it_loses(self):
+        words = ["--set", "parallel.exchange=int8"]
+        for ranks in (1, 2, 3):
+            self.trained(ranks, f"int8_{ranks}", *words)
+        for ranks in (2, 3):
+            self.expect_same(f"int8_{ranks}", "int8_1")
+        layer = tiny_run.metrics(self.folder / "int8_2")[0]["layers"][0]
+        self.assertGreater(layer["exchange_cosine"], 0.999)
+        self.assertLess(layer["exchange_error_backward"], 0.05)
+        refused = self.train(2, "refused", "--set", "parallel.exchange=int4")
+        self.assertEqual(refused.returncode, 2, refused.stderr)
+        self.assertIn("expected parallel.exchange to be one of full, bfloat16, float8, int8", refused.stderr)
+
     def test_go_on_with_another_number_of_ranks(self):
         self.trained(1, "whole")
         self.trained(3, "run", "--max-steps", "10")

@@ -12,6 +12,7 @@
 #include <moe/experts/modules.h>
 #include <moe/train/optimizer.h>
 
+#include "tests/support/forwarding_group.h"
 #include "tests/support/message_of.h"
 #include "tests/train/rank_runs.h"
 #include "tests/train/tiny_bench.h"
@@ -19,14 +20,18 @@
 namespace moe::test::layouts_test {
 namespace {
 
-/// W ranks, of which groups of X share the experts; whether the optimizer's state is shared out.
+/// W ranks, of which groups of X share the experts; whether the optimizer's state is shared out;
+/// in how many chunks rows travel; whether gradients do during the backward pass.
 struct Arrangement {
   int64_t ranks = 1;
   int64_t experts = 0;
   bool shared_out = false;
+  int64_t chunks = 1;
+  bool overlap = false;
 
   std::string name() const {
-    return concat(experts, "x", ranks / experts, shared_out ? "_shared_out" : "");
+    return concat(experts, "x", ranks / experts, shared_out ? "_shared_out" : "",
+                  chunks == 1 ? "" : concat("_chunks_", chunks), overlap ? "_overlap" : "");
   }
 };
 
@@ -35,6 +40,7 @@ struct Work {
   std::string name;
   std::string optimizer = "adamw";
   int64_t num_experts = 8;
+  std::string exchange = "full";
 };
 
 std::vector<Work> works() {
@@ -44,6 +50,10 @@ std::vector<Work> works() {
           {"two_experts", "muon", 2},
           {"terms_on_weights", "adamw", 5},
           {"modules", "adamw", 5},
+          {"int8", "adamw", 8, "int8"},
+          {"float8", "adamw", 5, "float8"},
+          {"bfloat16", "adamw", 5, "bfloat16"},
+          {"recomputed"},
           {"restarts"}};
 }
 
@@ -75,6 +85,8 @@ void register_modules() {
 train::RunOptions options_of(const Work& work, const Path& folder) {
   auto run = run_of_ranks(folder, work.optimizer);
   run.train.batch = 6;  // not one a rank of 8
+  run.parallel.exchange = work.exchange;
+  if (work.name == "recomputed") run.train.recompute = "blocks";
   if (work.name == "restarts") {
     change_model(run, [](auto& model) {
       model.uniform.moe.router = {.kind = "topk"};
@@ -136,6 +148,8 @@ train::RunOptions arranged(const Work& work, const Arrangement& arrangement) {
   auto out = OneRank::made().options(work);
   out.parallel.experts = arrangement.experts;
   out.parallel.shard_optimizer = arrangement.shared_out;
+  out.parallel.chunks = arrangement.chunks;
+  out.parallel.overlap_gradients = arrangement.overlap;
   return out;
 }
 
@@ -165,6 +179,24 @@ std::vector<Case> cases() {
   out.push_back({"modules", {3, 3}});
   out.push_back({"modules", {4, 2, true}});
   out.push_back({"modules", {6, 6}});
+  // Chunks: as many as a rank has experts, more, and as measured.
+  for (const Arrangement& one : std::vector<Arrangement>{{1, 1, false, 4},
+                                                         {2, 2, false, 2},
+                                                         {2, 2, false, 0},
+                                                         {3, 3, false, 3, true},
+                                                         {4, 4, true, 8, true},
+                                                         {4, 2, false, 4, true}})
+    out.push_back({"adamw", one});
+  out.push_back({"muon", {3, 1, true, 1, true}});
+  out.push_back({"five_experts", {3, 3, false, 2, true}});
+  out.push_back({"two_experts", {4, 4, false, 2}});
+  out.push_back({"modules", {3, 3, false, 2}});
+  out.push_back({"recomputed", {4, 2, false, 2, true}});
+  // Rows in fewer bits: those of one rank are rounded too.
+  out.push_back({"int8", {2, 2}});
+  out.push_back({"int8", {4, 2, false, 4, true}});
+  out.push_back({"float8", {3, 3, false, 2}});
+  out.push_back({"bfloat16", {4, 4}});
   out.push_back({"restarts", {4, 2, true}});
   out.push_back({"restarts", {3, 3}});
   return out;
@@ -225,55 +257,40 @@ TEST(Layout, SeesTheWorkThatTheCasesAreFor) {
   })) << restarts.back();
 }
 
+TEST(Layout, MetricsSayWhatRowsLoseInFewerBits) {
+  for (const char* name : {"int8", "float8", "bfloat16"}) {
+    const auto lines = metric_lines(OneRank::made().run(work_called(name)));
+    const auto& layer = lines.back().contains("eval") ? lines[lines.size() - 2]["layers"][1]
+                                                      : lines.back()["layers"][1];
+    for (const char* way : {"", "_backward"}) {
+      const double cosine = layer[concat("exchange_cosine", way)],
+                   error = layer[concat("exchange_error", way)];
+      EXPECT_GT(cosine, 0.99) << name << way;
+      EXPECT_LT(cosine, 1) << name << way;
+      EXPECT_GT(error, 1e-4) << name << way;
+      EXPECT_LT(error, 0.1) << name << way;
+      // A small error e turns a row by about e.
+      EXPECT_NEAR(2 * (1 - cosine), error * error, 0.3 * error * error) << name << way;
+    }
+  }
+  const auto full = metric_lines(OneRank::made().run(work_called("adamw")));
+  EXPECT_EQ(full.front().dump().find("exchange"), std::string::npos);
+}
+
 /// Counts the all-reduces of more numbers than statistics have.
-class CountingGroup final : public parallel::Communicator {
+class CountingGroup final : public ForwardingGroup {
  public:
-  explicit CountingGroup(std::shared_ptr<parallel::Communicator> group)
-      : group_(std::move(group)) {}
-  int64_t rank() const override { return group_->rank(); }
-  int64_t size() const override { return group_->size(); }
+  using ForwardingGroup::ForwardingGroup;
   void all_reduce(at::Tensor& values, parallel::Reduce reduce) override {
     if (values.numel() > 500) ++large;
-    group_->all_reduce(values, reduce);
-  }
-  at::Tensor reduce_scatter_v(const at::Tensor& rows, const std::vector<int64_t>& counts,
-                              parallel::Reduce reduce) override {
-    return group_->reduce_scatter_v(rows, counts, reduce);
-  }
-  at::Tensor all_to_all_v(const at::Tensor& rows, const std::vector<int64_t>& send,
-                          const std::vector<int64_t>& receive) override {
-    return group_->all_to_all_v(rows, send, receive);
+    ForwardingGroup::all_reduce(values, reduce);
   }
   parallel::Started start_all_reduce(at::Tensor values, parallel::Reduce reduce) override {
     if (values.numel() > 500) ++large;
-    return group_->start_all_reduce(std::move(values), reduce);
-  }
-  parallel::Started start_reduce_scatter_v(const at::Tensor& rows,
-                                           const std::vector<int64_t>& counts,
-                                           parallel::Reduce reduce) override {
-    return group_->start_reduce_scatter_v(rows, counts, reduce);
-  }
-  parallel::Started start_all_to_all_v(const at::Tensor& rows, const std::vector<int64_t>& send,
-                                       const std::vector<int64_t>& receive) override {
-    return group_->start_all_to_all_v(rows, send, receive);
-  }
-  parallel::Started start_all_gather_v(const at::Tensor& rows,
-                                       const std::vector<int64_t>& counts) override {
-    return group_->start_all_gather_v(rows, counts);
-  }
-  at::Tensor all_gather_v(const at::Tensor& rows, const std::vector<int64_t>& counts) override {
-    return group_->all_gather_v(rows, counts);
-  }
-  void broadcast(at::Tensor& values, int64_t root) override { group_->broadcast(values, root); }
-  void barrier() override { group_->barrier(); }
-  std::shared_ptr<parallel::Communicator> split(int64_t color, int64_t key) override {
-    return group_->split(color, key);
+    return ForwardingGroup::start_all_reduce(std::move(values), reduce);
   }
 
   int64_t large = 0;
-
- private:
-  std::shared_ptr<parallel::Communicator> group_;
 };
 
 TEST(Layout, SendsGradientsOnceAStepHoweverManyMicroBatches) {
@@ -312,6 +329,10 @@ TEST(Layout, OfThePageIsOneThatRunsTake) {
   EXPECT_EQ(options.parallel.experts, 4);
   EXPECT_EQ(options.parallel.copies(), 0);
   EXPECT_TRUE(options.parallel.shard_optimizer);
+  EXPECT_EQ(options.parallel.exchange, "bfloat16");
+  EXPECT_EQ(options.parallel.chunks, 0);
+  EXPECT_EQ(options.parallel.route, "machines");
+  EXPECT_TRUE(options.parallel.overlap_gradients);
 }
 
 TEST(Layout, ThatTheRanksDoNotFillIsRefusedOnAllOfThem) {
@@ -329,6 +350,21 @@ TEST(Layout, ThatTheRanksDoNotFillIsRefusedOnAllOfThem) {
   EXPECT_PRED2(contains, start(0, "3"), "parallel.data, the copies of all experts, to divide");
   EXPECT_PRED2(contains, start(0, "two"), "'parallel.data' to be \"rest\" or a number");
   EXPECT_PRED2(contains, start(-1, "rest"), "'parallel.experts' to be at least 0");
+}
+
+TEST(Layout, RefusesExchangesThatThereAreNot) {
+  const auto refused = [](const auto& change) {
+    parallel::ParallelOptions options;
+    change(options);
+    return message_of([&] { options.validate("parallel"); });
+  };
+  EXPECT_PRED2(contains, refused([](auto& o) { o.exchange = "int4"; }),
+               "expected parallel.exchange to be one of full, bfloat16, float8, int8, got 'int4'");
+  EXPECT_PRED2(contains, refused([](auto& o) { o.chunks = -1; }),
+               "expected 'parallel.chunks' in [0, 1024], got -1");
+  EXPECT_PRED2(contains, refused([](auto& o) { o.route = "machine"; }),
+               "expected parallel.route to be one of direct, machines, got 'machine'. Did you mean "
+               "'machines'?");
 }
 
 }  // namespace

@@ -143,15 +143,19 @@ void write_placement(const Path& path, const std::string& how, int64_t E, int64_
 }
 
 /// W ranks, of which groups of X share experts that lie as `how` says, "" for in order; whether
-/// the optimizer's state is shared out.
+/// the optimizer's state is shared out; in how many chunks rows travel, and whether gradients do
+/// during the backward pass.
 struct Arrangement {
   int64_t ranks = 1, experts = 0;
   std::string how = "";
   bool shared_out = false;
+  int64_t chunks = 1;
+  bool overlap = false;
 
   std::string name() const {
     return concat(experts, "x", ranks / experts, how.empty() ? "" : "_" + how,
-                  shared_out ? "_shared_out" : "");
+                  shared_out ? "_shared_out" : "", chunks == 1 ? "" : concat("_chunks_", chunks),
+                  overlap ? "_overlap" : "");
   }
 };
 
@@ -163,6 +167,8 @@ class PlacedRuns : public testing::Test {
     auto out = OneRank::made().options(work);
     out.parallel.experts = to.experts;
     out.parallel.shard_optimizer = to.shared_out;
+    out.parallel.chunks = to.chunks;
+    out.parallel.overlap_gradients = to.overlap;
     if (!to.how.empty()) {
       out.parallel.placement = path(to.name() + ".json").string();
       write_placement(out.parallel.placement, to.how, experts_of(work), to.experts);
@@ -189,15 +195,19 @@ TEST_P(EachPlacement, TrainsAsOneRankDoes) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, EachPlacement,
-    testing::Values(Case{"adamw", {2, 2, "turns"}}, Case{"adamw", {3, 3, "last"}},
-                    Case{"adamw", {4, 4, "copies"}}, Case{"adamw", {2, 2, "hot"}},
-                    Case{"adamw", {4, 2, "copies", true}}, Case{"adamw", {3, 3, "copies", true}},
-                    Case{"muon", {3, 3, "copies"}}, Case{"muon", {4, 2, "last", true}},
-                    Case{"five", {4, 4, "hot"}}, Case{"five", {3, 3, "copies"}},
-                    Case{"terms_on_weights", {3, 3, "copies"}},
-                    Case{"terms_on_weights", {4, 2, "hot"}}, Case{"widths", {3, 3, "copies"}},
-                    Case{"modules", {3, 3, "last"}}, Case{"modules", {4, 2, "turns", true}},
-                    Case{"restarts", {3, 3, "copies"}}, Case{"restarts", {4, 2, "hot", true}}),
+    testing::Values(
+        Case{"adamw", {2, 2, "turns"}}, Case{"adamw", {3, 3, "last"}},
+        Case{"adamw", {4, 4, "copies"}}, Case{"adamw", {2, 2, "hot"}},
+        Case{"adamw", {4, 2, "copies", true}}, Case{"adamw", {3, 3, "copies", true}},
+        Case{"muon", {3, 3, "copies"}}, Case{"muon", {4, 2, "last", true}},
+        Case{"five", {4, 4, "hot"}}, Case{"five", {3, 3, "copies"}},
+        Case{"terms_on_weights", {3, 3, "copies"}}, Case{"terms_on_weights", {4, 2, "hot"}},
+        Case{"widths", {3, 3, "copies"}}, Case{"modules", {3, 3, "last"}},
+        Case{"modules", {4, 2, "turns", true}}, Case{"adamw", {3, 3, "copies", false, 3, true}},
+        Case{"adamw", {4, 2, "hot", true, 4, true}}, Case{"modules", {3, 3, "last", false, 2}},
+        Case{"adamw", {3, 3, "copies", false, 3, true}},
+        Case{"adamw", {4, 2, "hot", true, 4, true}}, Case{"modules", {3, 3, "last", false, 2}},
+        Case{"restarts", {3, 3, "copies"}}, Case{"restarts", {4, 2, "hot", true}}),
     [](const auto& info) { return info.param.work + "_" + info.param.arrangement.name(); });
 
 struct Move {

@@ -83,26 +83,35 @@ TEST_P(RouterRun, LearnsAndResumesBitForBit) {
 INSTANTIATE_TEST_SUITE_P(Kinds, RouterRun, testing::ValuesIn(cases()),
                          [](const auto& info) { return info.param.name; });
 
-/// A buffer of the first MoE layer after `steps` steps of the trainer.
-Tensor state_after(Bench& bench, const std::string& name, int64_t steps) {
-  const auto optimizer = train::make_optimizer(bench.parameters, {.lr = 0.01});
-  for (int64_t step = 0; step < steps; ++step) {
-    const auto result = bench.run(step, 1);
-    optimizer->step(0.01, step);
-    optimizer->zero_gradients();
-    std::vector<StepStatistics> statistics;
-    for (const auto& layer : result.layers)
-      statistics.push_back({.counts_E = layer.load_E.to(at::kLong),
-                            .step = step,
-                            .tokens = static_cast<int64_t>(layer.tokens),
-                            .task_loss = result.task_loss,
-                            .record_R = layer.record_R});
-    bench.model->end_step(statistics);
-  }
+/// One step of the trainer; what its routers started anew begins with no moments.
+void take_step(Bench& bench, train::Optimizer& optimizer, int64_t step) {
+  const auto result = bench.run(step, 1);
+  optimizer.step(0.01, step);
+  optimizer.zero_gradients();
+  std::vector<StepStatistics> statistics;
+  for (const auto& layer : result.layers)
+    statistics.push_back({.counts_E = layer.load_E.to(at::kLong),
+                          .step = step,
+                          .tokens = static_cast<int64_t>(layer.tokens),
+                          .task_loss = result.task_loss,
+                          .record_R = layer.record_R});
+  bench.model->end_step(statistics);
+  train::clear_started(*bench.model, optimizer);
+}
+
+/// A buffer of the first MoE layer.
+Tensor state(const Bench& bench, const std::string& name) {
   for (const auto& buffer : bench.model->named_buffers())
     if (buffer.key().ends_with(name)) return buffer.value();
   ADD_FAILURE() << "no " << name;
   return {};
+}
+
+/// The same after `steps` steps.
+Tensor state_after(Bench& bench, const std::string& name, int64_t steps) {
+  const auto optimizer = train::make_optimizer(bench.parameters, {.lr = 0.01});
+  for (int64_t step = 0; step < steps; ++step) take_step(bench, *optimizer, step);
+  return state(bench, name);
 }
 
 TEST(RouterState, FollowsTheStepsOfATraining) {
@@ -125,6 +134,46 @@ TEST(RouterState, FollowsTheStepsOfATraining) {
     Bench bench(run_with(folder.path(), QuantileRouter{.renormalise = false}, none));
     EXPECT_GT(state_after(bench, "router.selection_bias", 2).abs().max().item<double>(), 0);
   }
+}
+
+TEST(DynMoERun, AnExpertLeavesAndComesBackWithoutMoments) {
+  const TemporaryFolder folder;
+  const DynMoERouter router{.at_least_one = "evaluation", .start_experts = 3, .update_every = 2};
+  Bench bench(run_with(folder.path(), router, [](auto& moe) { moe.balance = {}; }));
+  const auto optimizer = train::make_optimizer(bench.parameters, {.lr = 0.01});
+  const Tensor active_E = state(bench, "router.active");
+  ASSERT_EQ(active_E.size(0), 4);
+  const auto active = [&](int64_t e) { return active_E[e].item<int64_t>() == 1; };
+  size_t threshold = 0, stack = 0;  // of the layer whose buffer that is
+  for (size_t i = 0; i < bench.parameters.size(); ++i) {
+    const auto& [name, tensor, info] = bench.parameters[i];
+    if (!threshold && name.ends_with("router.threshold")) threshold = i;
+    if (!stack && info.per_expert && tensor.dim() == 3) stack = i;
+  }
+  const auto moved = [&](int64_t e) {
+    return optimizer->moments(stack).front()[e].ne(0).any().item<bool>();
+  };
+
+  for (int64_t step = 0; step < 4; ++step) take_step(bench, *optimizer, step);
+  ASSERT_TRUE(active(0) && active(1) && moved(0) && moved(1));
+
+  // Nobody passes these two any more. Both leave; the first of the free ones comes in at once.
+  {
+    const at::NoGradGuard no_grad;
+    bench.parameters[threshold].tensor.slice(0, 0, 2).fill_(50);
+  }
+  for (int64_t step = 4; step < 6; ++step) take_step(bench, *optimizer, step);
+  EXPECT_TRUE(active(0) && !active(1));
+  EXPECT_TRUE(!moved(0) && moved(1));
+  EXPECT_EQ(bench.parameters[threshold].tensor[0].item<double>(), 0);
+
+  take_step(bench, *optimizer, 6);
+  EXPECT_TRUE(moved(0)) << "it learns again";
+  take_step(bench, *optimizer, 7);
+  EXPECT_TRUE(active(0) && active(1)) << "the other is the first of the free ones now";
+  EXPECT_FALSE(moved(1));
+  for (int64_t step = 8; step < 10; ++step) take_step(bench, *optimizer, step);
+  EXPECT_TRUE(active(1) && moved(1)) << "it was used";
 }
 
 TEST(Consistency, IsTheMeanOfTwoPassesAndTheirDivergence) {

@@ -25,6 +25,9 @@ class LocalDispatcher final : public Dispatcher {
                                             shape.placement->experts() == experts_),
                        kLocal, "expected no placement, or one of ", experts_,
                        " experts on one rank, got another. Leave it out.");
+    check<ConfigError>(shape.exchange.format == parallel::RowFormat::kFull, kLocal,
+                       "expected rows in full, since none travel, got parallel.exchange with fewer "
+                       "bits. Use dispatcher 'all_to_all', or leave it out.");
   }
 
   DispatchPlan plan(const Routing& routing) const override {

@@ -56,6 +56,7 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                     .at(o.dispatcher)
                     .make({.num_experts = o.num_experts,
                            .group = layout_.experts,
+                           .exchange = layout_.exchange,
                            .placement = layout_.placement},
                           {});
   const auto mine = dispatcher_->local_experts();
@@ -319,16 +320,13 @@ Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
                                      const LayerContext& context, Tensor& rows_X2) {
   const DispatchPlan plan = dispatcher_->plan(routing);
   rows_X2 = dispatch::rows_sent(plan, *layout_.experts);
-  const ExpertRows rows = dispatcher_->dispatch(x_TD, routing, plan);
-  if (experts_->shape().held() == 0) {
-    // No row comes here. Depends on the rows in the graph, so that the collective backward pass
-    // runs.
-    const Tensor nothing = rows.source_SD.slice(0, 0, 0).sum();
-    return dispatcher_->combine(nothing.expand({0, experts_->shape().output()}), routing, plan);
-  }
   if (const auto pairs = dispatcher_->combination(routing, plan))
-    return experts_->forward_combined(rows, *pairs, context);
-  return dispatcher_->combine(experts_->forward(rows, context), routing, plan);
+    return experts_->forward_combined(dispatcher_->dispatch(x_TD, routing, plan), *pairs, context);
+  const auto experts = [&](const ExpertRows& rows) {
+    if (experts_->shape().held() > 0) return experts_->forward(rows, context);
+    return rows.source_SD.slice(0, 0, 0).sum().expand({0, experts_->shape().output()});
+  };
+  return dispatcher_->through(experts, x_TD, routing, plan, context);
 }
 
 Parameters MoELayerImpl::counted_experts() const {
