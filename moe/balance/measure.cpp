@@ -32,6 +32,7 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inpu
   for (const auto& [name, coefficient, term] : terms)
     parts.push_back(term->sums(inputs).to(at::kDouble));
   if (routing.record_R.defined()) parts.push_back(routing.record_R);
+  if (inputs.rows_X2.defined()) parts.push_back(inputs.rows_X2.to(parts.front().options()));
   const Tensor mine = at::cat(parts);
 
   Tensor all = mine;
@@ -58,7 +59,12 @@ BalanceReport measure(const std::vector<WeightedTerm>& terms, BalanceInputs inpu
         {terms[i].name, terms[i].coefficient, value, adds ? sums.detach() : Tensor()});
     begin += length;
   }
-  if (routing.record_R.defined()) report.record_R = all.slice(0, begin).detach();
+  if (routing.record_R.defined()) {
+    const int64_t length = routing.record_R.size(0);
+    report.record_R = all.slice(0, begin, begin + length).detach();
+    begin += length;
+  }
+  if (inputs.rows_X2.defined()) report.rows_X2 = all.slice(0, begin).detach();
   return report;
 }
 

@@ -33,10 +33,9 @@ struct TermShape {
 struct LayerWeights {
   /// The same on every rank.
   Parameters router;
-  /// Stacked on dimension 0: experts first_expert .. first_expert + L, this rank's own; L may be 0.
+  /// Stacked on dimension 0: this rank's own L experts, whose numbers their info says; L may be 0.
   /// Zeros where a rank with a copy of the same experts counts them.
   Parameters experts;
-  int64_t first_expert = 0;
 };
 
 /// What a term looks at; refers to what the caller holds.
@@ -50,6 +49,8 @@ struct BalanceInputs {
   bool first_rank = true;
   /// () int64: pairs that found no room; undefined: those of the routing that are marked.
   Tensor dropped = {};
+  /// (X + 2,) int64 of this rank, for BalanceReport::rows_X2; undefined: nothing travels.
+  Tensor rows_X2 = {};
 };
 
 /// A loss on the routing or on the weights behind it. Extension point: one file in kinds/ and one

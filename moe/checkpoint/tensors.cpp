@@ -105,12 +105,7 @@ void give_memory(const Tensor& target) {
 }
 
 /// Copies numbers [first, first + target.size(0)) of dimension 0 of the pieces.
-void copy_pieces(const std::vector<Piece>& pieces, Tensor target, int64_t first) {
-  give_memory(target);
-  if (target.dim() == 0) {
-    target.copy_(pieces.front().tensor);
-    return;
-  }
+void copy_pieces(const std::vector<Piece>& pieces, const Tensor& target, int64_t first) {
   for (const auto& piece : pieces) {
     const int64_t begin = std::max(first, piece.first);
     const int64_t end = std::min(first + target.size(0), piece.first + piece.tensor.size(0));
@@ -140,23 +135,31 @@ Filling filling_of(const Parameter& target, const std::vector<Piece>& pieces) {
     return out;
   }
   out.problem = mismatch(pieces, tensor, tensor.dim() > 0 ? whole_rows(target) : 1);
-  out.copy = [tensor = tensor, pieces, first = info.first_expert] {
-    copy_pieces(pieces, tensor, first);
+  out.copy = [tensor = tensor, pieces, info = info] {
+    give_memory(tensor);
+    if (tensor.dim() == 0) {
+      Tensor(tensor).copy_(pieces.front().tensor);
+      return;
+    }
+    for (const auto& run : runs_of(info, tensor.size(0)))
+      copy_pieces(pieces, tensor.narrow(0, run.row, run.count), run.first);
   };
   return out;
 }
 
-/// This rank's rows of a tensor; of a stack in files that end where a multiple of kExpertsPerFile
-/// comes.
+/// This rank's own rows of a tensor; of a stack in files that end where a multiple of
+/// kExpertsPerFile comes.
 void add_rows(FolderWriter& writer, const std::string& prefix, const Parameter& parameter) {
   const auto& [name, tensor, info] = parameter;
-  const int64_t begin = info.sharded ? info.first_expert : 0, end = begin + tensor.size(0);
-  for (int64_t first = begin, next = end; first < end; first = next) {
-    next = is_stack(info) ? std::min(end, (first / kExpertsPerFile + 1) * kExpertsPerFile) : end;
-    const Tensor rows = tensor.detach().slice(0, first - begin, next - begin);
-    writer.add(range_file(prefix, name, first, next - 1), [&, &name = name](OutputFile& out) {
-      formats::write_safetensors(out, {{name, rows}}, {{"first_expert", std::to_string(first)}});
-    });
+  for (const auto& run : runs_of(info, own_rows(parameter))) {
+    const int64_t begin = info.sharded ? run.first : 0, end = begin + run.count;
+    for (int64_t first = begin, next = end; first < end; first = next) {
+      next = is_stack(info) ? std::min(end, (first / kExpertsPerFile + 1) * kExpertsPerFile) : end;
+      const Tensor rows = tensor.detach().slice(0, run.row + first - begin, run.row + next - begin);
+      writer.add(range_file(prefix, name, first, next - 1), [&, &name = name](OutputFile& out) {
+        formats::write_safetensors(out, {{name, rows}}, {{"first_expert", std::to_string(first)}});
+      });
+    }
   }
 }
 
@@ -187,8 +190,9 @@ void add_tensors(FolderWriter& writer, const std::string& prefix, const Paramete
     const auto& [name, tensor, info] = parameter;
     if (info.expert) shares_single |= info.only_here;
     const bool writes = info.only_here || (info.is_local() ? layout.first_copy() : layout.leads());
-    if (!writes || (info.sharded && tensor.size(0) == 0)) continue;
-    const bool is_part = info.sharded && tensor.size(0) < info.whole;
+    if (!writes || (info.sharded && own_rows(parameter) == 0)) continue;
+    const bool is_part =
+        info.sharded && (own_rows(parameter) < info.whole || !info.numbers.empty());
     if (is_stack(info) || is_part)
       add_rows(writer, prefix, parameter);
     else

@@ -25,12 +25,12 @@ class Reader {
   void expect(bool ok, const Parts&... parts) const {
     check(ok, source_, parts..., " Write the file with moe place.");
   }
-  void keys(const json& object, const std::string& where,
-            const std::vector<std::string>& known) const {
+  void keys(const json& object, const std::string& where, const std::vector<std::string>& known,
+            const std::string& may_be = "") const {
     expect(object.is_object(), "expected an object for ", where, ", got ", object.type_name(), '.');
     for (const auto& [key, value] : object.items())
-      expect(std::ranges::find(known, key) != known.end(), "expected ", join(known), " in ", where,
-             ", got ", formats::in_quotes(key), '.');
+      expect(std::ranges::find(known, key) != known.end() || (!may_be.empty() && key == may_be),
+             "expected ", join(known), " in ", where, ", got ", formats::in_quotes(key), '.');
     for (const auto& key : known)
       expect(object.contains(key), "expected '", key, "' in ", where, ", found none.");
   }
@@ -38,6 +38,11 @@ class Reader {
     expect(value.is_number_integer() && value >= least && value <= most, "expected ", where,
            " to be a whole number in [", least, ", ", most, "], got ", shown(value), '.');
     return value.get<int64_t>();
+  }
+  double number(const json& value, const std::string& where) const {
+    expect(value.is_number() && value.get<double>() >= 0 && value.get<double>() < 1e18, "expected ",
+           where, " to be a number of at least 0, got ", shown(value), '.');
+    return value.get<double>();
   }
   std::vector<int32_t> ranks(const json& value, const std::string& where, int64_t count) const {
     expect(value.is_array() && !value.empty(), "expected a list of ranks for ", where, ", got ",
@@ -74,6 +79,13 @@ Replica read_replica(const Reader& read, const json& value, const std::string& w
   return out;
 }
 
+PredictedRows read_predicted(const Reader& read, const json& value, const std::string& where) {
+  read.keys(value, where, {"between_ranks", "between_nodes", "busiest_rank"});
+  return {.between_ranks = read.number(value["between_ranks"], "between_ranks of " + where),
+          .between_nodes = read.number(value["between_nodes"], "between_nodes of " + where),
+          .busiest_rank = read.number(value["busiest_rank"], "busiest_rank of " + where)};
+}
+
 }  // namespace
 
 std::string write_placement(const PlacementFile& placement) {
@@ -88,6 +100,10 @@ std::string write_placement(const PlacementFile& placement) {
       replicas.push_back({{"expert", replica.expert}, {"ranks", replica.ranks}});
     out["layers"].push_back(
         {{"layer", layer.layer}, {"rank_of_expert", layer.rank_E}, {"replicas", replicas}});
+    if (const auto& predicted = layer.predicted)
+      out["layers"].back()["predicted"] = {{"between_ranks", predicted->between_ranks},
+                                           {"between_nodes", predicted->between_nodes},
+                                           {"busiest_rank", predicted->busiest_rank}};
   }
   return out.dump() + '\n';
 }
@@ -107,7 +123,7 @@ PlacementFile parse_placement(std::string_view text, const std::string& source_n
   std::set<int64_t> seen;
   for (const auto& value : read.list(document["layers"], "layers")) {
     const std::string where = concat("layer ", out.layers.size(), " of the list");
-    read.keys(value, where, {"layer", "rank_of_expert", "replicas"});
+    read.keys(value, where, {"layer", "rank_of_expert", "replicas"}, "predicted");
     PlacedLayer layer;
     layer.layer = read.integer(value["layer"], "the number of " + where, 0, int64_t{1} << 20);
     read.expect(seen.insert(layer.layer).second, "expected each layer once, got layer ",
@@ -121,13 +137,19 @@ PlacementFile parse_placement(std::string_view text, const std::string& source_n
                   "expected each expert once among the replicas of ", where, ", got expert ",
                   layer.replicas.back().expert, " twice.");
     }
+    if (value.contains("predicted"))
+      layer.predicted = read_predicted(read, value["predicted"], "predicted of " + where);
     out.layers.push_back(std::move(layer));
   }
   return out;
 }
 
+std::string placement_text(const Path& path) {
+  return read_file(real_files(), path, kLargestPlacement);
+}
+
 PlacementFile read_placement(const Path& path) {
-  return parse_placement(read_file(real_files(), path, kLargestPlacement), path.string());
+  return parse_placement(placement_text(path), path.string());
 }
 
 }  // namespace moe::cluster

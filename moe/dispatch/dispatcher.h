@@ -4,6 +4,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include <moe/base/registry.h>
 #include <moe/flow/context.h>
@@ -12,6 +13,7 @@
 #include <moe/ops/rows.h>
 #include <moe/parallel/communicator.h>
 #include <moe/parallel/exchange.h>
+#include <moe/parameters/expert_placement.h>
 
 namespace moe::dispatch {
 
@@ -22,6 +24,8 @@ struct DispatcherShape {
   std::shared_ptr<parallel::Communicator> group;
   /// How rows travel between them.
   parallel::ExchangeSettings exchange = {};
+  /// Who holds which; null: rank w share_of(num_experts, ranks, w).
+  std::shared_ptr<const ExpertPlacement> placement = {};
 };
 
 /// What this rank's experts make of rows: (R, O) in their order. Also of none, on a rank without
@@ -57,8 +61,9 @@ class Dispatcher {
                                                       const DispatchPlan& plan) const {
     return std::nullopt;
   }
-  /// Experts first .. first + count of this rank; it may have none.
-  virtual std::pair<int64_t, int64_t> local_experts() const = 0;
+  /// The numbers of this rank's experts in the order in which plans have their rows; it may have
+  /// none.
+  virtual std::vector<int64_t> local_experts() const = 0;
 };
 
 using DispatcherRegistry = Registry<Dispatcher, DispatcherShape>;

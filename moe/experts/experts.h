@@ -3,6 +3,7 @@
 // rows.
 
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include <moe/base/registry.h>
@@ -14,9 +15,9 @@
 
 namespace moe::experts {
 
-/// What every kind of expert is made for. Experts first .. first + local of `num_experts` live on
-/// this rank, on some ranks perhaps none; their parameters are stacked on dimension 0 ([L, …])
-/// under names that do not mention ranks.
+/// What every kind of expert is made for. Experts first .. first + local of `num_experts`, or those
+/// that a placement says, live on this rank, on some ranks perhaps none; their parameters are
+/// stacked on dimension 0 ([L, …]) under names that do not mention ranks.
 struct ExpertsShape {
   int64_t d_model = 0;
   int64_t d_ff = 0;
@@ -24,11 +25,24 @@ struct ExpertsShape {
   int64_t num_experts = 0;
   int64_t first = 0;
   int64_t local = -1;  // -1: all
+  /// Who holds which, instead of first and local, and which of its ranks this is; null: they say
+  /// it.
+  std::shared_ptr<const ExpertPlacement> placement = {};
+  int64_t rank = 0;
   /// Of the parameters.
   at::TensorOptions tensors = {};
 
   int64_t output() const { return d_out > 0 ? d_out : d_model; }
-  int64_t held() const { return local >= 0 ? local : num_experts; }
+  int64_t held() const {
+    if (placement) return static_cast<int64_t>(placement->held_by(rank).size());
+    return local >= 0 ? local : num_experts;
+  }
+  /// The number among all experts of this rank's expert `row`.
+  int64_t number_of(int64_t row) const {
+    return placement ? placement->held_by(rank)[static_cast<size_t>(row)] : first + row;
+  }
+  /// How many of this rank's experts, the last, are copies of other ranks'.
+  int64_t copies() const { return placement ? held() - placement->own_of(rank) : 0; }
 };
 
 /// Expert-ordered rows -> outputs. Extension point: one file in kinds/ and one line in experts.def

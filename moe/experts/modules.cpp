@@ -31,14 +31,20 @@ bool same_shapes(const Parameters& a, const Parameters& b) {
 
 ModuleExperts::ModuleExperts(const ExpertsShape& shape, const ModuleFactory& factory)
     : Experts(shape) {
-  for (int64_t e = shape.first; e < shape.first + shape.held(); ++e) {
+  check<ConfigError>(
+      shape.copies() == 0, kModules,
+      "expected each expert on one rank for modules of a user's own, whose gradients "
+      "and state nobody adds up over copies, got ",
+      shape.copies(), " copies here. Take the replicas out of the placement.");
+  for (int64_t local = 0; local < shape.held(); ++local) {
+    const int64_t e = shape.number_of(local);
     ModuleExpert expert = factory(e);
     check<ConfigError>(expert.module() != nullptr, kModules, "expected a module for expert ", e,
                        ", got none. Return one from the factory.");
     const auto same = [&](const auto& other) { return other.module() == expert.module(); };
     const auto twin = std::find_if(modules_.begin(), modules_.end(), same);
     check<ConfigError>(twin == modules_.end(), kModules, "expected a module of its own for expert ",
-                       e, ", got that of expert ", shape.first + (twin - modules_.begin()),
+                       e, ", got that of expert ", shape.number_of(twin - modules_.begin()),
                        ". Make or clone one for each expert.");
     add_foreign(std::to_string(e), expert.module(), {.expert = e});
     modules_.push_back(std::move(expert));

@@ -61,7 +61,8 @@ using ModuleFactory = std::function<ModuleExpert(int64_t expert)>;
 /// another shape, and what the modules throw.
 class ModuleExperts final : public Experts {
  public:
-  /// Throws ConfigError for an empty module and for one that is given twice.
+  /// Throws ConfigError for an empty module, for one that is given twice, and for copies of other
+  /// ranks' experts.
   ModuleExperts(const ExpertsShape& shape, const ModuleFactory& factory);
 
   Tensor forward(const ExpertRows& rows, const LayerContext& context) override;
@@ -75,7 +76,7 @@ class ModuleExperts final : public Experts {
  private:
   /// (M, O) in the dtype of x_MD.
   Tensor run(size_t local, const Tensor& x_MD, bool training);
-  int64_t number(size_t local) const { return shape_.first + static_cast<int64_t>(local); }
+  int64_t number(size_t local) const { return shape_.number_of(static_cast<int64_t>(local)); }
 
   std::vector<ModuleExpert> modules_;
   /// On a rank without experts the first one, to know what the others are like; no part of this

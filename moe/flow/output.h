@@ -1,5 +1,5 @@
 #pragma once
-// T tokens, D width, E experts.
+// T tokens, D width, E experts, X ranks that share them.
 
 #include <string>
 #include <vector>
@@ -32,6 +32,10 @@ struct BalanceReport {
   Tensor dropped, tokens;
   /// (R,) float64: Routing::record_R; undefined where the router keeps none.
   Tensor record_R;
+  /// (X + 2,) float64: rows that went to each of the X ranks that share the experts, those that
+  /// stayed among them; rows to another rank than the sender; rows to a rank on another machine.
+  /// One way, of one forward pass. Undefined where one rank holds all experts.
+  Tensor rows_X2;
 
   /// () sum of coefficient * value; a zero when there is no term.
   Tensor loss() const;

@@ -39,7 +39,8 @@ struct DispatchPlan {
   Tensor token_N;
   /// (N,) int64: position among the sorted pairs of each pair (token-major), -1 when dropped.
   Tensor position_N;
-  /// (E+1,) int64: where the pairs of each expert begin among the sorted ones.
+  /// (E+1,) int64: where the pairs of each expert begin among the sorted ones; of each slot of an
+  /// expert on a rank where ranks share the experts (dispatch/expert_slots.h).
   Tensor offsets_E;
   /// (L+1,) int64: where the rows of each expert of this rank begin.
   Tensor offsets_L;

@@ -44,7 +44,7 @@ std::shared_ptr<FeedForward> BlockImpl::add_feed_forward(const std::string& name
                                                           .causal = shape.causal,
                                                           .norm = spec_.norm,
                                                           .norm_epsilon = spec_.norm_epsilon,
-                                                          .layout = shape.layout,
+                                                          .layout = shape.layout.for_block(layer_),
                                                           .tensors = shape.tensors}));
 }
 

@@ -90,17 +90,20 @@ class MoELayerImpl : public FeedForward {
   int64_t columns() const { return options_.num_experts + free_experts(); }
   /// In training with least_top_k, the context with the budget that is drawn for this step.
   std::optional<LayerContext> drawn_step(const LayerContext& context) const;
-  /// The weighted sum of each token's experts; (T, D) float32 or float64.
-  Tensor through_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
+  /// The weighted sum of each token's experts; (T, D) float32 or float64. `rows_X2`: what
+  /// BalanceInputs has.
+  Tensor through_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context,
+                         Tensor& rows_X2);
   /// The same of a routing whose last experts are free.
-  Tensor with_free_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context);
+  Tensor with_free_experts(const Tensor& x_TD, const Routing& routing, const LayerContext& context,
+                           Tensor& rows_X2);
   Tensor through_shared(const Tensor& x_TD, const LayerContext& context, LayerState* state);
   /// The stacks of this rank's experts for terms on weights; zeros where another rank counts the
   /// same ones.
   Parameters counted_experts() const;
   /// Losses and load of what the router chose; drops of what capacity left of it.
   BalanceReport measure_balance(const Routing& chosen, const Routing& limited,
-                                const LayerContext& context) const;
+                                const LayerContext& context, const Tensor& rows_X2) const;
 
   MoELayerOptions options_;
   bool causal_ = false;

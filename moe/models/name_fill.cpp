@@ -155,7 +155,7 @@ class RuleFiller {
             " tensors in a checkpoint, got ", experts, " experts of '", ours_[p].name, "' behind ",
             made, ". Check config.json.");
       for (int64_t e = 0; e < experts; ++e) {
-        (*numbers)["e"] = ours_[p].info.first_expert + e;
+        (*numbers)["e"] = ours_[p].info.number_of(e);
         out.tensors.push_back(tensor_of(rule, *numbers, e, beginning));
       }
     }

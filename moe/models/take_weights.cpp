@@ -2,6 +2,7 @@
 #include <set>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
 
 #include <moe/base/error.h>
 #include <moe/checkpoint/tensors.h>
@@ -45,6 +46,17 @@ void check_same_tensors(const Parameters& ours, const std::map<std::string, Tens
          indented_list(wrong));
 }
 
+/// The rows of `whole` that are the tensor's. A copy where they are some: it lets the others go.
+Tensor rows_of(const Tensor& whole, const Parameter& tensor) {
+  if (!tensor.info.sharded ||
+      (tensor.info.numbers.empty() && whole.sizes() == tensor.tensor.sizes()))
+    return whole;
+  std::vector<Tensor> parts = {whole.narrow(0, 0, 0)};
+  for (const auto& run : runs_of(tensor.info, tensor.tensor.size(0)))
+    parts.push_back(whole.narrow(0, run.first, run.count));
+  return at::cat(parts);
+}
+
 }  // namespace
 
 void take_weights(Model& model, const Path& source, at::ScalarType dtype,
@@ -62,11 +74,7 @@ void take_weights(Model& model, const Path& source, at::ScalarType dtype,
   check_same_tensors(ours, theirs, source);
   for (const auto& tensor : ours) {
     const Tensor whole = theirs.at(tensor.name).detach();
-    // A copy of some experts lets the others go.
-    const Tensor part =
-        whole.sizes() == tensor.tensor.sizes()
-            ? whole
-            : whole.narrow(0, tensor.info.first_expert, tensor.tensor.size(0)).clone();
+    const Tensor part = rows_of(whole, tensor);
     if (tensor.tensor.is_meta())
       set_memory(tensor.tensor, part);
     else

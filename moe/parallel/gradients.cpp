@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/variable.h>
 
 #include <moe/base/error.h>
+#include <moe/parallel/copies.h>
 #include <moe/parallel/gradient_buckets.h>
 #include <moe/parallel/gradients.h>
 
@@ -26,6 +27,7 @@ void reduce_all(const std::vector<Learning>& parameters, Communicator& group) {
 void reduce_gradients(const Parameters& parameters, const Layout& layout) {
   reduce_all(learning(parameters, /*of_experts=*/false), *layout.world);
   reduce_all(learning(parameters, /*of_experts=*/true), *layout.data);
+  collect_gradients_of_copies(parameters, *layout.experts);
 }
 
 /// The buckets of one group. They set out in one order, so that all ranks agree whatever gradients
@@ -93,8 +95,8 @@ struct GradientSums::Hook final : torch::autograd::PostAccumulateGradHook {
   std::weak_ptr<Queue> queue;
 };
 
-GradientSums::GradientSums(const Parameters& parameters, const Layout& layout,
-                           int64_t bucket_bytes) {
+GradientSums::GradientSums(const Parameters& parameters, const Layout& layout, int64_t bucket_bytes)
+    : parameters_(parameters), sharers_(layout.experts) {
   const auto queue_of = [&](bool of_experts, const std::shared_ptr<Communicator>& group) {
     if (group->size() == 1) return std::shared_ptr<Queue>();
     auto out = std::make_shared<Queue>(learning(parameters, of_experts), group, bucket_bytes);
@@ -127,6 +129,7 @@ void GradientSums::finish() {
         "expected begin() before the backward pass, got finish() alone. Call it.");
   for (const auto& queue : {replicated_, experts_})
     if (queue) queue->finish();
+  collect_gradients_of_copies(parameters_, *sharers_);
 }
 
 }  // namespace moe::parallel

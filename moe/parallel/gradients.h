@@ -14,7 +14,8 @@ inline constexpr int64_t kBucketBytes = int64_t{16} << 20;
 
 /// Adds the gradients of the replicated parameters over the world, and those of the experts
 /// (ParameterInfo::is_local) over the ranks that hold the same ones, in rank order, so that all
-/// ranks that have a parameter hold the same bits. Where no other rank holds this rank's experts
+/// ranks that have a parameter hold the same bits; then those of copies of experts go to the
+/// experts' owners, and are zero (copies.h). Where no other rank holds this rank's experts
 /// their gradients are complete as they are, and stay.
 ///
 /// The parameters that are added are the same on all ranks of a group and in the same order;
@@ -50,6 +51,8 @@ class GradientSums {
   class Queue;
   struct Hook;
 
+  const Parameters parameters_;
+  const std::shared_ptr<Communicator> sharers_;
   bool begun_ = false;
   std::shared_ptr<Queue> replicated_, experts_;
 };

@@ -66,6 +66,13 @@ Layout Layout::of(std::shared_ptr<Communicator> world, int64_t experts, int64_t 
   return out;
 }
 
+Layout Layout::for_block(int64_t block) const {
+  Layout out = *this;
+  const auto found = placements ? placements->find(block) : Placements::const_iterator();
+  out.placement = placements && found != placements->end() ? found->second : nullptr;
+  return out;
+}
+
 Layout Layout::of(std::shared_ptr<Communicator> world, const ParallelOptions& options) {
   Layout out = of(std::move(world), options.experts, options.copies());
   out.exchange = {.format = parse_row_format(options.exchange, "parallel.exchange"),

@@ -2,8 +2,12 @@
 // How the ranks of a run share its work. W ranks in all, X of them share the experts of a layer, E
 // experts.
 
+#include <map>
+#include <memory>
+
 #include <moe/parallel/communicator.h>
 #include <moe/parallel/exchange.h>
+#include <moe/parameters/expert_placement.h>
 
 namespace moe::parallel {
 
@@ -26,11 +30,15 @@ Range share_of(int64_t items, int64_t parts, int64_t part);
 /// The part that item number `item` belongs to.
 int64_t owner_of(int64_t item, int64_t items, int64_t parts);
 
+/// By the number of a block, which ranks of an expert group hold which of its experts.
+using Placements = std::map<int64_t, std::shared_ptr<const ExpertPlacement>>;
+
 /// The ranks of a run in groups: expert parallel × data parallel. Every rank trains on tokens of
 /// its own. The X ranks of an expert group hold the experts of each layer together, each
-/// share_of(E, X, rank), and exchange rows with one another; the W / X data groups are copies of
-/// that. Ranks that hold the same experts form a data group: there, and only there, the gradients
-/// of experts are added. All else (replicated parameters, losses, counts, balance) is of the world.
+/// share_of(E, X, rank) or what a placement says, and exchange rows with one another; the W / X
+/// data groups are copies of that. Ranks that hold the same experts form a data group: there, and
+/// only there, the gradients of experts are added. All else (replicated parameters, losses, counts,
+/// balance) is of the world.
 ///
 /// Neighbours share experts: world rank r is rank r mod X of its expert group and rank r / X of its
 /// data group. Launchers number ranks host by host, so the exchange of rows, which happens twice a
@@ -52,9 +60,15 @@ struct Layout {
   std::shared_ptr<Communicator> world = local();
   std::shared_ptr<Communicator> experts = local();
   std::shared_ptr<Communicator> data = local();
+  /// The same on all ranks; null, and for blocks that it does not name: share_of.
+  std::shared_ptr<const Placements> placements = {};
+  /// Of the block that the layout was handed to (for_block); null: share_of.
+  std::shared_ptr<const ExpertPlacement> placement = {};
   ExchangeSettings exchange = {};
 
-  /// This rank's of `count` experts.
+  /// This layout for what a block holds.
+  Layout for_block(int64_t block) const;
+  /// This rank's of `count` experts, where no placement says it.
   Range experts_of(int64_t count) const {
     return share_of(count, experts->size(), experts->rank());
   }

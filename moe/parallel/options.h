@@ -11,6 +11,7 @@ struct ParallelOptions {
   int64_t experts = 0;
   std::string data = "rest";
   bool shard_optimizer = false;
+  std::string placement = "";
   std::string exchange = "full";
   int64_t chunks = 1;
   std::string route = "direct";
@@ -30,6 +31,9 @@ struct ParallelOptions {
     v("shard_optimizer", shard_optimizer,
       "keep the optimizer's state of a parameter on one of the ranks that have the parameter, each "
       "on another (ZeRO stage 1); false: on each of them");
+    v("placement", placement,
+      "a file of moe place that says which of the ranks that share experts holds which, and which "
+      "hold copies of hot ones; \"\": in the order of their numbers, as many on each");
     v("exchange", exchange,
       "how the numbers of rows (and of their gradients) travel to experts and back: full, as the "
       "products have them; bfloat16; or in 8 bits and a scale a row, float8 (e4m3) or int8; what "

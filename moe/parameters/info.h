@@ -3,12 +3,14 @@
 // losses on weights, so that nobody reads it out of names.
 
 #include <functional>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include <moe/base/random.h>
+#include <moe/parameters/expert_placement.h>
 
 namespace moe {
 
@@ -41,6 +43,13 @@ struct ParameterInfo {
   bool sharded = false;
   int64_t first_expert = 0;
   int64_t whole = 0;
+  /// The numbers of these experts where they are not first_expert, first_expert + 1, …: some
+  /// placement says who holds what. Empty: they are.
+  std::vector<int64_t> numbers = {};
+  /// So many of the experts of dimension 0, the last, are copies of other ranks' (see
+  /// ExpertPlacement): they have no optimizer state here, and count and are written elsewhere.
+  int64_t copies = 0;
+  std::shared_ptr<const ExpertPlacement> placement = {};
   /// It belongs to this one expert, by number, and lies on the rank that has it.
   std::optional<int64_t> expert = {};
   /// Outputs of each of the matrices that stand on one another in it ([F, F]: gate rows, then up
@@ -62,6 +71,10 @@ struct ParameterInfo {
   /// No other rank has a copy of it: state of an optimizer that ranks share out.
   bool only_here = false;
 
+  /// The number of the expert in row `row` of dimension 0.
+  int64_t number_of(int64_t row) const {
+    return numbers.empty() ? first_expert + row : numbers[static_cast<size_t>(row)];
+  }
   /// Whether weight decay is meant for it: for matrices, and neither for embeddings nor for what
   /// has one dimension an expert.
   bool decays() const {

@@ -61,15 +61,19 @@ void fill(const Parameter& parameter, const InitOptions& options, const RandomSt
       const double factor = scaled ? 1 / std::sqrt(2.0 * static_cast<double>(depth)) : 1;
       const int64_t per_expert =
           info.per_expert && values.numel() > 0 ? values.numel() / values.size(0) : 0;
-      const auto first = [&](int64_t e) {
-        return static_cast<uint64_t>((info.first_expert + e) * per_expert);
-      };
-      if (info.used.empty()) return fill_matrix(values, options, factor, stream, first(0));
+      const auto first = [&](int64_t expert) { return static_cast<uint64_t>(expert * per_expert); };
+      if (info.used.empty()) {
+        if (!info.per_expert) return fill_matrix(values, options, factor, stream, 0);
+        for (const auto& run : runs_of(info, values.size(0)))
+          fill_matrix(values.narrow(0, run.row, run.count), options, factor, stream,
+                      first(run.first));
+        return;
+      }
       Tensor(values).zero_();
       for (int64_t e = 0; e < values.size(0); ++e) {
         const auto [rows, columns] = info.used[static_cast<size_t>(e)];
         const Tensor part = at::empty({rows, columns}, values.options());
-        fill_matrix(part, options, factor, stream, first(e));
+        fill_matrix(part, options, factor, stream, first(info.number_of(e)));
         values[e].narrow(0, 0, rows).narrow(1, 0, columns).copy_(part);
       }
   }

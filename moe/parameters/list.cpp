@@ -72,6 +72,33 @@ int64_t whole_rows(const Parameter& parameter) {
   return parameter.info.sharded ? parameter.info.whole : parameter.tensor.size(0);
 }
 
+int64_t own_rows(const Parameter& parameter) {
+  return parameter.tensor.size(0) - parameter.info.copies;
+}
+
+std::optional<int64_t> row_of(const Parameter& parameter, int64_t expert) {
+  const int64_t rows = parameter.tensor.size(0);
+  for (const auto& run : runs_of(parameter.info, rows))
+    if (expert >= run.first && expert < run.first + run.count) return run.row + expert - run.first;
+  return std::nullopt;
+}
+
+std::vector<ExpertRun> runs_of(const ParameterInfo& info, int64_t rows) {
+  if (info.numbers.empty()) {
+    if (rows == 0) return {};
+    return {{info.first_expert, 0, rows}};
+  }
+  std::vector<ExpertRun> out;
+  for (int64_t row = 0; row < rows; ++row) {
+    const int64_t number = info.number_of(row);
+    if (out.empty() || out.back().first + out.back().count != number)
+      out.push_back({number, row, 1});
+    else
+      ++out.back().count;
+  }
+  return out;
+}
+
 int64_t numbers_in_use(const Parameter& parameter) {
   if (parameter.info.used.empty()) return parameter.tensor.numel();
   int64_t out = 0;

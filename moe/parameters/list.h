@@ -1,5 +1,6 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,22 @@ Parameters parameters_of(const torch::nn::Module& module);
 
 /// Dimension 0 over all ranks that share the experts, of a tensor that has one.
 int64_t whole_rows(const Parameter& parameter);
+
+/// Rows of dimension 0 that are this rank's own: all but copies of other ranks' experts, which are
+/// the last.
+int64_t own_rows(const Parameter& parameter);
+/// The row of dimension 0 with expert `expert`, a copy too; nothing where this rank has it not.
+std::optional<int64_t> row_of(const Parameter& parameter, int64_t expert);
+
+/// Experts that lie behind one another on dimension 0 and in number.
+struct ExpertRun {
+  int64_t first = 0;  // the number of the first
+  int64_t row = 0;
+  int64_t count = 0;
+};
+/// The first `rows` rows of dimension 0 as runs, in order; without experts from number first_expert
+/// on.
+std::vector<ExpertRun> runs_of(const ParameterInfo& info, int64_t rows);
 
 /// Numbers of a parameter, padding left out.
 int64_t numbers_in_use(const Parameter& parameter);

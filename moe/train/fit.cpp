@@ -1,3 +1,6 @@
+#include <map>
+
+#include <moe/routing/router.h>
 #include <moe/train/fit.h>
 
 namespace moe::train {
@@ -52,6 +55,21 @@ void check_compares(const TrainOptions& options, const objectives::Objective& ob
                      "expected 'train.consistency.coefficient' = 0 with train.objective.kind = \"",
                      options.objective.kind, "\", which predicts no distribution to compare, got ",
                      coefficient, ". Leave it out, or train for next_token or classification.");
+}
+
+std::vector<std::string> untrained_routers(const models::Model& model) {
+  std::map<std::string, int64_t> layers;
+  for (const auto& module : model.modules(/*include_self=*/false)) {
+    const auto* router = dynamic_cast<const routing::Router*>(module.get());
+    if (!router || router->untrained().empty()) continue;
+    const auto parameters = router->parameters();
+    if (std::ranges::any_of(parameters, [](const Tensor& p) { return p.requires_grad(); }))
+      ++layers[router->untrained()];
+  }
+  std::vector<std::string> out;
+  for (const auto& [why, count] : layers)
+    out.push_back(count == 1 ? why : concat(why, " This holds in ", count, " layers."));
+  return out;
 }
 
 }  // namespace moe::train

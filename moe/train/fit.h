@@ -16,4 +16,7 @@ void check_reads(const models::ModelTraits& model, const data::Dataset& dataset,
 /// Throws ConfigError when train.consistency compares predictions of an objective that has none.
 void check_compares(const TrainOptions& options, const objectives::Objective& objective);
 
+/// Why routers that are meant to learn cannot, each reason once.
+std::vector<std::string> untrained_routers(const models::Model& model);
+
 }  // namespace moe::train

@@ -202,7 +202,7 @@ std::vector<GroupedRows> grouped_rows(const std::vector<ParameterGroup>& groups,
   const int64_t L = tensor.tensor.size(0);
   std::vector<GroupedRows> out;
   for (int64_t row = 0; row < L; ++row) {
-    const auto* const group = group_of(groups, tensor.name, info.first_expert + row);
+    const auto* const group = group_of(groups, tensor.name, info.number_of(row));
     if (out.empty() || out.back().group != group)
       out.push_back({Rows{row, 1}, group});
     else

@@ -80,7 +80,7 @@ void Optimizer::add_change(const Change& change, const ExpertTokens& tokens,
   const int64_t first = change.rows.all() ? 0 : change.rows.first;
   const int64_t count = change.rows.all() ? parameter.tensor.size(0) : change.rows.count;
   for (int64_t row = first; row < first + count; ++row) {
-    const double decay = decay_of(info.first_expert + row);
+    const double decay = decay_of(info.number_of(row));
     if (out.size() == begin || out.back().weight_decay != decay) {
       out.push_back(change);
       out.back().weight_decay = decay;
@@ -97,8 +97,12 @@ void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens) {
       warmup_ > 0 ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup_)) : 1;
   std::vector<Change> changes;
   for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (!parameters_[i].tensor.grad().defined()) continue;
+    const auto& [name, tensor, info] = parameters_[i];
+    // Of a stack without experts here the number of updates rises with that of the other ranks.
+    const bool is_empty = info.sharded && tensor.numel() == 0;
+    if (!is_empty && !tensor.grad().defined()) continue;
     for (const auto& pace : paces_[i]) {
+      if (is_empty) break;
       Change change;
       change.index = i;
       change.lr = lr * pace.lr_factor * (pace.warms_up ? warmup : 1);
@@ -106,7 +110,7 @@ void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens) {
       change.rows = pace.rows;
       add_change(change, tokens, changes);
     }
-    if (paces_[i].empty()) {
+    if (is_empty || paces_[i].empty()) {
       Change none;
       none.index = i;
       none.rows = {0, 0};

@@ -51,18 +51,23 @@ std::vector<Item> items_of_expert(const std::vector<Item>& items, int64_t expert
   return out;
 }
 
+/// The row of an expert in what is its own, 0, or in a stack; nothing where it has none here.
+std::optional<int64_t> row_in(const Parameter& parameter, int64_t expert) {
+  const auto& info = parameter.info;
+  if (info.expert) return *info.expert == expert ? std::optional<int64_t>(0) : std::nullopt;
+  return info.per_expert ? row_of(parameter, expert) : std::nullopt;
+}
+
 /// Whether everything of this rank that belongs to an expert learns.
 bool learns_whole(const torch::nn::Module& layer, const Optimizer& optimizer, int64_t expert) {
   std::unordered_map<const c10::TensorImpl*, size_t> number_of;
   for (size_t i = 0; i < optimizer.parameters().size(); ++i)
     number_of[optimizer.parameters()[i].tensor.unsafeGetTensorImpl()] = i;
-  for (const auto& [name, tensor, info] : parameters_of(layer)) {
-    const int64_t row = info.expert ? 0 : expert - info.first_expert;
-    const bool its =
-        info.expert ? *info.expert == expert : info.per_expert && row >= 0 && row < tensor.size(0);
-    if (!its) continue;
-    const auto found = number_of.find(tensor.unsafeGetTensorImpl());
-    if (found == number_of.end() || !optimizer.learns(found->second, row)) return false;
+  for (const auto& parameter : parameters_of(layer)) {
+    const auto row = row_in(parameter, expert);
+    if (!row) continue;
+    const auto found = number_of.find(parameter.tensor.unsafeGetTensorImpl());
+    if (found == number_of.end() || !optimizer.learns(found->second, *row)) return false;
   }
   return true;
 }
@@ -71,11 +76,12 @@ bool learns_whole(const torch::nn::Module& layer, const Optimizer& optimizer, in
 Tensor expert_of(const Parameter& stack, int64_t expert, parallel::Communicator& sharers) {
   const auto& [name, tensor, info] = stack;
   if (!info.sharded) return tensor.select(0, expert).detach().clone();
-  const int64_t L = tensor.size(0), local = expert - info.first_expert;
-  Tensor values = local >= 0 && local < L
-                      ? tensor.select(0, local).detach().clone()
+  const auto row = row_of(stack, expert);
+  Tensor values = row ? tensor.select(0, *row).detach().clone()
                       : at::empty(tensor.sizes().slice(1), tensor.options().requires_grad(false));
-  sharers.broadcast(values, parallel::owner_of(expert, whole_rows(stack), sharers.size()));
+  sharers.broadcast(values, info.placement
+                                ? info.placement->owner_of(expert)
+                                : parallel::owner_of(expert, whole_rows(stack), sharers.size()));
   return values;
 }
 
@@ -91,10 +97,10 @@ class Restart {
   }
 
   void stacked(const Item& item, const Tensor& from) const {
-    const int64_t local = dead_.expert - item.parameter.info.first_expert;
-    if (local < 0 || local >= item.parameter.tensor.size(0)) return;  // another rank's
-    fill(item.parameter.name, item.parameter.tensor.select(0, local), from);
-    optimizer_.forget(item.index, {local, 1});
+    const auto row = row_of(item.parameter, dead_.expert);
+    if (!row) return;  // another rank's
+    fill(item.parameter.name, item.parameter.tensor.select(0, *row), from);
+    optimizer_.forget(item.index, {*row, 1});
   }
 
  private:
@@ -152,11 +158,9 @@ std::string revive(const DeadExpert& dead, const torch::nn::Module& layer,
 void clear_moments(int64_t expert, const torch::nn::Module& layer, const Optimizer& optimizer) {
   const at::NoGradGuard no_grad;
   for (const auto& [index, parameter] : items_of(layer, optimizer)) {
-    const auto& info = parameter.info;
-    if (info.expert && *info.expert != expert) continue;
-    const int64_t row = info.expert ? 0 : expert - info.first_expert;
-    if (!info.expert && (row < 0 || row >= parameter.tensor.size(0))) continue;  // another rank's
-    optimizer.forget(index, info.expert ? Rows() : Rows{row, 1});
+    const auto row = row_in(parameter, expert);
+    if (!row) continue;  // another rank's
+    optimizer.forget(index, parameter.info.expert ? Rows() : Rows{*row, 1});
   }
 }
 

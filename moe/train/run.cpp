@@ -126,7 +126,7 @@ std::string tokenizer_of_init(const Path& init) {
 /// What may stand in the folder of a new run: what a run writes that has no checkpoint yet, its
 /// configuration, and what a shell writes of its output.
 const std::regex kMayStand(
-    R"(\..*|.*\.(toml|log|out|err)|checkpoints|metrics\.jsonl|report\.html|tensorboard)");
+    R"(\..*|.*\.(toml|log|out|err)|checkpoints|metrics\.jsonl|exchange\.json|report\.html|tensorboard)");
 
 /// What is in the way of a new run in `folder`.
 std::vector<std::string> in_the_way(const Path& folder) {

@@ -9,6 +9,7 @@
 #include <moe/analyze/metric_summary.h>
 #include <moe/base/files.h>
 #include <moe/parallel/communicator.h>
+#include <moe/train/exchange.h>
 #include <moe/train/options.h>
 #include <moe/train/state.h>
 
@@ -43,10 +44,13 @@ struct RunSummary {
   bool early_stopped = false;
   /// Mean, deviation and range of everything that was logged, before a resume too; rank 0's.
   analyze::MetricSummary metrics = {};
+  /// What ranks that share experts sent each other since the start or the resume.
+  ExchangeSummary exchange = {};
 };
 
 /// A whole run from a configuration: trains, logs, evaluates, writes checkpoints, in one folder
 ///   config.toml  metrics.jsonl  tensorboard/  checkpoints/step-NNNNNN/
+/// and, where ranks share experts, exchange.json (exchange.h).
 /// One run a process at a time: the number of threads is process-wide.
 class Run {
  public:

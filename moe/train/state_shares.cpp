@@ -8,6 +8,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/base/error.h>
+#include <moe/parallel/copies.h>
 #include <moe/parallel/gradients.h>
 #include <moe/train/state_shares.h>
 
@@ -24,6 +25,13 @@ Rows Rows::within(const Rows& others) const {
 StateShares::StateShares(const Parameters& parameters, const StateSharing& sharing,
                          const RowsApart& rows_apart)
     : parameters_(parameters), layout_(sharing.layout), shares_(parameters.size()) {
+  for (const auto& parameter : parameters_)
+    check<ConfigError>(!parameter.info.placement || !parameter.info.placement->has_copies() ||
+                           (rows_apart && rows_apart(parameter)),
+                       "train/state_shares", "expected an optimizer that updates the experts of '",
+                       parameter.name,
+                       "' apart from one another, since some have copies on several ranks, got one "
+                       "that does not. Take the replicas out of the placement, or use adamw.");
   if (!sharing.shared_out) return;
   share_out(*layout_.world, /*of_experts=*/false, rows_apart);
   share_out(*layout_.data, /*of_experts=*/true, rows_apart);
@@ -38,25 +46,22 @@ void StateShares::share_out(const parallel::Communicator& group, bool of_experts
   for (size_t i = 0; i < parameters_.size(); ++i) {
     const auto& [name, tensor, info] = parameters_[i];
     // A single number is kept everywhere; a rank may have no row of a stack.
-    if (info.is_local() != of_experts || tensor.dim() == 0 || tensor.numel() == 0) continue;
+    if (info.is_local() != of_experts || tensor.dim() == 0 || own_numbers(i) == 0) continue;
     mine.push_back(i);
-    all += tensor.numel();
+    all += own_numbers(i);
   }
-  std::stable_sort(mine.begin(), mine.end(), [&](size_t a, size_t b) {
-    return parameters_[a].tensor.numel() > parameters_[b].tensor.numel();
-  });
+  std::stable_sort(mine.begin(), mine.end(),
+                   [&](size_t a, size_t b) { return own_numbers(a) > own_numbers(b); });
   std::vector<int64_t> held_W(static_cast<size_t>(W), 0);
   for (const size_t i : mine) {
-    const Tensor& tensor = parameters_[i].tensor;
-    const int64_t numbers = tensor.numel();
+    const int64_t numbers = own_numbers(i), rows = own_rows(parameters_[i]);
     // What belongs to a single expert stays in one piece.
-    const bool cut = numbers > (all + W - 1) / W && tensor.size(0) > 1 &&
-                     !parameters_[i].info.expert && rows_apart(parameters_[i]);
+    const bool cut = numbers > (all + W - 1) / W && rows > 1 && !parameters_[i].info.expert &&
+                     rows_apart(parameters_[i]);
     if (cut) {
       shares_[i] = {Share::kByRows};
       for (int64_t w = 0; w < W; ++w)
-        held_W[static_cast<size_t>(w)] +=
-            parallel::share_of(tensor.size(0), W, w).count * (numbers / tensor.size(0));
+        held_W[static_cast<size_t>(w)] += parallel::share_of(rows, W, w).count * (numbers / rows);
       continue;
     }
     const auto least = std::min_element(held_W.begin(), held_W.end());
@@ -71,11 +76,19 @@ const parallel::Communicator& StateShares::group_of(size_t index) const {
 
 Rows StateShares::of_rank(size_t index, int64_t rank) const {
   const Share& share = shares_.at(index);
-  if (share.how == Share::kEverywhere) return {};
-  if (share.how == Share::kOneRank) return share.owner == rank ? Rows() : Rows{0, 0};
-  const auto [first, count] =
-      parallel::share_of(parameters_[index].tensor.size(0), group_of(index).size(), rank);
+  if (share.how == Share::kOneRank && share.owner != rank) return {0, 0};
+  const auto& parameter = parameters_[index];
+  if (share.how != Share::kByRows)
+    return parameter.info.copies > 0 ? Rows{0, own_rows(parameter)} : Rows();
+  const auto [first, count] = parallel::share_of(own_rows(parameter), group_of(index).size(), rank);
   return {first, count};
+}
+
+int64_t StateShares::own_numbers(size_t index) const {
+  const auto& parameter = parameters_[index];
+  const int64_t all = parameter.tensor.numel();
+  if (parameter.info.copies == 0) return all;
+  return all / parameter.tensor.size(0) * own_rows(parameter);
 }
 
 Tensor StateShares::zeros(size_t index) const {
@@ -99,13 +112,19 @@ Tensor StateShares::part(const Tensor& state, size_t index, const Rows& rows) co
 Parameter StateShares::entry(const std::string& name, size_t index, const Tensor& state) const {
   const auto& parameter = parameters_.at(index);
   Parameter out{name, state, parameter.info};
-  if (shares_[index].how == Share::kEverywhere) return out;
   const Rows rows = here(index);
-  out.info.whole = whole_rows(parameter);
-  out.info.sharded = true;
-  out.info.only_here = true;
+  out.info.copies = 0;
+  if (shares_[index].how != Share::kEverywhere) {
+    out.info.whole = whole_rows(parameter);
+    out.info.sharded = true;
+    out.info.only_here = true;
+  }
   if (rows.all()) return out;
-  out.info.first_expert += rows.first;
+  const auto& numbers = parameter.info.numbers;
+  if (numbers.empty())
+    out.info.first_expert += rows.first;
+  else
+    out.info.numbers = {numbers.begin() + rows.first, numbers.begin() + rows.first + rows.count};
   if (!out.info.used.empty()) {
     const auto used = parameter.info.used.begin() + rows.first;
     out.info.used = {used, used + rows.count};
@@ -136,6 +155,7 @@ void StateShares::hand_out(const std::vector<size_t>& changed) const {
     }
     send();
   }
+  parallel::renew_copies(parameters_, *layout_.experts);
 }
 
 void StateShares::hand_out(const std::vector<size_t>& bucket, parallel::Communicator& group) const {

@@ -37,11 +37,15 @@ struct StateSharing {
 /// updates what it keeps the state of, and hands the new numbers to the others, so that W ranks
 /// need 1/W of the memory and update what they would alone (Rajbhandari et al. 2020, P_os; whole
 /// parameters as in torch's ZeroRedundancyOptimizer).
+///
+/// Shared out or not, copies of other ranks' experts (ExpertPlacement) have no state: their rows
+/// come last, and get the owner's new numbers.
 class StateShares {
  public:
   /// Whether updates of a parameter's rows (dimension 0) do not depend on one another.
   using RowsApart = std::function<bool(const Parameter&)>;
 
+  /// Throws ConfigError for copies of experts whose updates are not apart.
   StateShares(const Parameters& parameters, const StateSharing& sharing,
               const RowsApart& rows_apart);
 
@@ -55,8 +59,8 @@ class StateShares {
   /// The state as a checkpoint keeps it, under `name`: this rank's rows, perhaps none, of the
   /// whole.
   Parameter entry(const std::string& name, size_t index, const Tensor& state) const;
-  /// Hands the rows that each rank keeps the state of, of the parameters `changed`, to the others.
-  /// All ranks call it with the same ones.
+  /// Hands the rows that each rank keeps the state of, of the parameters `changed`, to the others,
+  /// and the owners' experts to copies. All ranks of a data group call it with the same parameters.
   void hand_out(const std::vector<size_t>& changed) const;
 
  private:
@@ -70,6 +74,8 @@ class StateShares {
   const parallel::Communicator& group_of(size_t index) const;
   int64_t rank_of(size_t index) const { return group_of(index).rank(); }
   Rows of_rank(size_t index, int64_t rank) const;
+  /// Of a parameter, copies left out.
+  int64_t own_numbers(size_t index) const;
   void hand_out(const std::vector<size_t>& bucket, parallel::Communicator& group) const;
 
   Parameters parameters_;

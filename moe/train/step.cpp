@@ -49,6 +49,8 @@ class Totals {
       if (report.record_R.defined())
         layer.record_R =
             layer.record_R.defined() ? layer.record_R + report.record_R : report.record_R;
+      if (report.rows_X2.defined())
+        layer.rows_X2 = layer.rows_X2.defined() ? layer.rows_X2 + report.rows_X2 : report.rows_X2;
       if (count_tokens) {
         const Tensor reached_E = out.layers[i].routing.counts_E();
         tokens_[i] = tokens_[i].defined() ? tokens_[i] + reached_E : reached_E;

@@ -26,6 +26,8 @@ struct LayerLoad {
   double tokens = 0;
   /// (R,) float64 what its router recorded; undefined: nothing.
   Tensor record_R = {};
+  /// BalanceReport::rows_X2; undefined where one rank holds all experts.
+  Tensor rows_X2 = {};
   /// What its rows lost on their way, where they travel in fewer bits.
   std::optional<ExchangeError> exchange = {};
 

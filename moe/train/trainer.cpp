@@ -15,6 +15,7 @@
 #include <moe/train/fit.h>
 #include <moe/train/group_names.h>
 #include <moe/train/groups.h>
+#include <moe/train/placement.h>
 #include <moe/train/revive.h>
 #include <moe/train/schedule.h>
 #include <moe/train/sources.h>
@@ -35,24 +36,12 @@ at::ScalarType compute_type(const TrainOptions& options) {
   return options.dtype == "bfloat16" ? at::kBFloat16 : at::ScalarType::Undefined;
 }
 
-uint64_t seed_of(const TrainOptions& options) {
-  return static_cast<uint64_t>(options.seed);
+at::ScalarType parameter_type(const TrainOptions& options) {
+  return options.dtype == "float64" ? at::kDouble : at::kFloat;
 }
 
-/// Why routers that are meant to learn cannot, each reason once.
-std::vector<std::string> untrained_routers(const models::Model& model) {
-  std::map<std::string, int64_t> layers;
-  for (const auto& module : model.modules(/*include_self=*/false)) {
-    const auto* router = dynamic_cast<const routing::Router*>(module.get());
-    if (!router || router->untrained().empty()) continue;
-    const auto parameters = router->parameters();
-    if (std::ranges::any_of(parameters, [](const Tensor& p) { return p.requires_grad(); }))
-      ++layers[router->untrained()];
-  }
-  std::vector<std::string> out;
-  for (const auto& [why, count] : layers)
-    out.push_back(count == 1 ? why : concat(why, " This holds in ", count, " layers."));
-  return out;
+uint64_t seed_of(const TrainOptions& options) {
+  return static_cast<uint64_t>(options.seed);
 }
 
 }  // namespace
@@ -76,7 +65,11 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   source_ = dataset_->training(o.batch, seed_of(o));
   evaluation_ = dataset_->evaluation(o.batch, o.eval_batches);
   texts_ = checkpoint_texts(options, *dataset_, sources, from);
+  auto placement = read_run_placement(options.parallel.placement, options.model, layout_);
+  layout_.placements = placement.layers;
   model_ = models::make_model(options.model, {.layout = layout_});
+  exchange_.emplace(*model_, o.dtype == "bfloat16" ? compute_type(o) : parameter_type(o),
+                    layout_.exchange.format, std::move(placement.predicted));
   const auto traits = model_->traits();
   check_reads(traits, *dataset_, o.init);
   objective_ =
@@ -109,7 +102,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
 
 void Trainer::start_model(bool anew) {
   const auto& o = options_.train;
-  const auto type = o.dtype == "float64" ? at::kDouble : at::kFloat;
+  const auto type = parameter_type(o);
   if (anew && !o.init.empty()) {
     models::take_weights(*model_, o.init, type, layout_);
     if (!controls_.device.is_cpu()) model_->to(controls_.device);
@@ -253,6 +246,7 @@ void Trainer::step(bool last) {
   // Bad steps count until the step that failed has passed.
   if (record_.step > record_.bad_until) record_.bad_steps = 0;
   record_.tokens += source_->tokens() * o.accumulation;
+  exchange_->add(record_.step, result.layers);
   const auto revived = revived_of(monitor_.observe(result.layers, record_.step));
   progress_->step(record_.step, result);
   if (record_.step % o.log_every == 0 || last || !revived.empty()) log_step(result, lr, revived);
@@ -363,6 +357,7 @@ RunSummary Trainer::train() {
   open_logs();
   const int64_t last = controls_.max_steps >= 0 ? std::min(controls_.max_steps, o.steps) : o.steps;
   seconds_before_ = record_.seconds;
+  exchange_->begin(record_.step);
   const auto every = [&](int64_t period) { return period > 0 && record_.step % period == 0; };
   const auto evaluate_if_due = [&] {
     return every(o.eval_every) && record_.step > 0 && evaluate_once();
@@ -392,6 +387,8 @@ RunSummary Trainer::train() {
   summary.record = record_;
   summary.final_loss = record_.last_loss;
   if (metrics_) summary.metrics = metrics_->summary();
+  summary.exchange = exchange_->summary();
+  if (leads()) write_exchange(folder_, summary.exchange);
   return summary;
 }
 

@@ -7,6 +7,7 @@
 #include <moe/data/batch.h>
 #include <moe/data/source_record.h>
 #include <moe/objectives/evaluate.h>
+#include <moe/train/exchange_counts.h>
 #include <moe/train/expert_tokens.h>
 #include <moe/train/frozen.h>
 #include <moe/train/metrics.h>
@@ -90,6 +91,7 @@ class Trainer {
   PeriodicWarnings warnings_;
   int64_t events_ = 0;  // warned about, each once
   ExpertMonitor monitor_;
+  std::optional<ExchangeCounts> exchange_;
   RunRecord record_;
   std::optional<MetricsLog> metrics_;  // rank 0's
   std::optional<Progress> progress_;

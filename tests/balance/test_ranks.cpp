@@ -54,8 +54,9 @@ Result measure_on(const std::string& kind, const Table& settings, const Lengths&
   const Tensor experts_LFD = leaf(normal({kExperts, F, D}, 72), first.experts, own.experts);
   const LayerWeights weights{
       .router = {{"weight", router_ED, {.role = Role::kScores, .per_expert = true}}},
-      .experts = {{"w_in", experts_LFD, {.role = Role::kMatrix, .per_expert = true}}},
-      .first_expert = first.experts};
+      .experts = {{"w_in",
+                   experts_LFD,
+                   {.role = Role::kMatrix, .per_expert = true, .first_expert = first.experts}}}};
   // Whole rows on every rank.
   std::vector<int64_t> lengths;
   int64_t begin = 0;

@@ -12,10 +12,13 @@ namespace {
 using nlohmann::json;
 
 cluster::PlacementFile small_placement() {
-  return {.ranks = 4,
-          .ranks_per_node = 2,
-          .layers = {{.layer = 1, .rank_E = {0, 0, 1, 2, 3}, .replicas = {{2, 0, {1, 3}}}},
-                     {.layer = 3, .rank_E = {3, 2, 1, 0}}}};
+  return {
+      .ranks = 4,
+      .ranks_per_node = 2,
+      .layers = {{.layer = 1, .rank_E = {0, 0, 1, 2, 3}, .replicas = {{2, 0, {1, 3}}}},
+                 {.layer = 3,
+                  .rank_E = {3, 2, 1, 0},
+                  .predicted = {{.between_ranks = 1.5, .between_nodes = 1, .busiest_rank = 1.1}}}}};
 }
 
 TEST(PlacementFile, ReadsWhatItWrites) {
@@ -30,6 +33,8 @@ TEST(PlacementFile, ReadsWhatItWrites) {
   ASSERT_EQ(read.layers[0].replicas.size(), 1u);
   EXPECT_EQ(read.layers[0].replicas[0].expert, 2);
   EXPECT_EQ(read.layers[0].replicas[0].ranks, (std::vector<int32_t>{1, 3}));
+  EXPECT_FALSE(read.layers[0].predicted.has_value());
+  EXPECT_EQ(read.layers[1].predicted, file.layers[1].predicted);
   EXPECT_EQ(cluster::write_placement(read), text);
 }
 
@@ -68,6 +73,32 @@ TEST(PlacementFile, RefusesAnythingElse) {
   refused([](json& f) { f["layers"][0]["replicas"][0]["ranks"] = {1, 1}; }, "got one twice");
   refused([](json& f) { f["layers"][0]["replicas"].push_back(f["layers"][0]["replicas"][0]); },
           "got expert 2 twice");
+  refused(
+      [](json& f) { f["layers"][1]["predicted"]["busiest_rank"] = -1; },
+      "busiest_rank of predicted of layer 1 of the list to be a number of at least 0, got '-1'");
+  refused([](json& f) { f["layers"][1]["predicted"]["more"] = 1; }, "got 'more'");
+  refused([](json& f) { f["layers"][1]["predicted"].erase("between_nodes"); },
+          "expected 'between_nodes'");
+}
+
+TEST(PredictedRows, AreThoseOfPairsDealtOutOverCopies) {
+  cluster::TrafficBuilder builder(0, 4);
+  builder.add({0, 1}, 6);
+  builder.add({0, 3}, 2);
+  builder.add({2}, 2);  // 18 pairs of 10 tokens; 8, 6, 2 and 2 of the experts
+  const auto traffic = std::move(builder).finish();
+  const auto alone = cluster::predict_rows(traffic, {0, 1, 2, 3}, {}, 4, 2);
+  EXPECT_DOUBLE_EQ(alone.between_ranks, 1.8 * 3 / 4);
+  EXPECT_DOUBLE_EQ(alone.between_nodes, 1.8 / 2);
+  EXPECT_DOUBLE_EQ(alone.busiest_rank, 8 / 4.5);
+  const auto copied = cluster::predict_rows(traffic, {0, 1, 2, 3}, {{0, 0, {0, 2}}}, 4, 2);
+  EXPECT_DOUBLE_EQ(copied.busiest_rank, 6 / 4.5);
+  EXPECT_DOUBLE_EQ(copied.between_ranks, alone.between_ranks);
+  EXPECT_ERROR(cluster::predict_rows(traffic, {0, 1}, {}, 4, 2), "each of 4 experts, got 2");
+  cluster::TrafficBuilder empty(0, 4);
+  const auto none = cluster::predict_rows(std::move(empty).finish(), {0, 1, 2, 3}, {}, 4, 2);
+  EXPECT_EQ(none.between_ranks, 0);
+  EXPECT_EQ(none.busiest_rank, 1);
 }
 
 }  // namespace

@@ -13,6 +13,8 @@
 #include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+#include <gtest/gtest.h>
 
 #include <moe/base/random.h>
 #include <moe/flow/plan.h>
@@ -89,6 +91,37 @@ inline Routing part_of(const Routing& routing, int64_t begin, int64_t end) {
   part.weights_N = routing.weights_N.slice(0, first, last);
   part.first_token = routing.first_token + begin;
   return part;
+}
+
+/// The output of a layer and its gradients.
+struct Gradients {
+  Tensor y_TO, x_TD, weights_N, w_EOD;
+};
+
+inline Tensor leaf(const Tensor& values) {
+  return values.clone().set_requires_grad(true);
+}
+
+inline Tensor gradient_of(const Tensor& tensor) {
+  return tensor.grad().defined() ? tensor.grad() : at::zeros_like(tensor);
+}
+
+/// Output and gradients of sum(y * coefficient) by `layer(x, routing, w)`.
+template <class Layer>
+Gradients differentiate(const Tensor& x_TD, Routing routing, const Tensor& w_EOD,
+                        const Tensor& coefficient_TO, Layer layer) {
+  const Tensor x = leaf(x_TD), w = leaf(w_EOD), weights = leaf(routing.weights_N);
+  routing.weights_N = weights;
+  const Tensor y_TO = layer(x, routing, w);
+  if (y_TO.requires_grad()) (y_TO * coefficient_TO).sum().backward();
+  return {y_TO.detach(), gradient_of(x), gradient_of(weights), gradient_of(w)};
+}
+
+inline void expect_near(const Tensor& got, const Tensor& expected, const std::string& what) {
+  ASSERT_EQ(got.sizes(), expected.sizes()) << what;
+  if (got.numel() == 0) return;
+  const double worst = (got - expected).abs().max().item<double>();
+  EXPECT_LE(worst, 1e-12) << what;  // NaN fails too
 }
 
 /// What the tests' expert e does to a row of global token g: tanh(W[e] x) * (1 + g / 10);

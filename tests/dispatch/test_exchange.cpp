@@ -60,7 +60,7 @@ Gradients differentiate(const Group& group, const parallel::ExchangeSettings& se
   const int64_t begin = bounds[group->rank()], end = bounds[group->rank() + 1];
   const auto dispatcher =
       dispatch::dispatchers().at("all_to_all").make({kExperts, group, settings}, {});
-  const auto [first, L] = dispatcher->local_experts();
+  const auto [first, L] = parallel::share_of(kExperts, group->size(), group->rank());
   Routing mine = dispatching::part_of(routing, begin, end);
   const Tensor x = leaf(x_TD.slice(0, begin, end)), w = leaf(w_EOD.slice(0, first, first + L)),
                weights = leaf(mine.weights_N);

@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 """moe train under mpirun against one process: the same losses, gradient norms, loads and parameters; who speaks; what is
 refused.   train_on_ranks.py MOE MPIRUN TEST_MPI [tests of unittest]"""
+import json
 import os
 import pathlib
+import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -11,6 +14,7 @@ import unittest
 import tiny_run
 
 MOE, MPIRUN = sys.argv[1:3]
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class TrainOnRanks(unittest.TestCase):
@@ -79,6 +83,44 @@ class TrainOnRanks(unittest.TestCase):
         self.expect_same("run", "whole")
         self.trained(1, "alone", "--resume")
         self.expect_same("alone", "whole")
+
+    def test_go_on_with_experts_placed_as_the_docs_say(self):
+        self.trained(1, "whole")
+        self.trained(2, "out/mine", "--max-steps", "10")
+        shutil.copy(ROOT / "configs/clusters/two_nodes.toml", self.folder)
+        page = (ROOT / "docs/parallel.md").read_text(encoding="utf-8")
+        script = re.search(r"```sh\n(.*?)```", page, re.DOTALL).group(1).replace("mpirun -n", "mpirun --oversubscribe -n")
+        path = os.pathsep.join([str(pathlib.Path(word).resolve().parent) for word in (MOE, MPIRUN)] + [os.environ["PATH"]])
+        result = subprocess.run(["bash", "-euc", script], cwd=self.folder, env=dict(tiny_run.environment(), PATH=path),
+                                capture_output=True, text=True, timeout=240, check=False)
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("rows a token between ranks", result.stderr)
+        self.expect_same("out/mine", "whole")
+        placed = json.loads((self.folder / "placement.json").read_text())
+        counted = json.loads((self.folder / "out/mine/exchange.json").read_text())
+        self.assertEqual(counted["steps"], [10, 20])
+        for layer, place in zip(counted["layers"], placed["layers"]):
+            self.assertEqual(len(layer["rows_to_ranks"]), 4)
+            # Capacity leaves some rows at home.
+            self.assertAlmostEqual(layer["rows_a_token_between_ranks"], place["predicted"]["between_ranks"], delta=0.3)
+            self.assertEqual(layer["bytes_between_ranks"], layer["rows_between_ranks"] * 16 * 8)
+
+    def test_train_with_copies_of_experts(self):
+        self.trained(1, "one")
+        layer = {"rank_of_expert": [2, 2, 0, 0, 2, 0],
+                 "replicas": [{"expert": 1, "ranks": [2, 0, 1]}, {"expert": 3, "ranks": [0, 1]}]}
+        placement = {"format": "moe-expert-placement", "version": 1, "ranks": 3, "ranks_per_node": 3,
+                     "layers": [dict(layer, layer=0), dict(layer, layer=1)]}
+        path = self.folder / "copies.json"
+        path.write_text(json.dumps(placement))
+        self.trained(3, "copies", "--set", f"parallel.placement={path}")
+        self.expect_same("copies", "one")
+        placement["layers"].pop()
+        path.write_text(json.dumps(placement))
+        result = self.train(3, "refused", "--set", f"parallel.placement={path}")
+        self.assertEqual(result.returncode, 2, result.stderr)
+        self.assertEqual(result.stderr.count("a placement of layer 1, which has 6 experts, found none"), 1, result.stderr)
+        self.assertFalse((self.folder / "refused").exists())
 
     def test_say_once_what_is_wrong_on_all_ranks(self):
         self.config.write_text(self.config.read_text().replace("dropout", "dropuot"))

@@ -138,8 +138,7 @@ TEST(RouterState, FollowsTheStepsOfATraining) {
 
 TEST(DynMoERun, AnExpertLeavesAndComesBackWithoutMoments) {
   const TemporaryFolder folder;
-  const DynMoERouter router{
-      .at_least_one = "evaluation", .start_experts = 3, .update_every = 2};
+  const DynMoERouter router{.at_least_one = "evaluation", .start_experts = 3, .update_every = 2};
   Bench bench(run_with(folder.path(), router, [](auto& moe) { moe.balance = {}; }));
   const auto optimizer = train::make_optimizer(bench.parameters, {.lr = 0.01});
   const Tensor active_E = state(bench, "router.active");

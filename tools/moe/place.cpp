@@ -109,6 +109,7 @@ struct Placed {
   cluster::PlacementCost before;
   cluster::FoundPlacement found;
   cluster::Replication replication;
+  cluster::PredictedRows predicted;
 };
 
 Placed place_layer(const cluster::Traffic& layer, const cluster::Cluster& cluster,
@@ -127,6 +128,8 @@ Placed place_layer(const cluster::Traffic& layer, const cluster::Cluster& cluste
   if (o.method == "exact" || (o.method == "auto" && layer.experts <= kExactExperts))
     out.found = cluster::search_exact(layer, out.found.rank_E, cluster, options);
   out.replication = cluster::replicate(layer, out.found.rank_E, cluster.ranks(), o.replicas);
+  out.predicted = cluster::predict_rows(layer, out.found.rank_E, out.replication.replicas,
+                                        cluster.ranks(), cluster.ranks_per_node);
   return out;
 }
 
@@ -151,7 +154,26 @@ Json layer_json(const cluster::Traffic& layer, const Placed& placed) {
           {"proven", placed.found.proven},
           {"rank_of_expert", placed.found.rank_E},
           {"replicas", replicas},
-          {"busiest_load_with_replicas", placed.replication.busiest_after}};
+          {"busiest_load_with_replicas", placed.replication.busiest_after},
+          {"predicted",
+           {{"between_ranks", placed.predicted.between_ranks},
+            {"between_nodes", placed.predicted.between_nodes},
+            {"busiest_rank", placed.predicted.busiest_rank}}}};
+}
+
+void print_copies(const cluster::Replication& copies) {
+  if (copies.replicas.empty()) {
+    std::printf("  no expert is worth a copy\n");
+    return;
+  }
+  std::printf("  %lld copies bring the busiest rank from %.3f to %.3f of the mean:\n",
+              static_cast<long long>(copies.copies), copies.busiest_before, copies.busiest_after);
+  for (const auto& replica : copies.replicas) {
+    std::printf("    expert %lld, %.3f of a rank's mean load, on ranks",
+                static_cast<long long>(replica.expert), replica.load);
+    for (const int32_t rank : replica.ranks) std::printf(" %d", rank);
+    std::printf("\n");
+  }
 }
 
 void print_layer(const cluster::Traffic& layer, const Placed& placed) {
@@ -165,19 +187,10 @@ void print_layer(const cluster::Traffic& layer, const Placed& placed) {
   std::printf("             modelled ms   between nodes MB    inside nodes MB   busiest rank\n");
   row("in order", placed.before);
   row("placed", placed.found.cost);
-  const auto& copies = placed.replication;
-  if (copies.replicas.empty()) {
-    std::printf("  no expert is worth a copy\n");
-    return;
-  }
-  std::printf("  %lld copies would bring the busiest rank from %.3f to %.3f of the mean:\n",
-              static_cast<long long>(copies.copies), copies.busiest_before, copies.busiest_after);
-  for (const auto& replica : copies.replicas) {
-    std::printf("    expert %lld, %.3f of a rank's mean load, on ranks",
-                static_cast<long long>(replica.expert), replica.load);
-    for (const int32_t rank : replica.ranks) std::printf(" %d", rank);
-    std::printf("\n");
-  }
+  print_copies(placed.replication);
+  std::printf(
+      "  training with it should send %.3f rows a token between ranks, %.3f between nodes\n",
+      placed.predicted.between_ranks, placed.predicted.between_nodes);
 }
 
 int run_place(const PlaceCommand& o) {
@@ -207,8 +220,8 @@ int run_place(const PlaceCommand& o) {
   std::vector<Placed> placed;
   for (const auto& layer : traffic) {
     placed.push_back(place_layer(layer, cluster, o));
-    file.layers.push_back(
-        {layer.layer, placed.back().found.rank_E, placed.back().replication.replicas});
+    file.layers.push_back({layer.layer, placed.back().found.rank_E,
+                           placed.back().replication.replicas, placed.back().predicted});
     layers.push_back(layer_json(layer, placed.back()));
   }
   const std::string text = cluster::write_placement(file);

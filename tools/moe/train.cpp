@@ -76,6 +76,7 @@ int run_train(const TrainCommand& o) {
   report::try_write_report(run.folder());
   const auto& record = summary.record;
   if (!summary.metrics.empty()) log::info(analyze::summary_table(summary.metrics));
+  if (const auto table = train::exchange_table(summary.exchange); !table.empty()) log::info(table);
   const bool evaluated = record.best_step >= 0;
   if (o.json) {
     print_json({{"steps", record.step},

@@ -1,11 +1,12 @@
 // E experts, L experts on this rank, P numbers an expert.
 #include <algorithm>
 #include <limits>
+#include <vector>
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/tensor.h>
 #include <ATen/ops/triu.h>
 #include <ATen/ops/zeros.h>
 
@@ -66,14 +67,20 @@ class OrthogonalityTerm final : public Term {
   /// (E, P), zeros for the experts of other ranks.
   Tensor expert_rows(const LayerWeights& weights) const {
     std::vector<Tensor> parts;
-    for (const auto& [name, stacked, info] : weights.experts)
-      if (info.role == Role::kMatrix) parts.push_back(stacked.flatten(1));
+    std::vector<int64_t> number_L;
+    for (const auto& [name, stacked, info] : weights.experts) {
+      if (info.role != Role::kMatrix) continue;
+      parts.push_back(stacked.flatten(1));
+      number_L.resize(static_cast<size_t>(stacked.size(0)));
+      for (int64_t row = 0; row < stacked.size(0); ++row)
+        number_L[static_cast<size_t>(row)] = info.number_of(row);
+    }
     check<ConfigError>(!parts.empty(), "balance/orthogonality",
                        "expected experts with stacked matrices (L, rows, columns), got none. Take "
                        "of = \"router\".");
     const Tensor w_LP = at::cat(parts, 1);
-    const int64_t first = weights.first_expert;
-    return at::constant_pad_nd(w_LP, {0, 0, first, experts_ - first - w_LP.size(0)});
+    return at::zeros({experts_, w_LP.size(1)}, w_LP.options())
+        .index_copy(0, at::tensor(number_L, w_LP.options().dtype(at::kLong)), w_LP);
   }
 
   int64_t experts_;

@@ -1,5 +1,5 @@
-// W ranks, C chunks, T tokens, N pairs, M of them kept, E experts, L experts on this rank, R rows
-// for them, D width, O output width.
+// W ranks, C chunks, T tokens, N pairs, M of them kept, E experts, S slots of experts on ranks, L
+// experts on this rank, R rows for them, D width, O output width.
 
 #include <algorithm>
 #include <numeric>
@@ -13,6 +13,7 @@
 #include <moe/base/error.h>
 #include <moe/dispatch/chunked_rows.h>
 #include <moe/dispatch/dispatcher.h>
+#include <moe/dispatch/expert_slots.h>
 #include <moe/dispatch/sorted_pairs.h>
 #include <moe/ops/order.h>
 #include <moe/ops/rows.h>
@@ -35,10 +36,11 @@ int64_t total(const std::vector<int64_t>& counts) {
   return std::accumulate(counts.begin(), counts.end(), int64_t{0});
 }
 
-/// Rank w holds experts parallel::share_of(E, W, w). Sorted pairs lie behind one another by rank,
-/// so each rank's part is sent as it is. Rows arrive by source rank, then expert; experts read them
-/// through an index, so that they are not moved again. The order within an expert is (rank, token):
-/// that of one rank that has all tokens.
+/// ExpertSlots says which rank holds which experts: by the order of their numbers, or as a
+/// placement has them. Sorted pairs lie behind one another by rank, so each rank's part is sent as
+/// it is. Rows arrive by source rank, then expert; experts read them through an index, so that they
+/// are not moved again. The order within an expert is (rank, token): that of one rank that has all
+/// tokens.
 ///
 /// In C chunks, chunk c has the experts share_of(L, C, c) of each rank. While they compute, the
 /// rows of chunk c + 1 travel, and results of chunk c - 1 travel back; in the backward pass
@@ -50,21 +52,20 @@ int64_t total(const std::vector<int64_t>& counts) {
 class AllToAllDispatcher final : public Dispatcher {
  public:
   AllToAllDispatcher(const DispatcherShape& shape, const NoOptions&)
-      : experts_(shape.num_experts), group_(shape.group), settings_(shape.exchange) {
-    check<ConfigError>(group_ != nullptr, kAllToAll,
-                       "expected a group, got none. Pass parallel::local() for one rank.");
-    const int64_t W = group_->size();
-    mine_ = parallel::share_of(experts_, W, group_->rank());
-    for (int64_t w = 0; w < W; ++w) held_W_.push_back(parallel::share_of(experts_, W, w).count);
-    if (settings_.chunks) settings_.chunks->hold(held_W_.front());
+      : group_(checked(shape.group)),
+        settings_(shape.exchange),
+        slots_(shape.num_experts, *group_, shape.placement, kAllToAll),
+        held_(slots_.held_W()[static_cast<size_t>(group_->rank())]) {
+    if (settings_.chunks) settings_.chunks->hold(most_held());
   }
 
   DispatchPlan plan(const Routing& routing) const override {
-    DispatchPlan plan = sort_pairs(routing, experts_, kAllToAll);
-    const int64_t W = group_->size(), L = mine_.count, C = chunks();
-    const Tensor sent_E = plan.offsets_E.slice(0, 1) - plan.offsets_E.slice(0, 0, -1);
+    DispatchPlan plan = sort_pairs(slots_.by_slot(routing, kAllToAll), slots_.slots(), kAllToAll);
+    const int64_t W = group_->size(), L = held_, C = chunks();
+    const Tensor sent_S = plan.offsets_E.slice(0, 1) - plan.offsets_E.slice(0, 0, -1);
     const Tensor received_WL =
-        group_->all_to_all_v(sent_E, held_W_, std::vector<int64_t>(static_cast<size_t>(W), L))
+        group_
+            ->all_to_all_v(sent_S, slots_.held_W(), std::vector<int64_t>(static_cast<size_t>(W), L))
             .view({W, L});
 
     // The only wait for the device: sizes have to be known before rows can travel.
@@ -134,20 +135,29 @@ class AllToAllDispatcher final : public Dispatcher {
     return ops::combine_rows(in_order(back_C, blocks), combination_of(routing, plan));
   }
 
-  std::pair<int64_t, int64_t> local_experts() const override { return {mine_.first, mine_.count}; }
+  std::vector<int64_t> local_experts() const override { return slots_.experts_of(group_->rank()); }
 
  private:
+  static std::shared_ptr<parallel::Communicator> checked(
+      std::shared_ptr<parallel::Communicator> group) {
+    check<ConfigError>(group != nullptr, kAllToAll,
+                       "expected a group, got none. Pass parallel::local() for one rank.");
+    return group;
+  }
+
+  int64_t most_held() const { return std::ranges::max(slots_.held_W()); }
+
   /// Chunks without experts on any rank are left out.
   int64_t chunks() const {
     const int64_t wanted = settings_.chunks ? settings_.chunks->now() : 1;
-    return std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, held_W_.front()));
+    return std::clamp<int64_t>(wanted, 1, std::max<int64_t>(1, most_held()));
   }
 
-  /// The first expert of each chunk of each rank, by rank, and E: WC + 1 numbers.
+  /// The first slot of each chunk of each rank, by rank, and S: WC + 1 numbers.
   std::vector<int64_t> first_experts(int64_t C) const {
     std::vector<int64_t> out;
     int64_t first = 0;
-    for (const int64_t held : held_W_) {
+    for (const int64_t held : slots_.held_W()) {
       for (int64_t c = 0; c < C; ++c) out.push_back(first + parallel::share_of(held, C, c).first);
       first += held;
     }
@@ -157,7 +167,7 @@ class AllToAllDispatcher final : public Dispatcher {
 
   /// The columns of a chunk's experts.
   Tensor of_chunk(const Tensor& values_WL, int64_t c, int64_t C) const {
-    const parallel::Range experts = parallel::share_of(mine_.count, C, c);
+    const parallel::Range experts = parallel::share_of(held_, C, c);
     return values_WL.narrow(1, experts.first, experts.count);
   }
 
@@ -197,11 +207,10 @@ class AllToAllDispatcher final : public Dispatcher {
                  context);
   }
 
-  const int64_t experts_;
   const std::shared_ptr<parallel::Communicator> group_;
   const parallel::ExchangeSettings settings_;
-  parallel::Range mine_;
-  std::vector<int64_t> held_W_;  // experts of each rank
+  const ExpertSlots slots_;
+  const int64_t held_;  // experts of this rank
 };
 
 }  // namespace

@@ -1,5 +1,7 @@
 // T tokens, N pairs, E experts, D width, O output width.
 
+#include <numeric>
+
 #include <moe/base/error.h>
 #include <moe/dispatch/dispatcher.h>
 #include <moe/dispatch/sorted_pairs.h>
@@ -19,6 +21,10 @@ class LocalDispatcher final : public Dispatcher {
                        "expected a group of one rank, got ",
                        shape.group ? concat(shape.group->size(), " ranks") : "no group",
                        ". Use dispatcher 'all_to_all' for more ranks, or pass parallel::local().");
+    check<ConfigError>(!shape.placement || (shape.placement->ranks() == 1 &&
+                                            shape.placement->experts() == experts_),
+                       kLocal, "expected no placement, or one of ", experts_,
+                       " experts on one rank, got another. Leave it out.");
     check<ConfigError>(shape.exchange.format == parallel::RowFormat::kFull, kLocal,
                        "expected rows in full, since none travel, got parallel.exchange with fewer "
                        "bits. Use dispatcher 'all_to_all', or leave it out.");
@@ -49,7 +55,11 @@ class LocalDispatcher final : public Dispatcher {
     return combination_of(routing, plan);
   }
 
-  std::pair<int64_t, int64_t> local_experts() const override { return {0, experts_}; }
+  std::vector<int64_t> local_experts() const override {
+    std::vector<int64_t> out(static_cast<size_t>(experts_));
+    std::iota(out.begin(), out.end(), int64_t{0});
+    return out;
+  }
 
  private:
   const int64_t experts_;

@@ -135,7 +135,7 @@ class MixedWidths final : public Experts {
 
  private:
   int64_t width_of(int64_t local) const {
-    return widths_E_[static_cast<size_t>(shape_.first + local)];
+    return widths_E_[static_cast<size_t>(shape_.number_of(local))];
   }
   double mean_width() const {
     return static_cast<double>(std::accumulate(widths_E_.begin(), widths_E_.end(), int64_t{0})) /

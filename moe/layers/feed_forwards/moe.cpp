@@ -6,14 +6,14 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/cat.h>
-#include <ATen/ops/tensor.h>
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <moe/dispatch/rows_sent.h>
 #include <moe/flow/packing.h>
 #include <moe/layers/moe_layer.h>
+#include <moe/layers/moe_state.h>
 #include <moe/parameters/initialise.h>
 #include <moe/parameters/list.h>
 #include <moe/routing/budget.h>
@@ -33,24 +33,6 @@ uint64_t draw_seed() {
   const std::lock_guard<std::mutex> lock(generator.mutex());
   return at::check_generator<at::CPUGeneratorImpl>(generator)->random64();
 }
-
-/// (N, E) int64: slots that each sequence took of each expert so far.
-struct MoEState final : LayerState {
-  Tensor taken_NE;
-  std::unique_ptr<LayerState> shared;
-
-  void join(int64_t count) override {
-    taken_NE = at::cat({taken_NE, at::zeros({count, taken_NE.size(1)}, taken_NE.options())});
-    if (shared) shared->join(count);
-  }
-  void keep(const std::vector<int64_t>& slots) override {
-    taken_NE = taken_NE.index_select(0, at::tensor(slots, at::kLong).to(taken_NE.device()));
-    if (shared) shared->keep(slots);
-  }
-  int64_t bytes() const override {
-    return static_cast<int64_t>(taken_NE.nbytes()) + (shared ? shared->bytes() : 0);
-  }
-};
 
 }  // namespace
 
@@ -74,9 +56,10 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
                     .at(o.dispatcher)
                     .make({.num_experts = o.num_experts,
                            .group = layout_.experts,
-                           .exchange = layout_.exchange},
+                           .exchange = layout_.exchange,
+                           .placement = layout_.placement},
                           {});
-  const auto [first, local] = dispatcher_->local_experts();
+  const auto mine = dispatcher_->local_experts();
   router_ = register_module("router", make_router());
   check<ConfigError>(!router_->shares_out_evenly() || (!o.capacity.limits(/*training=*/true) &&
                                                        !o.capacity.limits(/*training=*/false)),
@@ -87,8 +70,10 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
   const experts::ExpertsShape expert_shape = {.d_model = o.d_model,
                                               .d_ff = o.expert.d_ff,
                                               .num_experts = o.num_experts,
-                                              .first = first,
-                                              .local = local,
+                                              .first = mine.empty() ? 0 : mine.front(),
+                                              .local = static_cast<int64_t>(mine.size()),
+                                              .placement = layout_.placement,
+                                              .rank = layout_.experts->rank(),
                                               .tensors = shape.tensors};
   experts_ = register_module(
       "experts", make_experts ? make_experts(expert_shape) : o.expert.make(expert_shape));
@@ -112,12 +97,14 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
   if (o.output_bias) b_out_D = add_parameter("b_out", {o.d_model}, {.role = Role::kBias});
   if (!is_present(o.shared)) return;
   add_norms("shared", shared_norms_);
+  parallel::Layout shared_layout = layout_;
+  shared_layout.placement = nullptr;  // which is for the experts above
   shared_ =
       register_module("shared", o.shared.make(FeedForwardShape{.d_model = o.d_model,
                                                                .causal = shape.causal,
                                                                .norm = shape.norm,
                                                                .norm_epsilon = shape.norm_epsilon,
-                                                               .layout = layout_,
+                                                               .layout = shared_layout,
                                                                .tensors = shape.tensors}));
 }
 
@@ -284,14 +271,15 @@ FeedForwardOutput MoELayerImpl::forward_tokens(const Tensor& x_TD, const LayerCo
   const Routing limited = capacity_->apply(chosen, context, mine ? &mine->taken_NE : nullptr);
   const Routing routing = routing::drop_experts(limited, context, options_.expert_dropout);
   const Tensor in_TD = expert_norms_.before ? expert_norms_.before(x_TD) : x_TD;
-  Tensor y_TD = free_experts() > 0
-                    ? with_free_experts(in_TD, routing, context)
-                    : through_experts(in_TD.to(context.compute_type(x_TD)), routing, context);
+  Tensor rows_X2;
+  Tensor y_TD = free_experts() > 0 ? with_free_experts(in_TD, routing, context, rows_X2)
+                                   : through_experts(in_TD.to(context.compute_type(x_TD)), routing,
+                                                     context, rows_X2);
   if (expert_norms_.behind) y_TD = expert_norms_.behind(y_TD);
   if (shared_) y_TD = y_TD + through_shared(x_TD, context, mine ? mine->shared.get() : nullptr);
   if (b_out_D.defined()) y_TD = y_TD + b_out_D.to(y_TD.scalar_type());
   if (options_.output_scale != 1) y_TD = y_TD * options_.output_scale;
-  return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context), routing};
+  return {y_TD.to(x_TD.scalar_type()), measure_balance(chosen, limited, context, rows_X2), routing};
 }
 
 std::optional<LayerContext> MoELayerImpl::drawn_step(const LayerContext& context) const {
@@ -313,7 +301,7 @@ Tensor MoELayerImpl::through_shared(const Tensor& x_TD, const LayerContext& cont
 }
 
 Tensor MoELayerImpl::with_free_experts(const Tensor& x_TD, const Routing& routing,
-                                       const LayerContext& context) {
+                                       const LayerContext& context, Tensor& rows_X2) {
   const int64_t E = options_.num_experts, T = routing.tokens(), Z = free_experts();
   const Tensor real_N = routing.experts_N.lt(E);
   const Tensor none_N = at::zeros_like(routing.weights_N);
@@ -327,15 +315,16 @@ Tensor MoELayerImpl::with_free_experts(const Tensor& x_TD, const Routing& routin
                                 .index_add(0, place_N, at::where(real_N, none_N, routing.weights_N))
                                 .view({T, Z});
   const int64_t I = options_.identity_experts, C = options_.constant_experts;
-  Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), real, context);
+  Tensor y_TD = through_experts(x_TD.to(context.compute_type(x_TD)), real, context, rows_X2);
   if (I > 0) y_TD = y_TD + x_TD * weights_TZ.slice(1, 0, I).sum(1, /*keepdim=*/true);
   if (C > 0) y_TD = y_TD + constant_experts_->forward(x_TD, weights_TZ.slice(1, Z - C));
   return y_TD;
 }
 
 Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
-                                     const LayerContext& context) {
+                                     const LayerContext& context, Tensor& rows_X2) {
   const DispatchPlan plan = dispatcher_->plan(routing);
+  rows_X2 = dispatch::rows_sent(plan, *layout_.experts);
   if (const auto pairs = dispatcher_->combination(routing, plan))
     return experts_->forward_combined(dispatcher_->dispatch(x_TD, routing, plan), *pairs, context);
   const auto experts = [&](const ExpertRows& rows) {
@@ -347,28 +336,33 @@ Tensor MoELayerImpl::through_experts(const Tensor& x_TD, const Routing& routing,
 
 Parameters MoELayerImpl::counted_experts() const {
   Parameters out = experts_->stacked_parameters();
-  // Sums go over all ranks, and other ranks may hold the same experts: those of the first copy
-  // count.
-  if (!layout_.first_copy())
-    for (auto& parameter : out)
-      parameter.tensor = at::zeros({}, parameter.tensor.options()).expand(parameter.tensor.sizes());
+  // Sums go over all ranks, and other ranks may hold the same experts: those of the first data rank
+  // count, and of copies the owner's.
+  for (auto& parameter : out) {
+    Tensor& tensor = parameter.tensor;
+    tensor = tensor.narrow(0, 0, own_rows(parameter));
+    parameter.info.copies = 0;
+    if (!layout_.first_copy()) tensor = at::zeros({}, tensor.options()).expand(tensor.sizes());
+  }
   return out;
 }
 
 BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing& limited,
-                                            const LayerContext& context) const {
+                                            const LayerContext& context,
+                                            const Tensor& rows_X2) const {
   balance::LayerWeights weights;
   // Reading all weights would slow inference, where nothing learns from the loss.
   const bool learns = context.training || at::GradMode::is_enabled();
   const bool read =
       learns && std::any_of(balance_.begin(), balance_.end(),
                             [](const auto& weighted) { return weighted.term->wants_weights(); });
-  if (read) weights = {parameters_of(*router_), counted_experts(), experts_->shape().first};
+  if (read) weights = {parameters_of(*router_), counted_experts()};
   return balance::measure(balance_,
                           {.routing = chosen,
                            .context = context,
                            .weights = read ? &weights : nullptr,
-                           .dropped = limited.dropped()},
+                           .dropped = limited.dropped(),
+                           .rows_X2 = rows_X2},
                           *layout_.world);
 }
 
