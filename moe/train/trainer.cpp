@@ -97,7 +97,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
   for (const auto& why : untrained_routers(*model_)) warn(why);
   optimizer_ = make_optimizer(parameters, optimizer,
                               {.layout = layout_, .shared_out = options.parallel.shard_optimizer});
-  if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
+  if (optimizer_->needs_tokens()) expert_tokens_.emplace(optimizer_->parameters(), *model_);
   if (!from && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
     warn(concat("train.schedule.warmup = ", o.schedule.warmup, " takes all ",
                 std::min(o.steps, schedule_steps(o)),
@@ -231,10 +231,10 @@ void Trainer::step(bool last) {
     return;
   }
   const double lr = learning_rate(o, record_.step);
-  clip_gradients(optimizer_->parameters(), result.gradient_norm, o.optimizer.clip);
   optimizer_->step(
       lr, record_.step,
-      expert_tokens_ ? expert_tokens_->by_parameter(result.expert_tokens) : ExpertTokens());
+      expert_tokens_ ? expert_tokens_->by_parameter(result.expert_tokens) : ExpertTokens(),
+      clip_factor(result.gradient_norm, o.optimizer.clip));
   optimizer_->zero_gradients();
 
   std::vector<StepStatistics> statistics;
