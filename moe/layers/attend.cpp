@@ -15,6 +15,7 @@
 #include <ATen/ops/zeros.h>
 
 #include <moe/layers/attend.h>
+#include <moe/ops/cpu/libtorch_products.h>
 #include <moe/ops/random_fill.h>
 
 namespace moe::layers {
@@ -115,12 +116,19 @@ Tensor attend_with_sinks(const Tensor& q_NHQP, const Tensor& k_NGCP, const Tenso
       .narrow(3, 0, V);
 }
 
-/// libtorch's fused form is slow backward in 16 bits on the CPU: at 128 to 256 keys the products
-/// over whole weights take 0.25 to 0.45 of its time. Beyond that their memory counts.
+/// libtorch's fused form is slow backward in 16 bits on the CPU: on Zen 4 at 128 to 256 keys the
+/// products over whole weights take 0.25 to 0.45 of its time. Beyond that their memory counts.
 bool full_is_faster(const Tensor& q, int64_t keys, const AttendOptions& options) {
   constexpr int64_t kMostKeys = 512;
   return options.learns && q.is_cpu() && c10::isReducedFloatingType(q.scalar_type()) &&
          keys <= kMostKeys;
+}
+
+/// Whether attention in 16 bits runs in float32, between roundings of what comes and goes: where
+/// libtorch has no products in 16 bits worth the name. On Zen 3 that takes 0.10 to 0.14 of the time
+/// of full_is_faster's way at 128 to 1024 keys, forward and backward.
+bool widens(const Tensor& q) {
+  return q.is_cpu() && ops::cpu::type_of_libtorch_products(q.scalar_type()) != q.scalar_type();
 }
 
 /// How many queries at a time bound the memory of masks and weights; all, where gradients keep them
@@ -143,6 +151,9 @@ int64_t queries_at_once(const Tensor& q_NQHP, int64_t keys, const AttendOptions&
 Tensor attend(const Tensor& q_NQHP, const Tensor& k_NCGP, const Tensor& v_NCGV,
               const AttendOptions& options) {
   const int64_t Q = q_NQHP.size(1), C = k_NCGP.size(1);
+  if (widens(q_NQHP))
+    return attend(q_NQHP.to(at::kFloat), k_NCGP.to(at::kFloat), v_NCGV.to(at::kFloat), options)
+        .to(q_NQHP.scalar_type());
   if (const int64_t some = queries_at_once(q_NQHP, C, options); Q > some) {
     std::vector<Tensor> out;
     for (int64_t begin = 0; begin < Q; begin += some) {

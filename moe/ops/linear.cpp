@@ -4,10 +4,23 @@
 
 #include <moe/base/error.h>
 #include <moe/ops/cpu/grouped.h>
-#include <moe/ops/cpu/loops.h>
+#include <moe/ops/cpu/instruction_set.h>
 #include <moe/ops/linear.h>
 
 namespace moe::ops {
+
+namespace {
+
+/// By the type alone: a row's bits do not depend on how many there are.
+bool kernels_take(const Tensor& x) {
+  const auto type = x.scalar_type();
+  if (!x.is_cpu() || (type != at::kFloat && type != at::kBFloat16)) return false;
+  const auto products =
+      type == at::kFloat ? cpu::ProductType::kFloat32 : cpu::ProductType::kBFloat16;
+  return cpu::instruction_set(products) != cpu::InstructionSet::kLibtorch;
+}
+
+}  // namespace
 
 Tensor linear(const Tensor& x, const Tensor& w_OI, const Tensor& b_O) {
   check(x.dim() >= 1 && w_OI.dim() == 2 && x.size(-1) == w_OI.size(1) &&
@@ -17,7 +30,7 @@ Tensor linear(const Tensor& x, const Tensor& w_OI, const Tensor& b_O) {
         ". Check the widths.");
   const auto type = x.scalar_type();
   const bool one_type = w_OI.scalar_type() == type && (!b_O.defined() || b_O.scalar_type() == type);
-  if (!one_type || !cpu::loops_take(x)) return at::linear(x, w_OI, b_O);
+  if (!one_type || !kernels_take(x)) return at::linear(x, w_OI, b_O);
   // One expert that takes all rows.
   const Tensor rows_RI = x.reshape({-1, w_OI.size(1)});
   const Tensor out_RO =

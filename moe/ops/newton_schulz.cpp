@@ -8,6 +8,7 @@
 #include <ATen/ops/empty_like.h>
 
 #include <moe/base/error.h>
+#include <moe/ops/cpu/libtorch_products.h>
 #include <moe/ops/newton_schulz.h>
 
 namespace moe::ops {
@@ -20,6 +21,11 @@ constexpr double kLeastNorm = 1e-7;
 
 /// Numbers of the matrices that are worked on together.
 constexpr int64_t kAtOnce = int64_t{1} << 24;
+
+at::ScalarType type_of_products(const Tensor& matrices, at::ScalarType compute) {
+  if (matrices.scalar_type() == at::kDouble) return at::kDouble;
+  return matrices.is_cpu() ? cpu::type_of_libtorch_products(compute) : compute;
+}
 
 Tensor iterate(const Tensor& matrices_MRC, int64_t steps, at::ScalarType type) {
   const auto wide = type == at::kDouble ? at::kDouble : at::kFloat;
@@ -45,7 +51,7 @@ Tensor newton_schulz(const Tensor& matrices, int64_t steps, at::ScalarType compu
   Tensor out = at::empty_like(matrices, at::MemoryFormat::Contiguous);
   if (matrices.numel() == 0) return out;
   const int64_t R = matrices.size(-2), C = matrices.size(-1);
-  const auto type = matrices.scalar_type() == at::kDouble ? at::kDouble : compute;
+  const auto type = type_of_products(matrices, compute);
   const Tensor from_MRC = matrices.reshape({-1, R, C}), to_MRC = out.view({-1, R, C});
   const int64_t M = from_MRC.size(0), together = std::max<int64_t>(1, kAtOnce / (R * C));
   for (int64_t begin = 0; begin < M; begin += together) {

@@ -1,4 +1,5 @@
 // T rows, D width, B blocks of rows.
+#include <array>
 #include <cmath>
 
 #include <ATen/Dispatch.h>
@@ -24,6 +25,22 @@ using torch::autograd::variable_list;
 /// change nothing.
 constexpr int64_t kBlock = 64;
 
+/// term(0) + .. + term(D - 1) in lanes of which registers hold some: one number after the other
+/// would wait for each addition.
+template <class Scalar, class Term>
+Scalar sum_of(int64_t D, const Term& term) {
+  constexpr int64_t kLanes = 16;
+  std::array<Scalar, kLanes> lanes = {};
+  int64_t d = 0;
+  for (; d + kLanes <= D; d += kLanes)
+    for (int64_t lane = 0; lane < kLanes; ++lane)
+      lanes[static_cast<size_t>(lane)] += term(d + lane);
+  for (size_t lane = 0; lane < lanes.size() && d < D; ++d, ++lane) lanes[lane] += term(d);
+  for (size_t width = kLanes / 2; width > 0; width /= 2)
+    for (size_t lane = 0; lane < width; ++lane) lanes[lane] += lanes[lane + width];
+  return lanes[0];
+}
+
 template <class Scalar>
 void forward_rows(const Tensor& x_TD, const Tensor& scale_D, double epsilon, Tensor& y_TD,
                   Tensor& inverse_T) {
@@ -33,8 +50,7 @@ void forward_rows(const Tensor& x_TD, const Tensor& scale_D, double epsilon, Ten
   at::parallel_for(0, T, kBlock, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const Scalar* row = x + t * D;
-      Scalar squares = 0;
-      for (int64_t d = 0; d < D; ++d) squares += row[d] * row[d];
+      const Scalar squares = sum_of<Scalar>(D, [&](int64_t d) { return row[d] * row[d]; });
       inverse[t] = 1 / std::sqrt(squares / static_cast<Scalar>(D) + static_cast<Scalar>(epsilon));
       for (int64_t d = 0; d < D; ++d) y[t * D + d] = row[d] * inverse[t] * scale[d];
     }
@@ -55,15 +71,16 @@ void backward_rows(const Tensor& dy_TD, const Tensor& x_TD, const Tensor& scale_
       Scalar* sums = dscale + b * D;
       for (int64_t t = b * kBlock; t < std::min(T, (b + 1) * kBlock); ++t) {
         const Scalar *row = x + t * D, *gradient = dy + t * D;
-        Scalar along = 0;
+        const Scalar r = inverse[t];
+        const Scalar along =
+            sum_of<Scalar>(D, [&](int64_t d) { return gradient[d] * scale[d] * (row[d] * r); }) /
+            static_cast<Scalar>(D);
+        Scalar* const out = dx + t * D;
         for (int64_t d = 0; d < D; ++d) {
-          const Scalar unit = row[d] * inverse[t];
-          along += gradient[d] * scale[d] * unit;
+          const Scalar unit = row[d] * r;
           sums[d] += gradient[d] * unit;
+          out[d] = r * (gradient[d] * scale[d] - unit * along);
         }
-        along /= static_cast<Scalar>(D);
-        for (int64_t d = 0; d < D; ++d)
-          dx[t * D + d] = inverse[t] * (gradient[d] * scale[d] - row[d] * inverse[t] * along);
       }
     }
   });

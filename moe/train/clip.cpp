@@ -30,13 +30,21 @@ double gradient_norm(const Parameters& parameters, const parallel::Layout& layou
   return std::sqrt((local + squares_of(parameters, false)).item<double>());
 }
 
-void clip_gradients(const Parameters& parameters, double norm, double max_norm) {
-  if (max_norm <= 0 || !(norm > max_norm)) return;
+double clip_factor(double norm, double max_norm) {
+  return max_norm > 0 && norm > max_norm ? max_norm / norm : 1;
+}
+
+void multiply_gradients(const Parameters& parameters, double factor) {
+  if (factor == 1) return;
   const at::NoGradGuard no_grad;
   std::vector<Tensor> gradients;
   for (const auto& parameter : parameters)
     if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
-  if (!gradients.empty()) at::_foreach_mul_(gradients, max_norm / norm);
+  if (!gradients.empty()) at::_foreach_mul_(gradients, factor);
+}
+
+void clip_gradients(const Parameters& parameters, double norm, double max_norm) {
+  multiply_gradients(parameters, clip_factor(norm, max_norm));
 }
 
 }  // namespace moe::train

@@ -10,7 +10,14 @@ namespace moe::train {
 /// NaN or infinite when any element is; the same bits on every rank.
 double gradient_norm(const Parameters& parameters, const parallel::Layout& layout);
 
-/// Scales all gradients by max_norm / norm when `norm` is larger; 0: never.
+/// What clipping multiplies gradients by: max_norm / norm when `norm` is larger, else 1. Never
+/// clips with max_norm = 0.
+double clip_factor(double norm, double max_norm);
+
+/// All gradients times `factor`, in place.
+void multiply_gradients(const Parameters& parameters, double factor);
+
+/// All gradients times clip_factor, in place.
 void clip_gradients(const Parameters& parameters, double norm, double max_norm);
 
 }  // namespace moe::train

@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <moe/train/clip.h>
 #include <moe/train/groups.h>
 #include <moe/train/optimizer.h>
 
@@ -14,7 +15,7 @@ namespace {
 Tensor tokens_for(const Parameter& parameter, size_t index, const ExpertTokens& tokens) {
   check(index < tokens.size() && tokens[index].defined(), "train/optimizer",
         "expected the tokens that the experts of '", parameter.name,
-        "' got, for decay_idle_experts = false, got none. Pass them to step.");
+        "' got, since idle ones are treated apart, got none. Pass them to step.");
   return tokens[index].to(at::kCPU, at::kLong).contiguous();
 }
 
@@ -61,38 +62,39 @@ void Optimizer::add_change(const Change& change, const ExpertTokens& tokens,
   const auto& info = parameter.info;
   const bool of_experts =
       info.part == Part::kExperts && (info.per_expert || info.expert.has_value());
-  if (decays_idle_ || change.weight_decay == 0 || !of_experts) {
+  const bool skips = skips_idle();
+  if (!of_experts || !(skips || (!decays_idle_ && change.weight_decay != 0))) {
     out.push_back(change);
     return;
   }
   const Tensor tokens_E = tokens_for(parameter, change.index, tokens);
-  const auto decay_of = [&, counts = tokens_E.const_data_ptr<int64_t>()](int64_t expert) {
+  const auto is_idle = [&, counts = tokens_E.const_data_ptr<int64_t>()](int64_t expert) {
     check(expert < tokens_E.size(0), "train/optimizer", "expected tokens of more than ", expert,
           " experts for '", parameter.name, "', got those of ", tokens_E.size(0), '.');
-    return counts[expert] > 0 ? change.weight_decay : 0;
+    return counts[expert] == 0;
+  };
+  const auto add = [&](bool idle, const Rows& rows) {
+    out.push_back(change);
+    if (idle) out.back().weight_decay = 0;
+    out.back().rows = idle && skips ? Rows{0, 0} : rows;
   };
   if (info.expert) {
-    out.push_back(change);
-    out.back().weight_decay = decay_of(*info.expert);
+    add(is_idle(*info.expert), change.rows);
     return;
   }
-  const size_t begin = out.size();
   const int64_t first = change.rows.all() ? 0 : change.rows.first;
-  const int64_t count = change.rows.all() ? parameter.tensor.size(0) : change.rows.count;
-  for (int64_t row = first; row < first + count; ++row) {
-    const double decay = decay_of(info.number_of(row));
-    if (out.size() == begin || out.back().weight_decay != decay) {
-      out.push_back(change);
-      out.back().weight_decay = decay;
-      out.back().rows = {row, 0};
-    }
-    ++out.back().rows.count;
+  const int64_t end = first + (change.rows.all() ? parameter.tensor.size(0) : change.rows.count);
+  for (int64_t begin = first, row = first; row < end; begin = row) {
+    const bool idle = is_idle(info.number_of(row));
+    while (row < end && is_idle(info.number_of(row)) == idle) ++row;
+    add(idle, row - begin == end - first ? change.rows : Rows{begin, row - begin});
   }
-  if (out.size() == begin + 1) out.back().rows = change.rows;
 }
 
-void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens) {
+void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens, double gradient_factor) {
   const at::NoGradGuard no_grad;
+  gradient_factor_ = gradient_factor;
+  if (!multiplies_gradients()) multiply_gradients(parameters_, gradient_factor);
   const double warmup =
       warmup_ > 0 ? std::min(1.0, static_cast<double>(step + 1) / static_cast<double>(warmup_)) : 1;
   std::vector<Change> changes;

@@ -43,9 +43,13 @@ class Optimizer {
   virtual ~Optimizer() = default;
 
   /// One update at learning rate `lr`; `step` (from 0) is for warm-ups. With shared state all ranks
-  /// call it, with gradients of the same parameters. With decay_idle_experts = false `tokens` say
-  /// which experts are idle; throws moe::Error when they do not.
-  void step(double lr, int64_t step, const ExpertTokens& tokens = {});
+  /// call it, with gradients of the same parameters. Where needs_tokens() `tokens` say which
+  /// experts are idle; throws moe::Error when they do not. Gradients count `gradient_factor` times
+  /// (clip_factor), without a pass over memory of its own where the kind can; what stands in them
+  /// afterwards is not said.
+  void step(double lr, int64_t step, const ExpertTokens& tokens = {}, double gradient_factor = 1);
+  /// Whether `step` asks which experts are idle.
+  bool needs_tokens() const { return !decays_idle_ || skips_idle(); }
   void zero_gradients();
 
   const Parameters& parameters() const { return parameters_; }
@@ -72,6 +76,12 @@ class Optimizer {
   };
   /// A parameter comes in one change, or in several with rows of their own.
   virtual void update(const std::vector<Change>& changes) = 0;
+  /// Whether `update` multiplies gradients by gradient_factor() as it reads them. For other kinds
+  /// they are multiplied before.
+  virtual bool multiplies_gradients() const { return false; }
+  /// Whether experts that no token reached in a step stay as they are, their moments included.
+  virtual bool skips_idle() const { return false; }
+  double gradient_factor() const { return gradient_factor_; }
   const StateShares& shares() const { return shares_; }
 
  private:
@@ -83,7 +93,8 @@ class Optimizer {
     bool warms_up = false;
   };
   static std::vector<Pace> paces_of(const Parameter& parameter, const OptimizerOptions& options);
-  /// Adds `change`; where idle experts do not decay, split into those that are idle and the others.
+  /// Adds `change`; where idle experts do not decay or are skipped, split into those that are idle
+  /// and the others.
   void add_change(const Change& change, const ExpertTokens& tokens, std::vector<Change>& out) const;
 
   Parameters parameters_;
@@ -91,6 +102,7 @@ class Optimizer {
   std::vector<std::vector<Pace>> paces_;
   int64_t warmup_;
   bool decays_idle_;
+  double gradient_factor_ = 1;  // of the step that is being made
 };
 
 /// The optimizer that `options` describe, for those of `parameters` that need a gradient.

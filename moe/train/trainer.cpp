@@ -91,7 +91,7 @@ Trainer::Trainer(const RunOptions& options, const Path& folder, const RunControl
                               {.layout = layout_, .shared_out = options.parallel.shard_optimizer});
   if (options.parallel.overlap_gradients)
     gradients_ = std::make_unique<parallel::GradientSums>(optimizer_->parameters(), layout_);
-  if (!o.optimizer.decay_idle_experts) expert_tokens_.emplace(optimizer_->parameters(), *model_);
+  if (optimizer_->needs_tokens()) expert_tokens_.emplace(optimizer_->parameters(), *model_);
   if (!from && o.schedule.warmup >= std::min(o.steps, schedule_steps(o)))
     warn(concat("train.schedule.warmup = ", o.schedule.warmup, " takes all ",
                 std::min(o.steps, schedule_steps(o)),
@@ -226,10 +226,10 @@ void Trainer::step(bool last) {
     return;
   }
   const double lr = learning_rate(o, record_.step);
-  clip_gradients(optimizer_->parameters(), result.gradient_norm, o.optimizer.clip);
   optimizer_->step(
       lr, record_.step,
-      expert_tokens_ ? expert_tokens_->by_parameter(result.expert_tokens) : ExpertTokens());
+      expert_tokens_ ? expert_tokens_->by_parameter(result.expert_tokens) : ExpertTokens(),
+      clip_factor(result.gradient_norm, o.optimizer.clip));
   optimizer_->zero_gradients();
 
   std::vector<StepStatistics> statistics;

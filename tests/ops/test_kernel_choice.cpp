@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <moe/ops/cpu/kernel_choice.h>
+#include <moe/ops/cpu/libtorch_products.h>
 
 namespace moe::ops::cpu::kernel_choice_test {
 
@@ -54,6 +55,14 @@ TEST(KernelChoice, TakesLibtorchsTilesForManyRowsOfBFloat16) {
   for (const int64_t rows : {0, 1, 4})
     EXPECT_EQ(choose_kernels(kSapphireRapids, kBFloat16, rows), InstructionSet::kAvx512) << rows;
   expect_for_any_rows(kSapphireRapids, kFloat32, InstructionSet::kAvx512);
+}
+
+TEST(KernelChoice, TrustsLibtorchWithProductsIn16BitsWhereItHasOneDnnsOfAvx512) {
+  for (const auto& processor : {kZen3, kHaswell, kOldX86})
+    EXPECT_FALSE(libtorch_multiplies_16_bits(processor));
+  for (const auto& processor :
+       {kZen4, kSkylake, kSapphireRapidsWithoutTiles, kSapphireRapids, kArm})
+    EXPECT_TRUE(libtorch_multiplies_16_bits(processor));
 }
 
 TEST(KernelChoice, HasSomethingForProcessorsThatWereNotMeasured) {

@@ -111,6 +111,34 @@ TEST(Bench, RoutingGoesWhereItIsAsked) {
   EXPECT_EQ(spread("one", "16")["experts_used"], 16);  // K = E
 }
 
+TEST(Bench, AnOptimizersBytesAreThoseOfNormAndUpdate) {
+  const auto optimizer = [](std::vector<std::string> more) {
+    std::vector<std::string> words = {"optimizer", "--d-model", "16", "--d-ff",
+                                      "8",         "--experts", "4"};
+    words.insert(words.end(), more.begin(), more.end());
+    return bench(words);
+  };
+  const int64_t parameters = 4 * 3 * 16 * 8;
+  for (const auto& [dtype, size] : {std::pair{"float32", 4}, {"float64", 8}}) {
+    const json found = optimizer({"--dtype", dtype});
+    EXPECT_EQ(found["parameters"], parameters);
+    EXPECT_EQ(found["bytes"], 8 * size * parameters);
+    EXPECT_NEAR(found["gb_per_second"].get<double>() * found["median_ms"].get<double>(),
+                double(8 * size * parameters) / 1e6, 1e-9);
+    EXPECT_NEAR(
+        found["share_of_stream"].get<double>() * found["stream_gb_per_second"].get<double>(),
+        found["gb_per_second"].get<double>(), 1e-9);
+  }
+  // The norm reads every gradient, experts without tokens are passed over.
+  const json lazy = optimizer({"--kind", "lazy_adamw", "--idle", "3"});
+  EXPECT_EQ(lazy["bytes"], (4 + 28 / 4) * parameters);
+  EXPECT_EQ(optimizer({"--idle", "3"})["bytes"], 32 * parameters);
+  const json muon = optimizer({"--kind", "muon", "--unclipped"});
+  // 12 matrices (8, 16), five times x xᵀ (8 x 8), its square, and a product with x.
+  EXPECT_EQ(muon["work"]["flops"], 12 * 5 * 2 * (8 * 8 * 16 + 8 * 8 * 8 + 8 * 8 * 16));
+  EXPECT_GT(muon["share_of_products"].get<double>(), 0);
+}
+
 TEST(Bench, RefusesRoutingsItDoesNotHave) {
   const auto refused = [](std::vector<std::string> words, const std::string& part) {
     words.insert(words.begin(), {"bench"});
@@ -122,6 +150,9 @@ TEST(Bench, RefusesRoutingsItDoesNotHave) {
   refused({"layer", "--routing", "one", "--router", "hash"}, "expected --router topk");
   refused({"layer", "--requests", "--warmup", "-1"}, "--warmup");
   refused({"suite", "--groups", "tabel"}, "Did you mean 'table'?");
+  refused({"optimizer", "--kind", "adam"}, "Did you mean 'adamw'?");
+  refused({"optimizer", "--experts", "4", "--idle", "4"}, "expected --idle in [0, --experts=4)");
+  refused({"optimizer", "--dtype", "bfloat16"}, "expected --dtype");
   refused({"suite", "--smaller", "0"}, "--smaller");
   refused({"suite", "--seconds", "0"}, "--seconds");
   refused({"suite", "--repeat", "0"}, "--repeat");

@@ -2,6 +2,7 @@
 // Parameters like a model's, of each part and role, and what holds of optimizers over any of them.
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/randn_like.h>
 #include <gtest/gtest.h>
@@ -34,12 +35,23 @@ inline void draw_gradients(const Parameters& parameters) {
       parameter.tensor.mutable_grad() = at::randn_like(parameter.tensor).detach();
 }
 
+/// Counts by which every expert has tokens.
+inline train::ExpertTokens busy(const Parameters& parameters) {
+  train::ExpertTokens out;
+  for (const auto& [name, tensor, info] : parameters) {
+    const bool of_experts = info.part == Part::kExperts;
+    const int64_t experts = info.expert ? *info.expert + 1 : info.first_expert + tensor.size(0);
+    out.push_back(of_experts ? at::ones({experts}, at::kLong) : at::Tensor());
+  }
+  return out;
+}
+
 /// Parameters `two` under `second` go on as `one` under `first` once they have its state and
 /// numbers.
 inline void expect_state_is_all(const Parameters& one, train::Optimizer& first,
                                 const Parameters& two, train::Optimizer& second) {
   draw_gradients(one);
-  first.step(0.1, 0);
+  first.step(0.1, 0, busy(one));
   const auto from = first.state(), to = second.state();
   ASSERT_EQ(from.size(), to.size());
   for (size_t i = 0; i < from.size(); ++i) {
@@ -51,8 +63,8 @@ inline void expect_state_is_all(const Parameters& one, train::Optimizer& first,
   draw_gradients(one);
   for (size_t i = 0; i < one.size(); ++i)
     two[i].tensor.mutable_grad() = one[i].tensor.grad().clone();
-  first.step(0.1, 1);
-  second.step(0.1, 1);
+  first.step(0.1, 1, busy(one));
+  second.step(0.1, 1, busy(two));
   for (size_t i = 0; i < one.size(); ++i)
     EXPECT_TRUE(one[i].tensor.equal(two[i].tensor)) << one[i].name;
 }

@@ -7,7 +7,7 @@
 #include <moe/parallel/threads.h>
 #include <moe/train/clip.h>
 #include <moe/train/optimizer.h>
-#include <moe/train/optimizers/adamw.h>
+#include <moe/train/optimizers/lazy_adamw.h>
 #include <moe/train/schedule.h>
 
 #include "tests/support/message_of.h"
@@ -71,6 +71,36 @@ TEST(AdamW, EqualsTheTextbookWithRatesByPart) {
   }
 }
 
+TEST(AdamW, MultipliesGradientsInItsPassInEveryType) {
+  for (const auto& [type, bound] : {std::pair{at::kDouble, 1e-12}, std::pair{at::kFloat, 1e-6},
+                                    std::pair{at::kBFloat16, 2.5e-2}}) {
+    SCOPED_TRACE(type);
+    // Widths that fill no register, and one number alone.
+    for (const auto& sizes : {std::vector<int64_t>{3, 37}, {1}, {2, 1000, 9}}) {
+      at::manual_seed(3);
+      Parameters parameters = {{"w", at::randn(sizes).to(type).requires_grad_(true), kMatrixInfo}};
+      const Tensor& p = parameters[0].tensor;
+      const auto optimizer = make_optimizer(parameters, OptimizerOptions());
+      NaiveAdamW naive;
+      Tensor expected = p.detach().to(at::kDouble);
+      for (const double factor : {1.0, 0.03, 0.7}) {
+        const Tensor gradient = at::randn(sizes).to(type);
+        expected = naive.update(expected, gradient.to(at::kDouble) * factor, 0.01, 0.1, AdamW());
+        p.mutable_grad() = gradient.clone();
+        optimizer->step(0.01, naive.steps - 1, {}, factor);
+        // A parameter is rounded in every step, and a factor shows in the moments.
+        const auto off = [](const Tensor& x, const Tensor& y) {
+          return (x.detach().to(at::kDouble) - y).abs().max().item<double>();
+        };
+        EXPECT_LT(off(p, expected), 2 * bound);
+        const auto moments = optimizer->moments(0);
+        EXPECT_LT(off(moments[0], naive.m), bound * naive.m.abs().max().item<double>());
+        EXPECT_LT(off(moments[1], naive.v), bound * naive.v.abs().max().item<double>());
+      }
+    }
+  }
+}
+
 class EveryOptimizer : public testing::TestWithParam<std::string> {
  protected:
   OptimizerOptions options() const { return {.rule = {.kind = GetParam()}}; }
@@ -84,11 +114,26 @@ TEST_P(EveryOptimizer, LeavesParametersWithoutGradient) {
   parameters[3].tensor.mutable_grad() = Tensor();
   std::vector<Tensor> before;
   for (const auto& parameter : parameters) before.push_back(parameter.tensor.detach().clone());
-  optimizer->step(0.1, 0);
+  optimizer->step(0.1, 0, busy(parameters));
   for (size_t i = 0; i < parameters.size(); ++i)
     EXPECT_EQ(parameters[i].tensor.equal(before[i]), i == 0 || i == 3) << parameters[i].name;
   optimizer->zero_gradients();
   for (const auto& parameter : parameters) EXPECT_FALSE(parameter.tensor.grad().defined());
+}
+
+TEST_P(EveryOptimizer, GradientsCountAsOftenAsTheFactorSays) {
+  const auto one = parameters_like_a_model();
+  const Parameters two = parameters_like_a_model();
+  const auto first = make_optimizer(one, options()), second = make_optimizer(two, options());
+  for (const double factor : {0.25, 1.0, 0.6}) {
+    draw_gradients(one);
+    for (size_t i = 0; i < one.size(); ++i)
+      two[i].tensor.mutable_grad() = one[i].tensor.grad() * factor;
+    first->step(0.1, 0, busy(one), factor);
+    second->step(0.1, 0, busy(two));
+    for (size_t i = 0; i < one.size(); ++i)
+      EXPECT_LT((one[i].tensor - two[i].tensor).abs().max().item<double>(), 1e-11) << one[i].name;
+  }
 }
 
 TEST_P(EveryOptimizer, GoesOnFromItsState) {
@@ -126,12 +171,76 @@ TEST_P(EveryOptimizer, LowersAConvexLoss) {
   for (int64_t step = 0; step < 100; ++step) {
     for (const auto& parameter : parameters)
       parameter.tensor.mutable_grad() = 2 * parameter.tensor.detach();
-    optimizer->step(0.02, step);
+    optimizer->step(0.02, step, busy(parameters));
   }
   EXPECT_LT(loss(), 0.5 * before);
 }
 
 INSTANTIATE_TEST_SUITE_P(Kinds, EveryOptimizer, testing::ValuesIn(train::optimizers().names()));
+
+/// A stack of four experts, its biases, the matrix of one expert, and what all tokens share.
+Parameters some_of_experts() {
+  at::manual_seed(5);
+  return {learning("w", {4, 3, 2}, kStackInfo), learning("b", {4, 3}, kStackBiasInfo),
+          learning("own.2", {3, 2}, {.part = Part::kExperts, .expert = 2}),
+          learning("shared", {3, 2}, kMatrixInfo)};
+}
+
+TEST(LazyAdamW, LeavesExpertsWithoutTokensAndIsAdamWForTheOthers) {
+  const auto lazy_ones = some_of_experts(), plain_ones = some_of_experts();
+  const auto lazy = make_optimizer(lazy_ones, {.rule = LazyAdamW{}}),
+             plain = make_optimizer(plain_ones, {.rule = AdamW{}});
+  EXPECT_TRUE(lazy->needs_tokens());
+  EXPECT_FALSE(plain->needs_tokens());
+  const auto counts = [&](const std::vector<int64_t>& tokens) {
+    const Tensor tokens_E = at::tensor(tokens, at::kLong);
+    return train::ExpertTokens{tokens_E, tokens_E, tokens_E, Tensor()};
+  };
+  const auto draw = [&] {
+    draw_gradients(lazy_ones);
+    for (size_t i = 0; i < lazy_ones.size(); ++i)
+      plain_ones[i].tensor.mutable_grad() = lazy_ones[i].tensor.grad().clone();
+  };
+  const auto everything = [](const train::Optimizer& optimizer, size_t i) {
+    std::vector<Tensor> out = optimizer.moments(i);
+    out.push_back(optimizer.parameters()[i].tensor.detach());
+    for (Tensor& tensor : out) tensor = tensor.clone();
+    return out;
+  };
+  draw();
+  lazy->step(0.01, 0, counts({1, 1, 1, 1}));
+  plain->step(0.01, 0);
+  for (const auto& idle : {std::vector<int64_t>{1, 2}, {0, 2, 3}, {0, 1, 2, 3}}) {
+    std::vector<int64_t> tokens(4, 7);
+    for (const int64_t expert : idle) tokens[static_cast<size_t>(expert)] = 0;
+    std::vector<std::vector<Tensor>> before;
+    for (size_t i = 0; i < 4; ++i) before.push_back(everything(*lazy, i));
+    draw();
+    lazy->step(0.01, 1, counts(tokens));
+    plain->step(0.01, 1);
+    for (size_t i = 0; i < 4; ++i) {
+      const auto now = everything(*lazy, i), dense = everything(*plain, i);
+      for (size_t k = 0; k < now.size(); ++k) {
+        if (i == 3) {
+          EXPECT_TRUE(now[k].equal(dense[k]));
+        } else if (i == 2) {
+          EXPECT_TRUE(now[k].equal(before[i][k]));
+        } else {
+          for (int64_t e = 0; e < 4; ++e) {
+            const bool still = tokens[static_cast<size_t>(e)] == 0;
+            EXPECT_EQ(now[k][e].equal(before[i][k][e]), still) << i << ' ' << e;
+            // The first time, so far all experts moved as AdamW's did.
+            if (!still && idle.size() == 2) {
+              EXPECT_LT((now[k][e] - dense[k][e]).abs().max().item<double>(), 1e-14);
+            }
+          }
+        }
+      }
+    }
+  }
+  draw();
+  EXPECT_ERROR(lazy->step(0.01, 2), "expected the tokens that the experts of");
+}
 
 TEST(Optimizers, AreReadFromOneTableAndRefuseWhatTheyDoNotKnow) {
   const auto read = [](const char* text) {

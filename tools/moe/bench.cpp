@@ -10,6 +10,7 @@
 #include <moe/ops/cpu/instruction_set.h>
 
 #include "tools/moe/bench_layer.h"
+#include "tools/moe/bench_optimizer.h"
 #include "tools/moe/bench_suite.h"
 #include "tools/moe/bench_tokenize.h"
 #include "tools/moe/exchange_timing.h"
@@ -122,9 +123,9 @@ int bench_compare(const CompareBench& o) {
 }  // namespace
 
 void add_bench(CLI::App& program, Session& session) {
-  CLI::App& group =
-      add_group(program, "bench", "Times layers, training steps, exchanges and tokenizers.",
-                "moe bench layer --experts 64 --mode train --json");
+  CLI::App& group = add_group(program, "bench",
+                              "Times layers, training steps, optimizers, exchanges and tokenizers.",
+                              "moe bench layer --experts 64 --mode train --json");
   add_bench_layer(group, session);
   add_command<ModelBench>(
       group, session,
@@ -135,6 +136,7 @@ void add_bench(CLI::App& program, Session& session) {
       {"compare", "Layer against dense block in turn, over several counts of experts.",
        "moe bench compare --experts 8,64,512 --mode train --dtypes float32", setup_compare,
        bench_compare});
+  add_bench_optimizer(group, session);
   add_bench_exchange(group, session);
   add_bench_tokenize(group, session);
   add_bench_suite(group, session);

@@ -260,8 +260,7 @@ Work model_work(const ModelBench& o) {
          .seed = seed,
          .compute = dtype == at::kBFloat16 ? dtype : at::ScalarType::Undefined},
         {batch}, step, optimizer->parameters());
-    train::clip_gradients(optimizer->parameters(), result.gradient_norm, rules.clip);
-    optimizer->step(rules.lr, step++);
+    optimizer->step(rules.lr, step++, {}, train::clip_factor(result.gradient_norm, rules.clip));
   };
   work.shapes = {{"vocabulary", o.vocabulary},
                  {"d_model", o.d_model},

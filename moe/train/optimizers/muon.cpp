@@ -77,6 +77,7 @@ class MuonOptimizer final : public Optimizer {
   }
 
  protected:
+  bool multiplies_gradients() const override { return true; }
   void update(const std::vector<Change>& changes) override {
     for (const auto& change : changes) {
       const auto found = momentum_.find(change.index);
@@ -86,7 +87,7 @@ class MuonOptimizer final : public Optimizer {
       else
         move(change, found->second);
     }
-    rest_.finish();
+    rest_.finish(gradient_factor());
   }
 
  private:
@@ -113,9 +114,10 @@ class MuonOptimizer final : public Optimizer {
     const auto& [name, tensor, info] = parameters()[change.index];
     const Tensor gradient = change.rows.of(tensor.grad()),
                  momentum = shares().part(all_momentum, change.index, change.rows);
-    momentum.mul_(options_.momentum).add_(gradient);
-    const Tensor direction =
-        options_.nesterov ? gradient.add(momentum, options_.momentum) : momentum;
+    momentum.mul_(options_.momentum).add_(gradient, gradient_factor());
+    const Tensor direction = options_.nesterov
+                                 ? (momentum * options_.momentum).add_(gradient, gradient_factor())
+                                 : momentum;
     const Tensor values = change.rows.of(tensor.detach());
     if (change.weight_decay > 0) values.mul_(1 - change.lr * change.weight_decay);
     const auto compute = options_.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
