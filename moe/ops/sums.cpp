@@ -70,7 +70,7 @@ double squares_of_step(const Scalar* values, int64_t n) {
   for (; i + kWidth <= n; i += kWidth)
     for (size_t lane = 0; lane < lanes.size(); ++lane)
       add(lane, values[i + static_cast<int64_t>(lane)]);
-  for (size_t lane = 0; i < n; ++i, ++lane) add(lane, values[i]);
+  for (size_t lane = 0; lane < lanes.size() && i < n; ++i, ++lane) add(lane, values[i]);
   return std::accumulate(lanes.begin(), lanes.end(), 0.0);
 }
 
