@@ -205,8 +205,6 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"widths", {3, 3, "copies"}}, Case{"modules", {3, 3, "last"}},
         Case{"modules", {4, 2, "turns", true}}, Case{"adamw", {3, 3, "copies", false, 3, true}},
         Case{"adamw", {4, 2, "hot", true, 4, true}}, Case{"modules", {3, 3, "last", false, 2}},
-        Case{"adamw", {3, 3, "copies", false, 3, true}},
-        Case{"adamw", {4, 2, "hot", true, 4, true}}, Case{"modules", {3, 3, "last", false, 2}},
         Case{"restarts", {3, 3, "copies"}}, Case{"restarts", {4, 2, "hot", true}}),
     [](const auto& info) { return info.param.work + "_" + info.param.arrangement.name(); });
 

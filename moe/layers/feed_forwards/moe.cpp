@@ -174,7 +174,8 @@ void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
   check<ConfigError>(!term->drives_choices() || !router_->takes_top_k(), "layers/moe",
                      "expected beside the balance term '", spec.kind,
                      "' a router whose rule says how many experts a token gets, got '",
-                     options_.router.kind, "', which gives each top_k. Set router.kind = \"relu\", "
+                     options_.router.kind,
+                     "', which gives each top_k. Set router.kind = \"relu\", "
                      "or leave the term out.");
   balance_.push_back({name, spec.own_coefficient(term_shape(), routing_blocks_), term});
 }
