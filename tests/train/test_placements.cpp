@@ -195,17 +195,18 @@ TEST_P(EachPlacement, TrainsAsOneRankDoes) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, EachPlacement,
-    testing::Values(
-        Case{"adamw", {2, 2, "turns"}}, Case{"adamw", {3, 3, "last"}},
-        Case{"adamw", {4, 4, "copies"}}, Case{"adamw", {2, 2, "hot"}},
-        Case{"adamw", {4, 2, "copies", true}}, Case{"adamw", {3, 3, "copies", true}},
-        Case{"muon", {3, 3, "copies"}}, Case{"muon", {4, 2, "last", true}},
-        Case{"five", {4, 4, "hot"}}, Case{"five", {3, 3, "copies"}},
-        Case{"terms_on_weights", {3, 3, "copies"}}, Case{"terms_on_weights", {4, 2, "hot"}},
-        Case{"widths", {3, 3, "copies"}}, Case{"modules", {3, 3, "last"}},
-        Case{"modules", {4, 2, "turns", true}}, Case{"adamw", {3, 3, "copies", false, 3, true}},
-        Case{"adamw", {4, 2, "hot", true, 4, true}}, Case{"modules", {3, 3, "last", false, 2}},
-        Case{"restarts", {3, 3, "copies"}}, Case{"restarts", {4, 2, "hot", true}}),
+    testing::Values(Case{"adamw", {2, 2, "turns"}}, Case{"adamw", {3, 3, "last"}},
+                    Case{"adamw", {4, 4, "copies"}}, Case{"adamw", {2, 2, "hot"}},
+                    Case{"adamw", {4, 2, "copies", true}}, Case{"adamw", {3, 3, "copies", true}},
+                    Case{"muon", {3, 3, "copies"}}, Case{"muon", {4, 2, "last", true}},
+                    Case{"five", {4, 4, "hot"}}, Case{"five", {3, 3, "copies"}},
+                    Case{"terms_on_weights", {3, 3, "copies"}},
+                    Case{"terms_on_weights", {4, 2, "hot"}}, Case{"widths", {3, 3, "copies"}},
+                    Case{"modules", {3, 3, "last"}}, Case{"modules", {4, 2, "turns", true}},
+                    Case{"adamw", {3, 3, "copies", false, 3, true}},
+                    Case{"adamw", {4, 2, "hot", true, 4, true}},
+                    Case{"modules", {3, 3, "last", false, 2}}, Case{"restarts", {3, 3, "copies"}},
+                    Case{"restarts", {4, 2, "hot", true}}),
     [](const auto& info) { return info.param.work + "_" + info.param.arrangement.name(); });
 
 struct Move {

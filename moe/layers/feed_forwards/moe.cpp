@@ -50,8 +50,10 @@ MoELayerImpl::MoELayerImpl(const FeedForwardShape& shape, const MoELayerOptions&
   auto& o = options_;
   o.d_model = shape.d_model;
   if (o.expert.d_ff == 0) o.expert.d_ff = 4 * o.d_model;
+  constexpr int64_t kMostExperts = 1 << 20;  // each costs memory before it has numbers
+  check<ConfigError>(o.num_experts <= kMostExperts, "layers/moe", "expected at most ", kMostExperts,
+                     " experts, got ", o.num_experts, ". Correct num_experts.");
   check_branches();
-
   dispatcher_ = dispatch::dispatchers()
                     .at(o.dispatcher)
                     .make({.num_experts = o.num_experts,
@@ -171,12 +173,6 @@ void MoELayerImpl::add_balance_term(const BalanceSpec& spec) {
   for (int64_t number = 2; std::any_of(balance_.begin(), balance_.end(), taken); ++number)
     name = concat(spec.kind, '_', number);
   const auto term = register_module("balance_" + name, spec.make(term_shape()));
-  check<ConfigError>(!term->drives_choices() || !router_->takes_top_k(), "layers/moe",
-                     "expected beside the balance term '", spec.kind,
-                     "' a router whose rule says how many experts a token gets, got '",
-                     options_.router.kind,
-                     "', which gives each top_k. Set router.kind = \"relu\", "
-                     "or leave the term out.");
   balance_.push_back({name, spec.own_coefficient(term_shape(), routing_blocks_), term});
 }
 
@@ -351,6 +347,12 @@ Parameters MoELayerImpl::counted_experts() const {
 BalanceReport MoELayerImpl::measure_balance(const Routing& chosen, const Routing& limited,
                                             const LayerContext& context,
                                             const Tensor& rows_X2) const {
+  for (const auto& weighted : balance_)
+    check<ConfigError>(!weighted.term->drives_choices() || chosen.choices == 0, "layers/moe",
+                       "expected beside the balance term '", weighted.name,
+                       "' a router whose rule says how many experts a token gets, got '",
+                       options_.router.kind, "', which gives each ", chosen.choices,
+                       ". Set router.kind = \"relu\", or leave the term out.");
   balance::LayerWeights weights;
   // Reading all weights would slow inference, where nothing learns from the loss.
   const bool learns = context.training || at::GradMode::is_enabled();
