@@ -185,7 +185,7 @@ TEST_F(Hostile, MemoryThatIsNotThereIsOneLine) {
       << "AddressSanitizer ends a process that asks for so much, or adds a line of its own";
 #endif
   expect_refusal(
-      {"bench", "layer", "--experts", "2000000000", "--top-k", "1", "--d-model", "1000000"}, 1,
+      {"bench", "layer", "--experts", "1000000", "--top-k", "1", "--d-model", "1000000"}, 1,
       "[memory] expected the system to give");
 }
 
