@@ -5,7 +5,7 @@
 #include <iomanip>
 #include <iostream>
 
-#include <ATen/ops/full.h>
+#include <ATen/Parallel.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/zeros.h>
 
@@ -174,8 +174,11 @@ int bench_optimizer(const OptimizerBench& o) {
     print_json(out);
     return 0;
   }
-  print_timing(timings[0], works[0]);
-  std::cout << grouped(works[0].parameters) << " parameters" << std::fixed << std::setprecision(1);
+  std::cout << std::fixed << std::setprecision(1) << "median " << timings[0].median()
+            << " ms  (min " << timings[0].min() << ", max " << timings[0].max() << "), "
+            << at::get_num_threads() << " threads, " << cpu_name() << '\n';
+  if (const auto wait = wait_text(timings[0]); !wait.empty()) std::cout << wait << '\n';
+  std::cout << grouped(works[0].parameters) << " parameters";
   if (muon)
     std::cout << ", its products alone " << timings[1].median() << " ms, " << 100 * share
               << " % of the step\n";
