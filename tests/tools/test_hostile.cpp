@@ -184,9 +184,8 @@ TEST_F(Hostile, MemoryThatIsNotThereIsOneLine) {
   GTEST_SKIP()
       << "AddressSanitizer ends a process that asks for so much, or adds a line of its own";
 #endif
-  expect_refusal(
-      {"bench", "layer", "--experts", "1000000", "--top-k", "1", "--d-model", "1000000"}, 1,
-      "[memory] expected the system to give");
+  expect_refusal({"bench", "layer", "--experts", "1000000", "--top-k", "1", "--d-model", "1000000"},
+                 1, "[memory] expected the system to give");
 }
 
 TEST_F(Hostile, ClosedStreamsAreNotWhereFilesGo) {
