@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/empty_like.h>
 
 #include <moe/train/clip.h>
 #include <moe/train/groups.h>
@@ -102,7 +103,10 @@ void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens, double
     const auto& [name, tensor, info] = parameters_[i];
     // Of a stack without experts here the number of updates rises with that of the other ranks.
     const bool is_empty = info.sharded && tensor.numel() == 0;
-    if (!is_empty && !tensor.grad().defined()) continue;
+    if (!tensor.grad().defined()) {
+      if (!is_empty) continue;
+      tensor.mutable_grad() = at::empty_like(tensor);  // what `update` may read has a gradient
+    }
     for (const auto& pace : paces_[i]) {
       if (is_empty) break;
       Change change;
