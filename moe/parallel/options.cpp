@@ -15,7 +15,7 @@ void ParallelOptions::validate(const std::string& place) const {
                      ".data' to be \"rest\" or a number of at least 1 as text, got \"", data,
                      "\". Correct it.");
   parse_row_format(exchange, place + ".exchange");
-  Chunks(chunks, place + ".chunks");
+  [[maybe_unused]] const Chunks refuses(chunks, place + ".chunks");
   check_one_of("config", place + ".route", route, {"direct", "machines"});
   check<ConfigError>(std::isfinite(timeout) && timeout > 0, "config", "expected '", place,
                      ".timeout' to be a number of seconds above 0, got ", timeout, ". Correct it.");
