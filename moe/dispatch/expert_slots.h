@@ -11,8 +11,8 @@
 
 namespace moe::dispatch {
 
-/// Where each pair of a rank goes, as numbers of slots: rank w has slots first_of(w) ..
-/// first_of(w + 1), one for each expert that it holds, in its order. The tokens of an expert that
+/// Where each pair of a rank goes, as numbers of slots: rank w has slots begin_W1[w] ..
+/// begin_W1[w + 1], one for each expert that it holds, in its order. The tokens of an expert that
 /// several ranks hold are dealt out in their order, one to each of these ranks in turn, so that
 /// they get as many, but for one of each sending rank; sender w begins with copy w.
 class ExpertSlots {

@@ -107,20 +107,20 @@ void Optimizer::step(double lr, int64_t step, const ExpertTokens& tokens, double
       if (!is_empty) continue;
       tensor.mutable_grad() = at::empty_like(tensor);  // what `update` may read has a gradient
     }
+    if (is_empty || paces_[i].empty()) {
+      Change none;
+      none.index = i;
+      none.rows = {0, 0};
+      changes.push_back(none);
+      continue;
+    }
     for (const auto& pace : paces_[i]) {
-      if (is_empty) break;
       Change change;
       change.index = i;
       change.lr = lr * pace.lr_factor * (pace.warms_up ? warmup : 1);
       change.weight_decay = pace.weight_decay;
       change.rows = pace.rows;
       add_change(change, tokens, changes);
-    }
-    if (is_empty || paces_[i].empty()) {
-      Change none;
-      none.index = i;
-      none.rows = {0, 0};
-      changes.push_back(none);
     }
   }
   std::vector<size_t> changed;
