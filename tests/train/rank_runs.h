@@ -10,7 +10,13 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 #include <nlohmann/json.hpp>
+#include <torch/nn/modules/activation.h>
+#include <torch/nn/modules/container/sequential.h>
+#include <torch/nn/modules/linear.h>
 
+#include <moe/balance/kinds/expert_l2.h>
+#include <moe/balance/kinds/orthogonality.h>
+#include <moe/experts/modules.h>
 #include <moe/formats/safetensors.h>
 #include <moe/parallel/threads.h>
 
@@ -48,6 +54,49 @@ inline train::RunOptions run_of_ranks(const Path& folder, const std::string& opt
       {.match = "layers.1.moe.experts", .experts = {3}, .lr_factor = 0.5, .weight_decay = 0.3}};
   run.train.tensorboard.enabled = false;
   return run;
+}
+
+/// Experts that idle and are started again.
+inline void restart_idle_experts(train::RunOptions& run) {
+  change_model(run, [](auto& model) {
+    model.uniform.moe.router = {.kind = "topk"};
+    model.uniform.moe.capacity = {};
+  });
+  let_experts_idle(run, 20, 3);
+  run.train.monitor.revive = true;
+  run.train.optimizer.groups = {};
+}
+
+inline std::vector<BalanceSpec> terms_on_weights() {
+  ExpertL2Loss decay;
+  decay.coefficient = 0.01;
+  OrthogonalityLoss apart;
+  apart.coefficient = 0.1;
+  apart.of = "experts";
+  return {decay, apart};
+}
+
+/// Experts that are modules of several widths, the same numbers wherever they are.
+inline void take_modules(models::MoEBlocks& moe) {
+  static const bool known = [] {
+    experts::register_module_experts("test_modules", "for tests of ranks", [](int64_t expert) {
+      torch::nn::Sequential net(torch::nn::Linear(16, 4 + 4 * expert), torch::nn::Tanh(),
+                                torch::nn::Linear(4 + 4 * expert, 16));
+      const at::NoGradGuard no_grad;
+      for (auto& parameter : net->parameters()) {
+        const auto n = parameter.numel();
+        parameter.copy_((at::arange(n, at::kFloat) * 0.7 + expert).sin().view(parameter.sizes()) *
+                        0.3);
+      }
+      net->to(at::kDouble);
+      return net;
+    });
+    return true;
+  }();
+  static_cast<void>(known);
+  moe.expert.kind = "test_modules";
+  moe.expert.options = {};
+  moe.capacity = {};
 }
 
 using ActionOfRank = std::function<train::RunSummary(train::Run& run, train::RunControls controls)>;

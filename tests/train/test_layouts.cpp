@@ -2,14 +2,7 @@
 // against one rank. Ranks are threads. E experts.
 #include <filesystem>
 
-#include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/container/sequential.h>
-#include <torch/nn/modules/linear.h>
-
-#include <moe/balance/kinds/expert_l2.h>
-#include <moe/balance/kinds/orthogonality.h>
 #include <moe/config/toml.h>
-#include <moe/experts/modules.h>
 #include <moe/train/optimizer.h>
 
 #include "tests/support/forwarding_group.h"
@@ -62,39 +55,13 @@ const Work& work_called(const std::string& name) {
   return *std::ranges::find_if(all, [&](const Work& work) { return work.name == name; });
 }
 
-/// Experts of several widths, the same numbers wherever they are.
-void register_modules() {
-  static const bool known = [] {
-    experts::register_module_experts("test_modules", "for tests of layouts", [](int64_t expert) {
-      torch::nn::Sequential net(torch::nn::Linear(16, 4 + 4 * expert), torch::nn::Tanh(),
-                                torch::nn::Linear(4 + 4 * expert, 16));
-      const at::NoGradGuard no_grad;
-      for (auto& parameter : net->parameters()) {
-        const auto n = parameter.numel();
-        parameter.copy_((at::arange(n, at::kFloat) * 0.7 + expert).sin().view(parameter.sizes()) *
-                        0.3);
-      }
-      net->to(at::kDouble);
-      return net;
-    });
-    return true;
-  }();
-  static_cast<void>(known);
-}
-
 train::RunOptions options_of(const Work& work, const Path& folder) {
   auto run = run_of_ranks(folder, work.optimizer);
   run.train.batch = 6;  // not one a rank of 8
   run.parallel.exchange = work.exchange;
   if (work.name == "recomputed") run.train.recompute = "blocks";
   if (work.name == "restarts") {
-    change_model(run, [](auto& model) {
-      model.uniform.moe.router = {.kind = "topk"};
-      model.uniform.moe.capacity = {};
-    });
-    let_experts_idle(run, 20, 3);
-    run.train.monitor.revive = true;
-    run.train.optimizer.groups = {};
+    restart_idle_experts(run);
     return run;
   }
   if (work.num_experts == 8) return run;
@@ -103,20 +70,8 @@ train::RunOptions options_of(const Work& work, const Path& folder) {
   change_model(run, [&](auto& model) {
     auto& moe = model.uniform.moe;
     moe.num_experts = work.num_experts;
-    if (work.name == "terms_on_weights") {
-      ExpertL2Loss decay;
-      decay.coefficient = 0.01;
-      OrthogonalityLoss apart;
-      apart.coefficient = 0.1;
-      apart.of = "experts";
-      moe.balance = {decay, apart};
-    }
-    if (work.name == "modules") {
-      register_modules();
-      moe.expert.kind = "test_modules";
-      moe.expert.options = {};
-      moe.capacity = {};
-    }
+    if (work.name == "terms_on_weights") moe.balance = terms_on_weights();
+    if (work.name == "modules") take_modules(moe);
   });
   return run;
 }

@@ -3,14 +3,7 @@
 #include <filesystem>
 #include <numeric>
 
-#include <torch/nn/modules/activation.h>
-#include <torch/nn/modules/container/sequential.h>
-#include <torch/nn/modules/linear.h>
-
-#include <moe/balance/kinds/expert_l2.h>
-#include <moe/balance/kinds/orthogonality.h>
 #include <moe/cluster/placement_file.h>
-#include <moe/experts/modules.h>
 #include <moe/train/placement.h>
 
 #include "tests/support/message_of.h"
@@ -20,37 +13,13 @@
 namespace moe::test::placed_runs_test {
 namespace {
 
-void register_modules() {
-  static const bool known = [] {
-    experts::register_module_experts("placed_modules", "for tests of placements", [](int64_t e) {
-      torch::nn::Sequential net(torch::nn::Linear(16, 4 + 4 * e), torch::nn::Tanh(),
-                                torch::nn::Linear(4 + 4 * e, 16));
-      const at::NoGradGuard no_grad;
-      for (auto& parameter : net->parameters())
-        parameter.copy_(
-            (at::arange(parameter.numel(), at::kFloat) * 0.7 + e).sin().view(parameter.sizes()) *
-            0.3);
-      net->to(at::kDouble);
-      return net;
-    });
-    return true;
-  }();
-  static_cast<void>(known);
-}
-
 /// A run by name; of eight experts, but for "five" and what needs others.
 train::RunOptions options_of(const std::string& work, const Path& folder) {
   auto run = run_of_ranks(folder, work == "muon" ? "muon" : "adamw");
   run.train.batch = 6;
   if (work == "adamw" || work == "muon") return run;
   if (work == "restarts") {
-    change_model(run, [](auto& model) {
-      model.uniform.moe.router = {.kind = "topk"};
-      model.uniform.moe.capacity = {};
-    });
-    let_experts_idle(run, 20, 3);
-    run.train.monitor.revive = true;
-    run.train.optimizer.groups = {};
+    restart_idle_experts(run);
     return run;
   }
   run.train.optimizer.groups = {
@@ -58,25 +27,13 @@ train::RunOptions options_of(const std::string& work, const Path& folder) {
   change_model(run, [&](auto& model) {
     auto& moe = model.uniform.moe;
     moe.num_experts = 5;
-    if (work == "terms_on_weights") {
-      ExpertL2Loss decay;
-      decay.coefficient = 0.01;
-      OrthogonalityLoss apart;
-      apart.coefficient = 0.1;
-      apart.of = "experts";
-      moe.balance = {decay, apart};
-    }
+    if (work == "terms_on_weights") moe.balance = terms_on_weights();
     if (work == "widths") {
       moe.expert.kind = "mixed_widths";
       moe.expert.options.set("steps", int64_t{5});
       moe.expert.options.set("dropout", 0.1);
     }
-    if (work == "modules") {
-      register_modules();
-      moe.expert.kind = "placed_modules";
-      moe.expert.options = {};
-      moe.capacity = {};
-    }
+    if (work == "modules") take_modules(moe);
   });
   return run;
 }
